@@ -1,0 +1,416 @@
+"""What the domain needs from the world: the bus, the store, the accounts, the doors.
+
+Each is a Protocol. `presence/edge/` implements them; `presence/memory.py` implements the bus for unit tests.
+Times are Unix seconds and come from the caller, so that both bus implementations obey one contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from presence.address import Address
+from presence.messages import Accepted, Delivery, Failure, InstantMessage
+from presence.model import LastSeen, Snapshot, Source
+from presence.subscriptions import RosterItem
+
+# --- what hangs on one address -----------------------------------------------------------------
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a source or endpoint is believed to be alive."""
+
+    expires: float | None = None
+    "Unix seconds; None while only the owner keeps it alive."
+    owner: str = ""
+    "`NODE/INCARNATION` of the process that dies with it (a stream, a session); empty for UDP registrations."
+
+
+class SourceWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """Put one source; with `expect`, only if its current tag is that (RFC 3903 entity-tag)."""
+
+    source: Source
+    lease: Lease
+    tag: str = ""
+    expect: str | None = None
+    "None: unconditional. Else the tag it must have now, or `StaleTag` and nothing changes."
+
+
+class EndpointKind(StrEnum):
+    XMPP = "xmpp"
+    SIP = "sip"
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A live place to deliver to: an XMPP session or a SIP contact binding."""
+
+    id: str
+    "`xmpp:RESOURCE` or `sip:BINDING`."
+    kind: EndpointKind
+    node: str
+    lease: Lease
+    eligible: bool = True
+    "Takes messages to the bare address: available with non-negative priority (RFC 6121 §8.5.2.1)."
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """A small record under one address with compare-and-set, e.g. the registrar's bindings."""
+
+    version: int
+    "0 when it does not exist yet."
+    data: bytes
+
+
+class CellWrite(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    expect: int
+    "Version read before; `Conflict` if another write came between."
+    data: bytes
+    "Empty deletes it."
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one atomic step changes about one address. All of it happens, or nothing.
+
+    An endpoint that is put and eligible receives, through its node's inbox and in order of acceptance, every
+    message that waits for the address. Putting an endpoint with the id of another owner replaces it.
+    Dropping a source drops the sources tied to it. Dropping an endpoint makes what was owed to it `UNREACHABLE`.
+    """
+
+    put_sources: tuple[SourceWrite, ...] = ()
+    drop_sources: tuple[str, ...] = ()
+    expect_tags: tuple[tuple[str, str], ...] = ()
+    "Further (source id, tag) conditions, e.g. for dropping a publication."
+    put_endpoints: tuple[Endpoint, ...] = ()
+    drop_endpoints: tuple[str, ...] = ()
+    only_owner: str | None = None
+    "Drop sources and endpoints only if their lease has this owner: an old session must not end its successor."
+    cells: tuple[CellWrite, ...] = ()
+    farewell: LastSeen | None = None
+    "Kept as last-seen if this leaves the presentity without sources."
+
+
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    changed: bool
+    "The set of sources changed; interested nodes have the new snapshot in their inbox."
+    snapshot: Snapshot
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+
+class Submission(msgspec.Struct, frozen=True):
+    accepted: Accepted
+    endpoints: tuple[str, ...] = ()
+    "Endpoint ids it is now owed to."
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """Sent back by `settle` when it decided a message's fate."""
+
+    done: bool
+    failed: InstantMessage | None = None
+    "The message, when every endpoint refused it and none took it."
+
+
+# --- envelopes: what a node finds in its inbox --------------------------------------------------
+
+
+class PresenceChanged(msgspec.Struct, frozen=True, kw_only=True, tag="presence"):
+    """For every node interested in the presentity."""
+
+    snapshot: Snapshot
+    trace: str = ""
+
+
+class Deliver(msgspec.Struct, frozen=True, kw_only=True, tag="deliver"):
+    """For a node that holds endpoints the message is owed to. May come again: deduplicate by message and endpoint."""
+
+    message: InstantMessage
+    endpoints: tuple[str, ...]
+    delayed: bool = False
+    "It waited for the recipient: show its original time."
+
+
+class Relay(msgspec.Struct, frozen=True, kw_only=True, tag="relay"):
+    """Protocol-private payload for endpoints of one kind: an IQ, directed presence. Never stored."""
+
+    address: Address
+    endpoint: str
+    "Endpoint id; empty for all endpoints of that kind at this node."
+    kind: EndpointKind
+    payload: bytes
+    trace: str = ""
+
+
+class AuthorisationChanged(msgspec.Struct, frozen=True, kw_only=True, tag="authorisation"):
+    """The subscription between two people changed, or one was asked for. See `presence.subscriptions`.
+
+    Sent to every node that holds an endpoint of `owner` or is interested in `owner`'s presence.
+    """
+
+    owner: Address
+    "Whose roster this is about."
+    contact: Address
+    item: RosterItem
+    "Owner's item after the change."
+    previous: RosterItem
+    stanza: str = ""
+    """What owner's clients are shown, if anything: `subscribe`, `subscribed`, `unsubscribe`, `unsubscribed` from
+    contact (RFC 6121 §3)."""
+    push: bool = False
+    "Owner's item as clients see it changed: roster push (RFC 6121 §2.1.6)."
+    version: str = ""
+    "Roster version after the change."
+    notes: tuple[Any, ...] = ()
+    trace: str = ""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+    """For the nodes of the sender of a message nobody took."""
+
+    failure: Failure
+
+
+class AccountChanged(msgspec.Struct, frozen=True, kw_only=True, tag="account"):
+    """To every node: forget what was cached; `gone` ends sessions, bindings and dialogs."""
+
+    address: Address
+    gone: bool = False
+
+
+Envelope = PresenceChanged | Deliver | Relay | AuthorisationChanged | Failed | AccountChanged
+
+
+class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One hop of one story."""
+
+    trace: str
+    at: float
+    node: str
+    hop: str
+    "Vocabulary in docs/bus.md: `sip.in`, `submitted`, `delivered`, `xmpp.out`, ..."
+    address: str = ""
+    peer: str = ""
+    detail: str = ""
+    "Never a body, never a credential."
+
+
+class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    "Stable over restarts: `xmpp-1`."
+    role: str
+    incarnation: str
+    "New at every start."
+    started: float
+    beat: float
+    "Unix seconds of the last heartbeat."
+    metrics: dict[str, float] = {}
+    "Prometheus sample name with labels → value."
+
+
+class Bus(Protocol):
+    """DESIGN: per-address state, node inboxes, trace. Every method may raise `Unavailable`."""
+
+    async def commit(self, address: Address, update: Update, now: float, trace: str = "") -> Committed:
+        """Apply one update atomically. Raises `StaleTag`, `Conflict`."""
+
+    async def snapshots(self, addresses: Sequence[Address], now: float) -> list[Snapshot]:
+        """Current snapshots, in the order asked for, expired sources left out; one round trip."""
+
+    async def watch(self, node: str, addresses: Sequence[Address], now: float) -> list[Snapshot]:
+        """Register the node's interest, then read, in one round trip: no change can fall between."""
+
+    async def unwatch(self, node: str, addresses: Sequence[Address]) -> None: ...
+
+    async def endpoints(self, address: Address, now: float) -> list[Endpoint]: ...
+
+    async def tag(self, address: Address, source_id: str) -> str | None:
+        """Entity-tag of a live source, None when there is none."""
+
+    async def cell(self, address: Address, name: str) -> Cell: ...
+
+    async def submit(self, message: InstantMessage, now: float, dedup: str = "") -> Submission:
+        """Accept a message: store it with its obligations and put it in the nodes' inboxes.
+
+        `dedup` names it for 64 s against retransmission (RFC 3261 timer F/J doubled). Raises `Refused`
+        (RESOURCE_CONSTRAINT) when the recipient's queue is full.
+        """
+
+    async def settle(self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float) -> Settled:
+        """Strike one obligation off. Settling what is not owed changes nothing."""
+
+    async def relay(self, envelope: Relay) -> int:
+        """Send to live endpoints; returns how many nodes got it (0: nobody there)."""
+
+    async def tell(self, address: Address, envelope: AuthorisationChanged | Failed) -> None:
+        """To every node with an endpoint of `address` or interested in its presence."""
+
+    async def broadcast(self, envelope: Envelope) -> None:
+        """To every live node."""
+
+    async def receive(self, node: str, timeout: float) -> list[Envelope]:
+        """Next envelopes of the node's inbox, oldest first; [] after `timeout` seconds. One reader per node.
+
+        They are hints: obligations and snapshots are the truth, so what is lost with a process is re-driven.
+        """
+
+    # records a node keeps for itself over its restarts (SIP subscription dialogs)
+    async def put_records(self, node: str, records: dict[str, bytes]) -> None: ...
+    async def drop_records(self, node: str, keys: Iterable[str]) -> None: ...
+    async def records(self, node: str) -> dict[str, bytes]: ...
+
+    # nodes
+    async def join(self, info: NodeInfo) -> None:
+        """Heartbeat; call at start and every few seconds. Beyond 10 s without one, a node counts as dead."""
+
+    async def leave(self, name: str) -> None: ...
+    async def nodes(self) -> list[NodeInfo]: ...
+
+    async def sweep(self, node: str, incarnation: str | None, now: float) -> int:
+        """End every source and endpoint owned by `node` under any incarnation but this one (None: all), tell who
+        watches, re-drive what was owed. Returns how many addresses changed."""
+
+    async def maintain(self, now: float, limit: int = 100) -> int:
+        """Take addresses that are due: expire sources and endpoints, re-drive overdue obligations. Each address is
+        taken by one caller. Returns how many were handled; call again at once when it equals `limit`."""
+
+    # inspection
+    def trace(self, entry: TraceEntry) -> None:
+        """Buffered, sent with the next batch."""
+
+    async def traces(self, *, trace: str = "", address: str = "", after: str = "", limit: int = 500,
+                     timeout: float = 0.0) -> tuple[str, list[TraceEntry]]:
+        """Entries after a cursor ("" = from the oldest kept, "$" = only new), waiting up to `timeout` for one.
+        Returns the new cursor."""
+
+    async def inspect(self, address: Address, now: float) -> dict[str, Any]:
+        """Everything kept under one address, for humans: sources with leases, endpoints, pending, interest, cells."""
+
+    async def ping(self) -> float:
+        """Round trip in seconds."""
+
+    async def close(self) -> None: ...
+
+
+# --- durable data --------------------------------------------------------------------------------
+
+
+class RosterChange(msgspec.Struct, frozen=True, kw_only=True):
+    owner: Address
+    previous: RosterItem
+    item: RosterItem
+
+
+class Store(Protocol):
+    """Subscriptions, rosters, and what else must outlive the bus. Every method may raise `Unavailable`."""
+
+    async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:
+        """Version and all items, including those only pending-in (which clients are not shown)."""
+
+    async def item(self, owner: Address, contact: Address) -> RosterItem:
+        """The stored item, or an empty one (`RosterItem.none(contact)`)."""
+
+    async def pair(self, one: Address, other: Address) -> tuple[RosterItem, RosterItem]:
+        """one's item for other, other's item for one; in one read."""
+
+    async def save(self, changes: Sequence[RosterChange]) -> dict[Address, str]:
+        """Write all changes in one transaction, if `previous` still holds for each, else `Conflict`. Items that became
+        empty are deleted. Returns the new roster version per owner."""
+
+    async def watchers(self, presentity: Address) -> list[RosterItem]:
+        """Items of `presentity`'s roster with subscription from or both."""
+
+    async def migrate(self) -> None: ...
+    async def ping(self) -> float: ...
+    async def close(self) -> None: ...
+
+
+class DigestAlgorithm(StrEnum):
+    MD5 = "MD5"
+    SHA256 = "SHA-256"
+
+
+class ScramKeys(msgspec.Struct, frozen=True):
+    """RFC 5802 §3: what a server keeps."""
+
+    salt: bytes
+    iterations: int
+    stored_key: bytes
+    server_key: bytes
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One person's account with the proofs its backend can give."""
+
+    address: Address
+    enabled: bool = True
+    ha1: dict[str, str] = {}
+    "DigestAlgorithm → hex HA1 for realm = domain."
+    scram: dict[str, ScramKeys] = {}
+    "`SHA-1`, `SHA-256` → keys."
+    phone_only: bool = True
+    "No XMPP client has ever logged in: a policy answers watchers on its behalf."
+
+
+class Accounts(Protocol):
+    """An account backend (one file in `presence/edge/accounts/`, one registration)."""
+
+    mechanisms: frozenset[str]
+    "SASL mechanisms some account can prove, without -PLUS: PLAIN, SCRAM-SHA-1, SCRAM-SHA-256."
+    algorithms: tuple[DigestAlgorithm, ...]
+    "SIP digest algorithms, best first."
+
+    async def find(self, address: Address) -> Account | None:
+        """None when unknown. Cached for seconds; `forget` empties the cache for one address."""
+
+    async def check_password(self, address: Address, password: str) -> bool:
+        """For SASL PLAIN. Constant time in the password; takes as long for unknown users. Never blocks the loop."""
+
+    async def set_password(self, address: Address, password: str) -> None: ...
+    async def add(self, address: Address, password: str) -> None:
+        """Raises `Refused` CONFLICT when it exists."""
+
+    async def delete(self, address: Address) -> None: ...
+    async def list(self) -> list[Account]: ...
+    async def seen_on_xmpp(self, address: Address) -> None:
+        """Clears `phone_only`."""
+
+    def forget(self, address: Address) -> None: ...
+    async def close(self) -> None: ...
+
+
+# --- the doors -----------------------------------------------------------------------------------
+
+
+class Metrics(Protocol):
+    """Counters and gauges, by Prometheus conventions, without the `tandem_` prefix."""
+
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None: ...
+    def gauge(self, name: str, value: float, /, **labels: str) -> None: ...
+
+
+class Outlet(Protocol):
+    """A door's receiving side: called for each envelope of its node's inbox, in order. Must not block or raise."""
+
+    def receive(self, envelope: Envelope) -> None: ...
+
+
+class Door(Outlet, Protocol):
+    """One protocol's server in this process."""
+
+    async def start(self) -> None:
+        """Open listeners; raises OSError with the address when a port is taken."""
+
+    async def stop(self) -> None:
+        """Drain: stop accepting, tell peers, settle what is in flight, close. Bounded by settings."""
+
+    async def reload(self) -> None:
+        """Certificates and reloadable settings (SIGHUP)."""
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """For `tandem sessions`: one dict per connection, binding or dialog."""
