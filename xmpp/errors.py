@@ -131,7 +131,7 @@ class StanzaError(XmppError):
 
 
 def error_stanza(original: Element, error: StanzaError) -> Element:
-    """The error answer to a stanza: addresses swapped, same id, the original payload repeated (RFC 6120 §8.3.1).
+    """The error answer to a stanza: addresses swapped, same id, the payload repeated (RFC 6120 §8.3.1).
 
     The caller makes sure that `original` is not itself an error (§8.3.1 rule 4): see `deserves_error`.
     """
@@ -143,7 +143,7 @@ def error_stanza(original: Element, error: StanzaError) -> Element:
 
 
 def deserves_error(stanza: Element) -> bool:
-    """False for what must never be answered with an error: errors and IQ results (RFC 6120 §8.3.1, §8.2.3)."""
+    """False for what is never answered with an error: errors and IQ results (RFC 6120 §8.3.1, §8.2.3)."""
     return stanza.get("type") not in ("error", "result")
 
 

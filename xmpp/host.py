@@ -1,7 +1,7 @@
 """The boundary between a client's stream and the server behind it.
 
-The listener owns the stream: bytes, TLS, SASL, the resource's name on the wire. The router owns what a bound session
-does. They meet only in these Protocols.
+The listener owns the stream: bytes, TLS, SASL, the resource's name on the wire. The router owns what a bound
+session does. They meet only in these Protocols.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ class BoundSession(Protocol):
     def jid(self) -> JID: ...
 
     async def receive(self, stanza: Element) -> None:
-        """The next top-level element from the client. Called in order, one at a time: while it runs, nothing more is
-        read than fits the receive buffer. Raises `StreamError` to end the stream with it."""
+        """The next top-level element from the client. Called in order, one at a time: while it runs, nothing
+        more is read than fits the receive buffer. Raises `StreamError` to end the stream with it."""
 
     def flushed(self) -> None:
         """Everything sent so far was taken by the kernel; messages may be settled."""
 
     async def closed(self, reason: str) -> None:
-        """The stream is over, however it ended: `closed`, `lost`, `replaced`, or a stream error's condition. Called once."""
+        """The stream is over, however it ended. Called once. `reason`: `closed` by the client, `lost`, or the
+        condition of the stream error that ended it."""
 
 
 class Host(Protocol):
@@ -61,6 +62,6 @@ class Host(Protocol):
     ) -> BoundSession:
         """Bind a resource (RFC 6120 §7). `resource` is canonical, or None: the server chooses.
 
-        The conflict policy is inside. Raises `StanzaError`. The session must not send before this returned and the
-        listener has answered: what it sends meanwhile is queued behind the answer.
+        The conflict policy is inside. Raises `StanzaError`. What the session sends before this has returned goes
+        out behind the listener's answer to the client.
         """

@@ -1,6 +1,6 @@
-"""Reading XML safely: expat driven by hand, with RFC 6120 §11.1's restrictions and limits on depth and names.
+"""Reading XML safely: expat driven by hand, with RFC 6120 §11.1's restrictions and limits of ours.
 
-Comments, processing instructions, document types and entities beyond the predefined ones are refused as they are seen.
+Comments, processing instructions, document types and entities beyond the predefined ones are refused when seen.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def new_expat(start: Callable[[str, dict[str, str]], None], end: Callable[[str],
     """A UTF-8 parser that calls back for elements and character data and raises `Restricted` for all else."""
     parser = expat.ParserCreate("UTF-8", "}", {})
     parser.buffer_text = True
-    if hasattr(
-        parser, "SetReparseDeferralEnabled"
-    ):  # expat >= 2.6 would hold events back; our limits do its work
+    if hasattr(parser, "SetReparseDeferralEnabled"):  # expat >= 2.6 would hold events back
         parser.SetReparseDeferralEnabled(False)
     parser.StartElementHandler = start
     parser.EndElementHandler = end
@@ -109,7 +107,7 @@ class _Builder:
 def parse_fragment(payload: bytes, *, max_depth: int = 64) -> list[Element]:
     """Elements of an opaque payload (`serialise_children`'s inverse); text between them is left out.
 
-    Raises `ValueError` when it is not namespace-well-formed XML, is nested too deep or uses what RFC 6120 §11.1 forbids.
+    Raises `ValueError` when it is not namespace-well-formed, nested too deep or uses what RFC 6120 §11.1 forbids.
     """
     if not payload:
         return []

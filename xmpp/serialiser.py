@@ -1,8 +1,8 @@
 """Writing elements as XML.
 
-What comes in from one stream is never copied out as bytes: it is parsed into `Element`s and written anew here, with
-every character escaped and every namespace declared where it differs from the parent's, so that no payload can break
-out of its stanza.
+What comes in from one stream is never copied out as bytes: it is parsed into `Element`s and written anew here,
+with every character escaped and every namespace declared where it differs from the parent's, so that no payload
+can break out of its stanza.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from xmpp.element import XML_NS, XMLNS_NS, Element
 
 _MAX_CACHED = 2048
 _tags: dict[tuple[str, str], tuple[str, str]] = {}
-"(name, namespace or `=` for the parent's) → opening tag without its end, closing tag. Bounded: peers choose names."
+"(name, namespace or `=` for the parent's) → opening tag, unended, and closing tag. Bounded: peers choose names."
 
 
 def serialise(element: Element, parent_ns: str = "") -> str:
@@ -106,15 +106,15 @@ def escape_text(text: str) -> str:
 
 
 def escape_attribute(value: str) -> str:
-    """An attribute's value for between apostrophes; its white space survives normalisation (XML 1.0 §3.3.3)."""
+    """An attribute's value, to stand between apostrophes; white space is kept (XML 1.0 §3.3.3)."""
     if not value.isprintable():
         value = value.translate(_UNFIT)
     value = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("'", "&apos;")
     return value.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")
 
 
-# Characters XML 1.0 §2.2 excludes. `str.isprintable` is False for each of them, which keeps the usual path short.
-_UNFIT = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(55296, 57344), 65534, 65535), "�")
+# Characters XML 1.0 §2.2 excludes. `str.isprintable` is False for each of them: the usual path is short.
+_UNFIT = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
 
 
 def is_ncname(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Elements and stanzas: values, writing and reading them (RFC 6120 §8). The parts live in their own modules."""
+"""Elements and stanzas: values, writing and reading (RFC 6120 §8). The parts live in their own modules."""
 
 from __future__ import annotations
 
