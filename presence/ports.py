@@ -184,6 +184,22 @@ class AccountChanged(msgspec.Struct, frozen=True, kw_only=True, tag="account"):
 
 
 Envelope = PresenceChanged | Deliver | Relay | AuthorisationChanged | Failed | AccountChanged
+"What a door receives."
+
+
+class Inquiry(msgspec.Struct, frozen=True, kw_only=True, tag="inquiry"):
+    """The admin asks every node for its `Door.sessions()`. The node itself answers, into the asker's records
+    (`Bus.put_records`), under the key `ID/NODE`; doors never see it."""
+
+    id: str
+    asker: str
+    "Name under which the answers are kept."
+    address: str = ""
+    "Only what concerns this address; empty for all."
+
+
+Inbound = Envelope | Inquiry
+"What a node finds in its inbox."
 
 
 class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -250,10 +266,10 @@ class Bus(Protocol):
     async def tell(self, address: Address, envelope: AuthorisationChanged | Failed) -> None:
         """To every node with an endpoint of `address` or interested in its presence."""
 
-    async def broadcast(self, envelope: Envelope) -> None:
+    async def broadcast(self, envelope: Inbound) -> None:
         """To every live node."""
 
-    async def receive(self, node: str, timeout: float) -> list[Envelope]:
+    async def receive(self, node: str, timeout: float) -> list[Inbound]:
         """Next envelopes of the node's inbox, oldest first; [] after `timeout` seconds. One reader per node.
 
         They are hints: obligations and snapshots are the truth, so what is lost with a process is re-driven.
