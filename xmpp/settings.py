@@ -1,0 +1,82 @@
+"""Settings of the XMPP door."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class XmppSettings(BaseModel):
+    """Clients connect here with XMPP (RFC 6120, RFC 6121)."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    listen: tuple[str, ...] = ("[::]:5222",)
+    """Addresses for connections that start in the clear and must change to TLS (STARTTLS), as `HOST:PORT` or
+    `[IPv6]:PORT`. `[::]` takes IPv4, too. Port 0 takes a free one."""
+    listen_tls: tuple[str, ...] = ("[::]:5223",)
+    "Addresses for connections that begin with TLS (XEP-0368)."
+    allow_plaintext: bool = False
+    "Let clients log in without TLS when they connect from this machine itself. For tests and for proxies that end TLS."
+    mechanisms: tuple[str, ...] = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")
+    """SASL mechanisms offered, as far as the accounts can prove them; the SCRAM ones with channel binding (-PLUS), too.
+    PLAIN is never offered without TLS unless `allow_plaintext` says so."""
+    resource_conflict: Literal["replace", "reject", "rename"] = "replace"
+    """When a client asks for a resource that is connected: `replace` ends the older session, `reject` refuses the newer
+    one, `rename` gives it another name (RFC 6120 §7.7.2.2)."""
+
+    max_stanza_before_login: int = Field(default=10_000, ge=10_000, le=1_000_000)
+    "Bytes of one stanza a client may send before it is authenticated (RFC 6120 §13.12)."
+    max_stanza: int = Field(default=262_144, ge=10_000, le=16_777_216)
+    "Bytes of one stanza afterwards."
+    max_depth: int = Field(default=64, ge=8, le=1000)
+    "Levels of elements inside one stanza."
+    max_connections: int = Field(default=50_000, ge=1)
+    "Connections of one process."
+    max_connections_per_address: int = Field(default=10_000, ge=1)
+    "Connections from one IPv4 address or one IPv6 /64 network."
+    max_logging_in_per_address: int = Field(default=500, ge=1)
+    "Of these, connections that are not authenticated yet."
+    max_resources: int = Field(default=32, ge=1)
+    "Connected clients of one account."
+    max_login_attempts: int = Field(default=5, ge=2, le=100)
+    "Failed logins on one connection before it is closed."
+    max_outbound: int = Field(default=4_194_304, ge=65_536)
+    """Bytes that may wait for a client that does not read. Beyond it the connection is closed; messages it has not taken
+    wait for it or go to the account's other clients."""
+
+    login_timeout: float = Field(default=30.0, gt=0, le=600)
+    "Seconds from connecting to being logged in."
+    ping_interval: float = Field(default=300.0, ge=0)
+    "Seconds of silence after which a client is pinged (XEP-0199); 0: never."
+    ping_timeout: float = Field(default=60.0, gt=0)
+    "Seconds a client has to answer a ping."
+    lost_timeout: float = Field(default=60.0, gt=0)
+    "Seconds the network may leave sent data unacknowledged before the connection counts as lost (Linux)."
+    close_timeout: float = Field(default=2.0, gt=0, le=60)
+    "Seconds a client has to close its side of a stream that we closed."
+    drain_timeout: float = Field(default=5.0, gt=0, le=600)
+    "Seconds all clients together have for that when the server stops."
+
+    fake_iterations: int = Field(default=10_000, ge=4096)
+    "SCRAM iterations pretended for unknown users; the same as real accounts have, so that nobody can tell (RFC 5802 §9)."
+
+    @field_validator("listen", "listen_tls")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            split_listen(text)
+        return value
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[IPv6]:PORT` as host and port. Raises `ValueError`."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"write an IPv6 address in brackets, [::1]:5222, not {text!r}")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"HOST:PORT is wanted, not {text!r}")
+    return host, int(port)
