@@ -93,7 +93,7 @@ class Element:
             self.name == other.name
             and self.ns == other.ns
             and self.attrs == other.attrs
-            and list(_joined(self.children)) == list(_joined(other.children))
+            and list(joined(self.children)) == list(joined(other.children))
         )
 
     __hash__ = None  # type: ignore[assignment]  # mutable
@@ -107,7 +107,7 @@ def E(name: str, ns: str, attrs: dict[str, str] | None = None, /, *children: Ele
     return Element(name, ns, attrs, list(children))
 
 
-def _joined(children: Iterable[Element | str]) -> Iterator[Element | str]:
+def joined(children: Iterable[Element | str]) -> Iterator[Element | str]:
     """Children with neighbouring character data made one and empty data left out."""
     run = ""
     for child in children:

@@ -62,6 +62,6 @@ class Host(Protocol):
     ) -> BoundSession:
         """Bind a resource (RFC 6120 §7). `resource` is canonical, or None: the server chooses.
 
-        The conflict policy is inside. Raises `StanzaError`. What the session sends before this has returned goes
-        out behind the listener's answer to the client.
+        The conflict policy is inside. Raises `StanzaError`. What the session sends before this has returned
+        goes out behind the listener's answer to the client.
         """

@@ -1,6 +1,6 @@
 """Reading XML safely: expat driven by hand, with RFC 6120 §11.1's restrictions and limits of ours.
 
-Comments, processing instructions, document types and entities beyond the predefined ones are refused when seen.
+Comments, processing instructions, document types and entities beyond the predefined ones are refused.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from xml.parsers import expat
 
-from xmpp.element import XML_NS, XMLNS_NS, Element
+from xmpp.element import XML_NS, XMLNS_NS, Element, joined
 
 MAX_NAME = 512
 "Characters of an element's or attribute's name with its namespace."
@@ -107,7 +107,7 @@ class _Builder:
 def parse_fragment(payload: bytes, *, max_depth: int = 64) -> list[Element]:
     """Elements of an opaque payload (`serialise_children`'s inverse); text between them is left out.
 
-    Raises `ValueError` when it is not namespace-well-formed, nested too deep or uses what RFC 6120 §11.1 forbids.
+    Raises `ValueError` when it is not namespace-well-formed, too deep or uses what RFC 6120 §11.1 forbids.
     """
     if not payload:
         return []
@@ -124,3 +124,14 @@ def parse_fragment(payload: bytes, *, max_depth: int = 64) -> list[Element]:
     except (Restricted, Exceeded) as refused:
         raise ValueError(f"not a fragment: {refused}") from None
     return builder.root.elements
+
+
+def merge_text(element: Element) -> None:
+    """Make neighbouring pieces of character data one, in the whole tree."""
+    waiting = [element]
+    while waiting:
+        current = waiting.pop()
+        children = current.children
+        if len(children) > 1:
+            current.children = children = list(joined(children))
+        waiting.extend(child for child in children if isinstance(child, Element))

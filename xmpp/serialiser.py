@@ -1,8 +1,8 @@
 """Writing elements as XML.
 
 What comes in from one stream is never copied out as bytes: it is parsed into `Element`s and written anew here,
-with every character escaped and every namespace declared where it differs from the parent's, so that no payload
-can break out of its stanza.
+every character escaped and every namespace declared where it differs from the parent's, so that no payload can
+break out of its stanza.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from xmpp.element import XML_NS, XMLNS_NS, Element
 
 _MAX_CACHED = 2048
 _tags: dict[tuple[str, str], tuple[str, str]] = {}
-"(name, namespace or `=` for the parent's) → opening tag, unended, and closing tag. Bounded: peers choose names."
+"(name, namespace, or `=` for the parent's) → opening tag, unended, and closing tag. Bounded."
 
 
 def serialise(element: Element, parent_ns: str = "") -> str:
