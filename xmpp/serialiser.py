@@ -1,8 +1,8 @@
 """Writing elements as XML.
 
-What comes in from one stream is never copied out as bytes: it is parsed into `Element`s and written anew here,
-every character escaped and every namespace declared where it differs from the parent's, so that no payload can
-break out of its stanza.
+What comes in from one stream is never copied out as bytes: it is parsed into `Element`s and written anew
+here, every character escaped and every namespace declared where it differs from the parent's, so that no
+payload can break out of its stanza.
 """
 
 from __future__ import annotations

@@ -18,13 +18,14 @@ class XmppSettings(BaseModel):
     listen_tls: tuple[str, ...] = ("[::]:5223",)
     "Addresses for connections that begin with TLS (XEP-0368)."
     allow_plaintext: bool = False
-    "Let clients that connect from this machine itself log in without TLS. For tests, and proxies that end TLS."
+    """Let clients that connect from this machine itself log in without TLS. For tests, and proxies that
+    end TLS."""
     mechanisms: tuple[str, ...] = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")
-    """SASL mechanisms offered, as far as the accounts can prove them; the SCRAM ones with channel binding (-PLUS),
-    too. PLAIN is never offered without TLS unless `allow_plaintext` says so."""
+    """SASL mechanisms offered, as far as the accounts can prove them; the SCRAM ones with channel binding
+    (-PLUS), too. PLAIN is never offered without TLS unless `allow_plaintext` says so."""
     resource_conflict: Literal["replace", "reject", "rename"] = "replace"
-    """When a client asks for a resource that is connected: `replace` ends the older session, `reject` refuses the
-    newer one, `rename` gives it another name (RFC 6120 §7.7.2.2)."""
+    """When a client asks for a resource that is connected: `replace` ends the older session, `reject`
+    refuses the newer one, `rename` gives it another name (RFC 6120 §7.7.2.2)."""
 
     max_stanza_before_login: int = Field(default=10_000, ge=10_000, le=1_000_000)
     "Bytes of one stanza a client may send before it is authenticated (RFC 6120 §13.12)."
@@ -43,8 +44,8 @@ class XmppSettings(BaseModel):
     max_login_attempts: int = Field(default=5, ge=2, le=100)
     "Failed logins on one connection before it is closed."
     max_outbound: int = Field(default=4_194_304, ge=65_536)
-    """Bytes that may wait for a client that does not read. Beyond it the connection is closed; messages it has not
-    taken wait for it or go to the account's other clients."""
+    """Bytes that may wait for a client that does not read. Beyond it the connection is closed; messages it
+    has not taken wait for it or go to the account's other clients."""
 
     login_timeout: float = Field(default=30.0, gt=0, le=600)
     "Seconds from connecting to being logged in."

@@ -1,8 +1,8 @@
 """One XML stream as the server sees it (RFC 6120 §4, §11), without input or output.
 
-`StreamCore` turns bytes into events and enforces what may be sent at all: the stream header's namespaces, the XML
-that §11.1 forbids, and our limits on size, depth and number of elements. However the bytes are cut, the events are
-the same.
+`StreamCore` turns bytes into events and enforces what may be sent at all: the stream header's namespaces,
+the XML that §11.1 forbids, and our limits on size, depth and number of elements. However the bytes are
+cut, the events are the same.
 
 Until `whole` is set, one call returns at most one top-level element and leaves what follows unparsed in
 `trailing`: what comes behind `<starttls/>` or the end of authentication belongs to another stream.
