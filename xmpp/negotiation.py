@@ -1,0 +1,421 @@
+"""From the first byte to a bound resource: RFC 6120 §4.3 with STARTTLS (§5), SASL (§6) and resource
+binding (§7).
+
+`Negotiation` takes a stream's events one at a time and answers with effects in the order they go to the
+wire. It has no socket; it awaits only the accounts and the `Host`.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from presence.address import Address
+from presence.errors import InvalidAddress, PresenceError, Unavailable
+from presence.ports import Account, Accounts
+from xmpp import sasl
+from xmpp.element import CLIENT_NS, STREAM_NS, E, Element
+from xmpp.errors import StanzaError, StreamError, error_stanza, to_stanza_error
+from xmpp.host import BoundSession, Host, Outbound
+from xmpp.jid import JID, parse_jid, parse_resource
+from xmpp.serialiser import escape_attribute, serialise
+from xmpp.settings import XmppSettings
+from xmpp.stream import Event, StanzaReceived, StreamClosed, StreamFailed, StreamOpened
+
+TLS_NS = "urn:ietf:params:xml:ns:xmpp-tls"
+SASL_NS = "urn:ietf:params:xml:ns:xmpp-sasl"
+BIND_NS = "urn:ietf:params:xml:ns:xmpp-bind"
+CHANNEL_BINDING_NS = "urn:xmpp:sasl-cb:0"
+STANZAS = frozenset({"message", "presence", "iq"})
+_MAX_BINDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Send `proceed`, then speak TLS and expect a new stream."""
+
+    proceed: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewStream:
+    """The client begins a new stream now (after SASL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    address: Address
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed:
+    """For the log and the counters; the client's answer is a `Send`."""
+
+    who: str
+    mechanism: str
+    condition: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Negotiation is over: send the answer before anything the session has sent."""
+
+    session: BoundSession
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the stream, with an error or politely."""
+
+    error: StreamError | None = None
+
+
+Effect = Send | StartTls | NewStream | LoggedIn | LoginFailed | Bound | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Realm:
+    """What all streams of one door share."""
+
+    settings: XmppSettings
+    domains: tuple[str, ...]
+    "Domains served; the first answers where a client names none or one that is not ours."
+    accounts: Accounts
+    host: Host
+    fake_secret: bytes = b""
+    stream_id: Callable[[], str] = field(default=lambda: secrets.token_urlsafe(12))
+
+
+class Negotiation:
+    """One connection's way to a bound resource."""
+
+    __slots__ = (
+        "_failures",
+        "_features_sent",
+        "_mechanism",
+        "_mechanism_name",
+        "_offered",
+        "_tries",
+        "address",
+        "bindings",
+        "domain",
+        "header_sent",
+        "lang",
+        "may_be_clear",
+        "outbound",
+        "realm",
+        "secure",
+        "who",
+    )
+
+    def __init__(self, realm: Realm, outbound: Outbound, *, may_be_clear: bool = False) -> None:
+        self.realm = realm
+        self.outbound = outbound
+        self.may_be_clear = may_be_clear
+        "This peer may log in without TLS."
+        self.secure = False
+        self.bindings: Mapping[str, bytes] = {}
+        self.domain = realm.domains[0]
+        self.lang = ""
+        self.who: JID | None = None
+        "What the client's stream header says about itself."
+        self.address: Address | None = None
+        "Authenticated."
+        self.header_sent = False
+        self._features_sent = False
+        self._offered: list[str] = []
+        self._mechanism: sasl.Mechanism | None = None
+        self._mechanism_name = ""
+        self._failures = 0
+        self._tries = 0
+
+    def secured(self, bindings: Mapping[str, bytes]) -> None:
+        """TLS is up (RFC 6120 §5.4.3.3): everything learned before is forgotten."""
+        self.secure = True
+        self.bindings = bindings
+        self._new_stream()
+
+    def _new_stream(self) -> None:
+        self.header_sent = False
+        self._features_sent = False
+        self._mechanism = None
+        self.who = None
+
+    async def receive(self, event: Event, *, more: bool = False) -> list[Effect]:
+        """The next event. `more` says that bytes behind it have arrived already."""
+        try:
+            match event:
+                case StreamOpened():
+                    return await self._opened(event)
+                case StanzaReceived(element):
+                    return await self._element(element, more)
+                case StreamClosed():
+                    return [Close()]
+                case StreamFailed(error):
+                    return [Close(error)]
+                case _:
+                    assert_never(event)
+        except StreamError as error:
+            return [Close(error)]
+
+    # --- the header (§4.7) and features (§4.3.2) -------------------------------------------------------
+
+    def header(self) -> str:
+        """Our stream header; to be sent before a stream error if it was not yet (§4.9.1.2)."""
+        self.header_sent = True
+        to = f" to='{escape_attribute(str(self.who.bare))}'" if self.who is not None else ""
+        return (
+            f"<?xml version='1.0'?><stream:stream xmlns='{CLIENT_NS}' xmlns:stream='{STREAM_NS}'"
+            f" id='{self.realm.stream_id()}' from='{escape_attribute(self.domain)}'{to} version='1.0'"
+            " xml:lang='en'>"
+        )
+
+    async def _opened(self, event: StreamOpened) -> list[Effect]:
+        self.lang = event.lang[:64]
+        if event.from_:
+            try:
+                self.who = parse_jid(event.from_)
+            except InvalidAddress:
+                raise StreamError("invalid-from", "'from' is not a JID") from None
+        self._check_version(event.version)
+        self._choose_domain(event.to)
+        who, address = self.who, self.address
+        if address is not None and who is not None and who.local and who.bare != address:
+            raise StreamError("invalid-from", "the stream is authenticated as somebody else")
+        header = self.header()
+        features = await self._features()
+        self._features_sent = True
+        inner = "".join(serialise(feature, CLIENT_NS) for feature in features)
+        return [Send(f"{header}<stream:features>{inner}</stream:features>")]
+
+    @staticmethod
+    def _check_version(version: str) -> None:
+        """§4.7.5: anything from 1.0 on understands us; before it there were no features."""
+        major, dot, minor = version.partition(".")
+        if not (dot and major.isascii() and minor.isascii() and major.isdigit() and minor.isdigit()):
+            raise StreamError("unsupported-version", "version 1.0 is wanted")
+        if len(version) > 16 or int(major) != 1:
+            raise StreamError("unsupported-version", "version 1.0 is wanted")
+
+    def _choose_domain(self, to: str) -> None:
+        domains = self.realm.domains
+        if not to:
+            if len(domains) > 1:
+                raise StreamError("improper-addressing", "'to' is missing and there are several domains here")
+            return
+        try:
+            domain = parse_jid(to)
+        except InvalidAddress:
+            raise StreamError("improper-addressing", "'to' is not a domain") from None
+        if domain.local or domain.resource:
+            raise StreamError("improper-addressing", "'to' is not a domain")
+        if domain.domain not in domains:
+            raise StreamError("host-unknown", "this domain is not served here")
+        if self.address is not None and domain.domain != self.address.domain:
+            raise StreamError("host-unknown", "the stream is authenticated for another domain")
+        self.domain = domain.domain
+
+    async def _features(self) -> list[Element]:
+        if self.address is not None:
+            return [E("bind", BIND_NS), *self.realm.host.features(self.address)]
+        features: list[Element] = []
+        if not self.secure:
+            starttls = E("starttls", TLS_NS)
+            features.append(starttls)
+            if not self.may_be_clear:
+                starttls.append(E("required", TLS_NS))
+                self._offered = []
+                return features
+        self._offered = sasl.offer(
+            proofs=self.realm.accounts.mechanisms,
+            wanted=self.realm.settings.mechanisms,
+            secure=self.secure or self.may_be_clear,
+            bound=bool(self.bindings),
+            account=await self._announced(),
+        )
+        names = (E("mechanism", SASL_NS, {}, name) for name in self._offered)
+        features.append(E("mechanisms", SASL_NS, {}, *names))
+        if self.bindings:  # XEP-0440
+            kinds = (E("channel-binding", CHANNEL_BINDING_NS, {"type": kind}) for kind in self.bindings)
+            features.append(E("sasl-channel-binding", CHANNEL_BINDING_NS, {}, *kinds))
+        return features
+
+    async def _announced(self) -> Account | None:
+        """The account the stream's `from` names: only to choose which mechanisms make sense."""
+        who = self.who
+        if who is None or not who.local or who.domain != self.domain:
+            return None
+        with suppress(PresenceError):
+            return await self.realm.accounts.find(who.bare)
+        return None
+
+    # --- top-level elements ----------------------------------------------------------------------------
+
+    async def _element(self, element: Element, more: bool) -> list[Effect]:
+        match element.ns, element.name:
+            case _, "error" if element.ns == STREAM_NS:
+                return [Close()]
+            case _, "starttls" if element.ns == TLS_NS:
+                return self._starttls(more)
+            case _, "auth" | "response" | "abort" if element.ns == SASL_NS and self.address is None:
+                return await self._sasl(element)
+            case _, name if element.ns == CLIENT_NS and name in STANZAS:
+                return await self._stanza(element)
+            case _:
+                raise StreamError("unsupported-stanza-type")
+
+    def _starttls(self, more: bool) -> list[Effect]:
+        """§5.4.2. What was sent in the clear behind the command must not be read as if it came through
+        TLS."""
+        if self.secure or more or self.address is not None:
+            return [Send(f"<failure xmlns='{TLS_NS}'/>"), Close()]
+        return [StartTls(f"<proceed xmlns='{TLS_NS}'/>")]
+
+    async def _stanza(self, stanza: Element) -> list[Effect]:
+        if self.address is None:
+            raise StreamError("not-authorized", "log in first")
+        bind = stanza.find("bind", BIND_NS) if stanza.name == "iq" and stanza.get("type") == "set" else None
+        if bind is None:
+            raise StreamError("not-authorized", "bind a resource first")
+        self._tries += 1
+        if self._tries > _MAX_BINDS:
+            raise StreamError("policy-violation", "too many attempts to bind a resource")
+        try:
+            session = await self._bind(self.address, bind)
+        except StanzaError as refused:
+            return [Send(serialise(error_stanza(stanza, refused), CLIENT_NS))]
+        except PresenceError as refused:
+            return [Send(serialise(error_stanza(stanza, to_stanza_error(refused)), CLIENT_NS))]
+        answer = E("iq", CLIENT_NS, {"type": "result"})
+        if "id" in stanza.attrs:
+            answer.attrs["id"] = stanza.attrs["id"]
+        answer.append(E("bind", BIND_NS, {}, E("jid", BIND_NS, {}, session.jid.full)))
+        return [Bound(session, serialise(answer, CLIENT_NS))]
+
+    async def _bind(self, address: Address, bind: Element) -> BoundSession:
+        wanted = bind.find("resource")
+        resource: str | None = None
+        if wanted is not None and wanted.text:
+            try:
+                resource = parse_resource(wanted.text)
+            except InvalidAddress as invalid:
+                raise StanzaError("bad-request", text=str(invalid)) from None
+        return await self.realm.host.bind(address, resource, self.outbound, self.lang)
+
+    # --- SASL (§6) --------------------------------------------------------------------------------------
+
+    async def _sasl(self, element: Element) -> list[Effect]:
+        if not self._features_sent:
+            raise StreamError("not-authorized")
+        try:
+            step = await self._exchange(element)
+        except sasl.SaslFailure as failure:
+            return self._failed(failure)
+        except Unavailable:
+            return self._failed(sasl.SaslFailure("temporary-auth-failure", "accounts cannot be asked"))
+        if isinstance(step, sasl.Challenge):
+            return [Send(_with_data("challenge", step.data))]
+        self.address = step.address
+        self._new_stream()
+        with suppress(PresenceError):  # a note for policies; nobody's login depends on it
+            await self.realm.accounts.seen_on_xmpp(step.address)
+        return [
+            LoggedIn(step.address, self._mechanism_name),
+            Send(_with_data("success", step.data)),
+            NewStream(),
+        ]
+
+    async def _exchange(self, element: Element) -> sasl.Step:
+        if element.name == "abort":
+            raise sasl.SaslFailure("aborted")
+        if element.name == "auth":
+            self._mechanism = self._choose(element.get("mechanism"))
+            data = sasl.decode(element.text)
+            if data is None:  # all our mechanisms begin with the client: ask it to (RFC 4422 §3)
+                return sasl.Challenge(b"")
+            return await self._mechanism.receive(data)
+        if self._mechanism is None:
+            raise sasl.SaslFailure("malformed-request", "a response to nothing")
+        return await self._mechanism.receive(sasl.decode(element.text) or b"")
+
+    def _choose(self, name: str) -> sasl.Mechanism:
+        self._mechanism_name = name if name in sasl.REGISTRY else "other"
+        if not self.secure and not self.may_be_clear:
+            raise sasl.SaslFailure("encryption-required")
+        known = sasl.REGISTRY.get(name)
+        if known is None or known.proof not in self.realm.accounts.mechanisms:
+            raise sasl.SaslFailure("invalid-mechanism")
+        if known.proof not in self.realm.settings.mechanisms:
+            raise sasl.SaslFailure("mechanism-too-weak")
+        if known.binding and not self.bindings:
+            raise sasl.SaslFailure("invalid-mechanism")
+        return known.make(
+            sasl.SaslContext(
+                accounts=self.realm.accounts,
+                domain=self.domain,
+                offered=frozenset(self._offered),
+                channel_bindings=self.bindings,
+                fake_secret=self.realm.fake_secret,
+                fake_iterations=self.realm.settings.fake_iterations,
+            )
+        )
+
+    def _failed(self, failure: sasl.SaslFailure) -> list[Effect]:
+        self._mechanism = None
+        self._failures += 1
+        who = (
+            failure.address
+            if failure.address is not None
+            else (self.who.bare if self.who is not None else "")
+        )
+        effects: list[Effect] = [
+            LoginFailed(str(who), self._mechanism_name, failure.condition, str(failure)),
+            Send(f"<failure xmlns='{SASL_NS}'><{failure.condition}/></failure>"),
+        ]
+        if self._failures >= self.realm.settings.max_login_attempts:
+            effects.append(Close(StreamError("policy-violation", "too many failed logins")))
+        return effects
+
+
+def _with_data(name: str, data: bytes | None) -> str:
+    """`<challenge/>` or `<success/>`; a success with empty additional data says `=` (§6.4.6)."""
+    if data is None:
+        return f"<{name} xmlns='{SASL_NS}'/>"
+    encoded = base64.b64encode(data).decode()
+    if not encoded and name == "success":
+        encoded = "="
+    return f"<{name} xmlns='{SASL_NS}'>{encoded}</{name}>"
+
+
+def check_from(stanza: Element, jid: JID) -> Element:
+    """Stamp a bound client's stanza with its full JID (RFC 6120 §8.1.2.1).
+
+    Raises `StreamError`: `invalid-from` for somebody else's address, `unsupported-stanza-type` for what is
+    no stanza.
+    """
+    if stanza.ns != CLIENT_NS:
+        return stanza
+    if stanza.name not in STANZAS:
+        raise StreamError("unsupported-stanza-type")
+    said = stanza.attrs.get("from")
+    if said is not None and said != jid.full:
+        try:
+            other = parse_jid(said)
+        except InvalidAddress:
+            raise StreamError("invalid-from") from None
+        if other.bare != jid.bare or other.resource not in ("", jid.resource):
+            raise StreamError("invalid-from")
+    stanza.attrs["from"] = jid.full
+    return stanza
