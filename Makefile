@@ -1,0 +1,59 @@
+# Everything below works on Debian 12 with python3, pip and make, as any user. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Options of `make run`, e.g. make run ARGS=--no-demo
+ARGS ?= --demo
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench clean interop-peers
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
+
+run: $(VENV)/.run ## Set up what is missing and start the gateway with the accounts alice and bob
+	@$(BIN)/tandem run $(ARGS)
+
+test: $(VENV)/.dev interop-peers ## Run the whole test suite
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Check style, formatting and types (the architecture test included)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_architecture.py
+
+format: $(VENV)/.dev ## Sort imports and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Measure every path: operations per second, latency, CPU per operation
+	@$(BIN)/python -m bench
+
+clean: ## Remove what make made, but not the state directory
+	rm -rf $(VENV) .boot .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+interop-peers:
+	@.ci/interop-peers
+
+# A virtual environment without python3-venv: virtualenv from PyPI, in a directory of its own.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Tandem needs Python 3.11 or later; if you have one, name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 78; }
+	@echo "Setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .boot virtualenv && \
+	  PYTHONPATH=.boot $(PYTHON) -m virtualenv --quiet $(VENV); } || { rm -rf $(VENV) .boot; \
+	  echo "No virtual environment could be made: python3 needs either its venv module or pip (apt install python3-pip)" >&2; exit 1; }
+
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	@echo "Installing Tandem and what it needs"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,fast]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.run
+	@echo "Installing what the tests need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
