@@ -1,0 +1,125 @@
+"""Who in this process watches whom, and what they were last shown (RFC 3856 §6.8, RFC 6121 §4.4.2).
+
+One table per door and node. Watchers are what the door delivers to: a session, a dialog. The bus sends a
+presentity's snapshots to a node for as long as anybody there watches; the table says when that begins and
+ends, drops what is not newer, and tells what a change consists of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from presence.address import Address
+from presence.composition import compose
+from presence.model import PresenceDocument, PresenceTuple, Snapshot
+
+W = TypeVar("W", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From what was shown last to what is to be shown now."""
+
+    previous: PresenceDocument | None
+    "None when nothing was known before."
+    current: PresenceDocument
+    updated: tuple[PresenceTuple, ...]
+    "Tuples that appeared, or differ from what they were; in the document's order."
+    gone: tuple[PresenceTuple, ...]
+    "Tuples that are no more, as they last were."
+
+    @property
+    def person_changed(self) -> bool:
+        return self.current.person != (self.previous.person if self.previous else None)
+
+    @property
+    def visible(self) -> bool:
+        """False when watchers who know `previous` have nothing new to see."""
+        return bool(self.previous is None or self.updated or self.gone or self.person_changed)
+
+
+def difference(previous: PresenceDocument | None, current: PresenceDocument) -> Change:
+    before = {t.id: t for t in previous.tuples} if previous else {}
+    updated = tuple(t for t in current.tuples if before.pop(t.id, None) != t)
+    return Change(previous, current, updated, tuple(before.values()))
+
+
+@dataclass(slots=True)
+class _Watched(Generic[W]):
+    watchers: dict[W, None] = field(default_factory=dict)
+    document: PresenceDocument | None = None
+
+
+class WatchTable(Generic[W]):
+    """Pure; holds documents only of presentities that somebody watches."""
+
+    __slots__ = ("_watched", "_watching")
+
+    def __init__(self) -> None:
+        self._watched: dict[Address, _Watched[W]] = {}
+        self._watching: dict[W, set[Address]] = {}
+
+    def __len__(self) -> int:
+        """How many presentities are watched."""
+        return len(self._watched)
+
+    def __contains__(self, presentity: Address) -> bool:
+        return presentity in self._watched
+
+    def presentities(self) -> list[Address]:
+        return list(self._watched)
+
+    def watched_by(self, watcher: W) -> list[Address]:
+        return list(self._watching.get(watcher, ()))
+
+    def watchers(self, presentity: Address) -> tuple[W, ...]:
+        """In the order they came."""
+        watched = self._watched.get(presentity)
+        return tuple(watched.watchers) if watched else ()
+
+    def document(self, presentity: Address) -> PresenceDocument | None:
+        """What is known of it; None before its first snapshot, and when nobody watches it."""
+        watched = self._watched.get(presentity)
+        return watched.document if watched else None
+
+    def add(self, presentity: Address, watcher: W) -> bool:
+        """True when it is the presentity's first watcher here: time for `service.watch`."""
+        watched = self._watched.get(presentity)
+        first = watched is None
+        if watched is None:
+            watched = self._watched[presentity] = _Watched()
+        watched.watchers[watcher] = None
+        self._watching.setdefault(watcher, set()).add(presentity)
+        return first
+
+    def discard(self, presentity: Address, watcher: W) -> bool:
+        """True when it was the presentity's last watcher here: time for `service.unwatch`."""
+        watched = self._watched.get(presentity)
+        if watched is None or watcher not in watched.watchers:
+            return False
+        del watched.watchers[watcher]
+        watching = self._watching[watcher]
+        watching.discard(presentity)
+        if not watching:
+            del self._watching[watcher]
+        if watched.watchers:
+            return False
+        del self._watched[presentity]
+        return True
+
+    def discard_watcher(self, watcher: W) -> list[Address]:
+        """The watcher leaves altogether; returns the presentities nobody here watches any more."""
+        return [p for p in sorted(self._watching.get(watcher, ())) if self.discard(p, watcher)]
+
+    def update(self, snapshot: Snapshot) -> Change | None:
+        """Take in a snapshot. None when it is not newer than what is known, or nobody watches."""
+        watched = self._watched.get(snapshot.address)
+        if watched is None:
+            return None
+        previous = watched.document
+        if previous is not None and snapshot.version <= previous.version:
+            return None
+        watched.document = compose(snapshot)
+        return difference(previous, watched.document)
