@@ -7,8 +7,7 @@ from functools import lru_cache
 
 from precis_i18n import get_profile
 
-from presence import address as addresses
-from presence.address import Address
+from presence.address import Address, parse_address
 from presence.errors import InvalidAddress
 
 _RESOURCE = get_profile("OpaqueString")
@@ -51,7 +50,7 @@ def parse_jid(text: str) -> JID:
     if len(text) > 3 * _MAX_PART + 2:
         raise InvalidAddress("longer than a JID can be")
     bare, slash, resource = text.partition("/")
-    address = addresses.parse_address(bare)
+    address = parse_address(bare)
     return JID(address.local, address.domain, parse_resource(resource) if slash else "")
 
 

@@ -18,8 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from presence import address as addresses
-from presence.address import Address
+from presence.address import Address, parse_address
 from presence.errors import InvalidAddress
 from presence.ports import Account, Accounts, ScramKeys
 
@@ -136,7 +135,7 @@ def decode(text: str) -> bytes | None:
 def _address(name: str, domain: str) -> Address:
     """The account a user name means: the local part, or the whole address as some clients send it."""
     try:
-        address = addresses.parse_address(name if "@" in name else f"{name}@{domain}")
+        address = parse_address(name if "@" in name else f"{name}@{domain}")
     except InvalidAddress:
         raise SaslFailure("not-authorized", "not a user name") from None
     if address.domain != domain or not address.local:
@@ -149,7 +148,7 @@ def _check_authzid(authzid: str, address: Address) -> None:
     if not authzid:
         return
     try:
-        same = addresses.parse_address(authzid) == address
+        same = parse_address(authzid) == address
     except InvalidAddress:
         same = False
     if not same:

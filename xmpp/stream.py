@@ -125,13 +125,14 @@ class StreamCore:
         if self._ended:
             return []
         held = self._held
-        if not held and not self._open and not data.strip(_SPACE):
+        if not held and data and not self._open and not data.strip(_SPACE):
             return []  # white space keep-alive (RFC 6120 §4.6.1)
         events: list[Event] = []
         self._events = events
         try:
             pending = self._fed - self._start if self._open else 0
-            if self.whole and len(data) + len(held) + pending <= self.max_stanza:
+            fits = len(data) + len(held) + pending <= self.max_stanza
+            if self.whole and fits and (not held or b">" not in held):
                 self._feed_whole(data)
             else:
                 held += data

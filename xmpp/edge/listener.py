@@ -1,0 +1,225 @@
+"""Listening for clients: sockets, admission, and what all connections share."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from presence.ports import Metrics
+from xmpp.edge.connection import Connection
+from xmpp.edge.tls import Identity
+from xmpp.negotiation import Realm
+from xmpp.settings import split_listen
+
+log = structlog.get_logger()
+
+_BACKLOG = 1024
+_SWEEP = 15.0
+"Seconds between looks for connections that have fallen silent."
+_SILENT = 10.0
+"Seconds of silence after which a connection gives memory back."
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """An open listening socket."""
+
+    host: str
+    port: int
+    direct: bool
+    "TLS from the first byte (XEP-0368)."
+
+
+class Listener:
+    """All client connections of this process. To be made inside the running loop."""
+
+    def __init__(
+        self, realm: Realm, identity: Identity, metrics: Metrics, *, share_ports: bool = False
+    ) -> None:
+        self.realm = realm
+        self.identity = identity
+        "What new connections are shown; replaced at reload."
+        self.metrics = metrics
+        self.share_ports = share_ports
+        "Several processes listen on the same ports, and the kernel spreads the clients."
+        self.max_outbound = realm.settings.max_outbound
+        self.listening: list[Listening] = []
+        self.connections: set[Connection] = set()
+        self._strangers: set[Connection] = set()
+        "Connections that are not logged in."
+        self._servers: list[asyncio.Server] = []
+        self._per_network: Counter[str] = Counter()
+        self._strangers_per_network: Counter[str] = Counter()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._left = asyncio.Event()
+        "One more connection or session has gone."
+        self._stopping = False
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+
+    # --- life -------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open all listening sockets, or none. Raises `OSError` with the address."""
+        settings = self.realm.settings
+        wanted = [(a, False) for a in settings.listen] + [(a, True) for a in settings.listen_tls]
+        try:
+            for address, direct in wanted:
+                for sock in self._sockets(address):
+                    await self._serve(sock, direct)
+        except OSError:
+            self._close_servers()
+            raise
+        self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
+        for one in self.listening:
+            log.info("xmpp_listening", host=one.host, port=one.port, tls=one.direct)
+
+    def _sockets(self, address: str) -> list[socket.socket]:
+        host, port = split_listen(address)
+        try:
+            found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            return [self._bind(family, where) for family, *_, where in dict.fromkeys(found)]
+        except OSError as error:
+            if host == "::" and not _has_ipv6():
+                return self._sockets(f"0.0.0.0:{port}")
+            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from None
+
+    def _bind(self, family: int, where: tuple[Any, ...]) -> socket.socket:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self.share_ports:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:  # `[::]` is for IPv4 as well
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if where[0] == "::" else 1)
+            sock.setblocking(False)
+            sock.bind(where)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def _serve(self, sock: socket.socket, direct: bool) -> None:
+        server = await self.loop.create_server(
+            lambda: Connection(self, direct=direct), sock=sock, backlog=_BACKLOG
+        )
+        self._servers.append(server)
+        host, port = sock.getsockname()[:2]
+        self.listening.append(Listening(host, port, direct))
+
+    def _close_servers(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers = []
+        self.listening = []
+
+    async def stop(self) -> None:
+        """Stop accepting, tell every client `system-shutdown`, wait for them as long as the settings say."""
+        self._stopping = True
+        self._close_servers()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self.connections):
+            connection.shut_down()
+        try:
+            async with asyncio.timeout(self.realm.settings.drain_timeout):
+                while self.connections or self._leaving:
+                    self._left.clear()
+                    await self._left.wait()
+        except TimeoutError:
+            log.warning(
+                "xmpp_drain_incomplete", connections=len(self.connections), closing=len(self._leaving)
+            )
+        for connection in list(self.connections):
+            connection.abort()
+        for task in list(self._leaving):
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A connection's worker. The connection holds it; `forget` takes it over when the connection is
+        gone."""
+        return self.loop.create_task(work)
+
+    # --- connections ------------------------------------------------------------------------------------
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection; False when there are too many."""
+        settings = self.realm.settings
+        network = network_of(connection.peer)
+        if (
+            self._stopping
+            or len(self.connections) >= settings.max_connections
+            or self._per_network[network] >= settings.max_connections_per_address
+            or self._strangers_per_network[network] >= settings.max_logging_in_per_address
+        ):
+            self.metrics.count("xmpp_connections_refused_total")
+            return False
+        self.connections.add(connection)
+        self._per_network[network] += 1
+        self._strangers.add(connection)
+        self._strangers_per_network[network] += 1
+        self.metrics.count("xmpp_connections_total")
+        self.metrics.gauge("xmpp_connections", len(self.connections))
+        return True
+
+    def logged_in(self, connection: Connection) -> None:
+        if connection in self._strangers:
+            self._strangers.discard(connection)
+            _take_one(self._strangers_per_network, network_of(connection.peer))
+
+    def forget(self, connection: Connection, worker: asyncio.Task[None] | None) -> None:
+        """The connection is over; its worker may still be telling the session."""
+        if worker is not None:
+            self._leaving.add(worker)
+            worker.add_done_callback(self._worker_left)
+        if connection in self.connections:
+            self.logged_in(connection)
+            self.connections.discard(connection)
+            _take_one(self._per_network, network_of(connection.peer))
+            self.metrics.gauge("xmpp_connections", len(self.connections))
+        self._left.set()
+
+    def _worker_left(self, worker: asyncio.Task[None]) -> None:
+        self._leaving.discard(worker)
+        self._left.set()
+
+    def _sweep(self) -> None:
+        silent_since = self.loop.time() - _SILENT
+        for connection in self.connections:
+            if connection.heard < silent_since:
+                connection.park()
+        self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
+
+
+def network_of(host: str) -> str:
+    """What limits are counted by: an IPv4 address, or an IPv6 /64, which is what one customer gets."""
+    if ":" not in host:
+        return host
+    try:
+        packed = ipaddress.IPv6Address(host.partition("%")[0]).packed
+    except ValueError:
+        return host
+    return str(ipaddress.IPv6Address(packed[:8] + bytes(8)))
+
+
+def _take_one(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
