@@ -1,0 +1,180 @@
+"""From bytes to a message (RFC 3261 §7, §18.3), with the refusals of §8.2 that concern syntax.
+
+Only what every message needs is understood here: the start line, the shape of the header fields, Via, From, To,
+Call-ID, CSeq and Content-Length. Everything else is parsed when somebody asks for it.
+
+Lenient: empty lines before the message, folded lines, white space around colons, a missing Content-Length or bytes beyond
+it (in a datagram), header text that is not UTF-8 (read as Latin-1), any spelling of names.
+Strict: CR, LF and NUL inside the head, control characters in names, a Content-Length that is negative, too large or
+contradicts itself, two of a field that may stand once.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sip import grammar
+from sip.errors import BadHeader, BadMessage, BadUri
+from sip.message import Headers, Request, Response
+from sip.names import canonical
+from sip.uri import Uri, parse_uri
+
+MAX_MESSAGE = 65_536
+"Bytes of head and body together."
+MAX_LINE = 8_192
+"Bytes of one header field, unfolded."
+MAX_FIELDS = 256
+
+_FOLD = re.compile(r"\r\n[ \t]+")
+_STATUS = re.compile(r"[1-6][0-9][0-9]")
+_SCHEMES = frozenset(("sip", "sips", "tel", "im", "pres"))
+"What a Request-URI may be; anything else is 416 (RFC 3261 §8.2.2.1)."
+_ONCE = ("Call-ID", "CSeq", "From", "To", "Max-Forwards", "Content-Type", "Expires", "Event")
+_NOWHERE = Uri("sip", host="invalid")
+
+
+def parse_message(data: bytes) -> Request | Response:
+    """One whole message, as it came in a datagram or out of the framer. Raises `BadMessage`."""
+    if len(data) > MAX_MESSAGE:
+        raise BadMessage(513)
+    head, end, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    if "\r\n " in text or "\r\n\t" in text:
+        text = _FOLD.sub(" ", text)
+    lines = text.split("\r\n")
+    complaint = "" if end else "truncated"
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+        complaint = "control character in the head"
+    start = lines[0]
+    fields, field_complaint = _fields(lines)
+    complaint = complaint or field_complaint
+    headers = Headers.adopt(fields)
+    if start[:4].upper() == "SIP/":
+        return _response(start, headers, body, complaint)
+    return _request(start, headers, body, complaint)
+
+
+def _fields(lines: list[str]) -> tuple[dict[str, list[str]], str]:
+    """Fields by canonical name, and the first complaint about them; what can be read is read all the same."""
+    fields: dict[str, list[str]] = {}
+    complaint = ""
+    if len(lines) > MAX_FIELDS + 1:
+        complaint = "too many header fields"
+        lines = lines[: MAX_FIELDS + 1]
+    remaining = iter(lines)
+    next(remaining)
+    for line in remaining:
+        name, colon, value = line.partition(":")
+        known = canonical(name)
+        if known not in fields:
+            if not colon or not grammar.is_token(known):
+                name = name.rstrip(" \t")
+                if not colon or not grammar.is_token(name):
+                    complaint = complaint or "malformed header line"
+                    continue
+                known = canonical(name)
+            fields.setdefault(known, [])
+        elif not colon:
+            complaint = complaint or "malformed header line"
+            continue
+        if len(line) > MAX_LINE:
+            complaint = complaint or "header field too long"
+            continue
+        fields[known].append(value.strip(" \t"))
+    return fields, complaint
+
+
+def _request(start: str, headers: Headers, body: bytes, complaint: str) -> Request:
+    method, uri_text, version, status = _request_line(start)
+    request = Request(method, _NOWHERE, headers, body)
+    if not _answerable(request):
+        raise BadMessage(status or 400, complaint)
+    if status:
+        raise BadMessage(status, request=request)
+    if version.upper() != "SIP/2.0":
+        raise BadMessage(505, request=request)
+    if complaint:
+        raise BadMessage(400, _phrase(complaint), request=request)
+    try:
+        request.uri = parse_uri(uri_text)
+        _check_common(request)
+        if request.cseq.method != method:
+            raise BadHeader("CSeq", "method differs from the request's")
+        request.body = _body(headers, body)
+    except BadUri as error:
+        raise BadMessage(error.status, error.reason, request=request) from None
+    except BadHeader as error:
+        raise BadMessage(error.status, error.reason, request=request) from None
+    if request.uri.scheme not in _SCHEMES:
+        raise BadMessage(416, request=request)
+    return request
+
+
+def _request_line(start: str) -> tuple[str, str, str, int]:
+    """Method, Request-URI, version, and the status that refuses the line (0: none)."""
+    parts = start.split(" ")
+    if len(parts) == 3 and grammar.is_token(parts[0]) and parts[1]:
+        return parts[0], parts[1], parts[2], 0
+    method = parts[0] if grammar.is_token(parts[0]) else "INVALID"
+    return method, "", "", 400
+
+
+def _response(start: str, headers: Headers, body: bytes, complaint: str) -> Response:
+    version, _, rest = start.partition(" ")
+    status, _, reason = rest.partition(" ")
+    if version.upper() != "SIP/2.0" or _STATUS.fullmatch(status) is None:
+        raise BadMessage(400, "malformed status line")
+    if complaint:
+        raise BadMessage(400, _phrase(complaint))
+    response = Response(int(status), reason, headers, body)
+    try:
+        _check_common(response)
+        response.body = _body(headers, body)
+    except (BadUri, BadHeader) as error:
+        raise BadMessage(400, error.reason) from None
+    return response
+
+
+def _check_common(message: Request | Response) -> None:
+    fields = message.headers
+    _ = message.via, message.from_, message.to, message.cseq
+    if not message.call_id:
+        raise BadHeader("Call-ID", "empty")
+    for name in _ONCE:
+        if fields.count(name) > 1:
+            raise BadHeader(name, "stands twice")
+
+
+def _body(headers: Headers, body: bytes) -> bytes:
+    length = content_length(headers)
+    if length is None:
+        return body
+    if length > len(body):
+        raise BadHeader("Content-Length", "larger than the message")
+    return body[:length]
+
+
+def content_length(headers: Headers) -> int | None:
+    """Bytes of the body; None when not said. Raises `BadHeader`; repeats must agree."""
+    values = headers.fields("Content-Length")
+    if not values:
+        return None
+    try:
+        lengths = {grammar.parse_number(value) for value in values}
+    except grammar.Malformed as error:
+        raise BadHeader("Content-Length", str(error)) from None
+    if len(lengths) != 1:
+        raise BadHeader("Content-Length", "contradicts itself")
+    return lengths.pop()
+
+
+def _answerable(request: Request) -> bool:
+    """RFC 3261 §8.2.6 needs a Via to answer to; an ACK is never answered."""
+    return request.method != "ACK" and bool(request.headers.get("Via"))
+
+
+def _phrase(complaint: str) -> str:
+    return f"Bad Request: {complaint}"
