@@ -19,6 +19,7 @@ from xmpp.reader import Exceeded, Restricted, bracket_attributes, merge_text, ne
 from xmpp.serialiser import escape_attribute
 
 _SPACE = b" \t\r\n"
+_LESS_THAN = ord("<")
 _RECYCLE = 131_072
 "Bytes after which a parser is replaced: expat never forgets the names it has met."
 _MAX_ELEMENTS = 10_000
@@ -177,13 +178,13 @@ class StreamCore:
         while held and not self._ended:
             if not self._open:
                 _strip_space(held)
+                if held and not self._opened and held[0] != _LESS_THAN:
+                    raise _no_xml(bytes(held[:2]))
             cut = held.find(b">") + 1
             pending = self._fed - self._start if self._open else 0
             if (cut or len(held)) + pending > self.max_stanza:
                 raise StreamError("policy-violation", f"a stanza may have {self.max_stanza} bytes")
             if not cut:
-                if not self._opened and bytes(held[:2]) in (b"\xff\xfe", b"\xfe\xff"):
-                    raise StreamError("unsupported-encoding")
                 return
             piece = bytes(held[:cut])
             del held[:cut]
@@ -302,6 +303,13 @@ def _on_declaration(version: str, encoding: str | None, standalone: int) -> None
         raise StreamError("unsupported-encoding", "XMPP is UTF-8 (RFC 6120 §11.6)")
     if version != "1.0":
         raise StreamError("not-well-formed", "XML 1.0 is wanted")
+
+
+def _no_xml(beginning: bytes) -> StreamError:
+    """What does not even begin like a stream: UTF-16 with its mark, or another protocol."""
+    if beginning[:1] in (b"\xff", b"\xfe", b"\xef", b"\0"):
+        return StreamError("unsupported-encoding", "XMPP is UTF-8 without a byte order mark (RFC 6120 §11.6)")
+    return StreamError("bad-format", "this is not XML")
 
 
 def _strip_space(held: bytearray) -> None:

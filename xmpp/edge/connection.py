@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
 import structlog
 
@@ -40,6 +40,8 @@ log = structlog.get_logger()
 
 _BACKLOG = 128
 "Events that may wait for the session before reading pauses."
+_CLIENT_HELLO = 0x16
+"First byte of a TLS handshake record (RFC 8446 §5.1); no XML begins with it."
 _TURN = 32
 "Events worked through before others get their turn."
 
@@ -69,6 +71,7 @@ class Connection(asyncio.Protocol):
         "_timer",
         "_tls",
         "_transport",
+        "_untouched",
         "_worker",
         "_writable",
         "heard",
@@ -104,6 +107,8 @@ class Connection(asyncio.Protocol):
         self._broken = False
         "Nothing can be written any more."
         self._mechanism = ""
+        self._untouched = True
+        "No byte has come yet."
         self._since = 0.0
         self.heard = 0.0
         "Loop time of the last bytes from the client."
@@ -112,7 +117,7 @@ class Connection(asyncio.Protocol):
     # --- the transport's callbacks ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         self._transport = transport
         self._since = self.heard = self._loop.time()
         address = transport.get_extra_info("peername") or ("", 0)
@@ -133,6 +138,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self._loop.time()
+        if self._untouched:
+            self._untouched = False
+            if data[0] == _CLIENT_HELLO and self._tls is None:  # some clients try TLS at once on any port
+                self._tls = TlsLayer(self._listener.identity.context)
         tls = self._tls
         if tls is not None:
             established = tls.established
