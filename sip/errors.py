@@ -47,9 +47,9 @@ class BadUri(ProtocolError, ValueError):
 class BadMessage(ProtocolError):
     """The bytes are no SIP message that can be processed.
 
-    `request` holds what is needed for the answer; it is None when nobody could be answered (a response, an ACK,
-    no Via), and the message must be dropped. Its URI and all headers but those an answer copies may be unusable;
-    so may the Via, and then the answer goes to where the request came from.
+    `request` holds what is needed for the answer; it is None when nobody could be answered (a response, an
+    ACK, no Via), and the message must be dropped. Its URI and all headers but those an answer copies may be
+    unusable; so may the Via, and then the answer goes to where the request came from.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ def parse_parameters(text: str) -> Parameters:
     if text[0] != ";":
         raise Malformed("text behind the value")
     parameters: list[tuple[str, str | None]] = []
-    for part in split_quoted(text[1:], ";"):
+    for part in split_quoted(text[1:], ";") if '"' in text else text[1:].split(";"):
         name, equals, value = part.partition("=")
         name = name.strip()
         if not name:

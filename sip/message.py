@@ -52,10 +52,6 @@ class Headers:
         """Every field of this name, unsplit."""
         return list(self._fields.get(canonical(name), ()))
 
-    def count(self, name: str) -> int:
-        """How many fields of a canonical name there are."""
-        return len(self._fields.get(name, ()))
-
     def all(self, name: str) -> list[str]:
         """Every value, split at commas where the header's grammar has lists. Raises `BadHeader`."""
         name = canonical(name)

@@ -1,4 +1,4 @@
-"""Names of header fields: the canonical spelling, the compact forms, and which fields are lists (RFC 3261 §7.3)."""
+"""Names of header fields: canonical spelling, compact forms, and which are lists (RFC 3261 §7.3)."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ _COMPACT = {
 "RFC 3261 §7.3.3 and the header field registry."
 
 _KNOWN = {name.lower(): name for name in (*LISTS, *_SINGLES)} | _COMPACT
-_SPELLINGS = (
+SPELLINGS = (
     {name: name for name in _KNOWN.values()} | _KNOWN | {key.upper(): name for key, name in _COMPACT.items()}
 )
 
 
 def canonical(name: str) -> str:
     """The one spelling under which a field is kept: `Call-ID` for `call-id`, `CALL-ID` and `i`."""
-    known = _SPELLINGS.get(name)
+    known = SPELLINGS.get(name)
     if known is not None:
         return known
     folded = name.lower()

@@ -1,12 +1,12 @@
 """From bytes to a message (RFC 3261 §7, §18.3), with the refusals of §8.2 that concern syntax.
 
-Only what every message needs is understood here: the start line, the shape of the header fields, Via, From, To,
-Call-ID, CSeq and Content-Length. Everything else is parsed when somebody asks for it.
+Only what every message needs is understood here: the start line, the shape of the header fields, Via, From,
+To, Call-ID, CSeq and Content-Length. Everything else is parsed when somebody asks for it.
 
-Lenient: empty lines before the message, folded lines, white space around colons, a missing Content-Length or bytes beyond
-it (in a datagram), header text that is not UTF-8 (read as Latin-1), any spelling of names.
-Strict: CR, LF and NUL inside the head, control characters in names, a Content-Length that is negative, too large or
-contradicts itself, two of a field that may stand once.
+Lenient: empty lines before the message, folded lines, white space around colons, a missing Content-Length or
+bytes beyond it (in a datagram), header text that is not UTF-8 (read as Latin-1), any spelling of names.
+Strict: CR, LF and NUL inside the head, control characters in names, a Content-Length that is negative, too
+large or contradicts itself, two of a field that may stand once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 from sip import grammar
 from sip.errors import BadHeader, BadMessage, BadUri
 from sip.message import Headers, Request, Response
-from sip.names import canonical
+from sip.names import SPELLINGS, canonical
 from sip.uri import Uri, parse_uri
 
 MAX_MESSAGE = 65_536
@@ -29,7 +29,19 @@ _FOLD = re.compile(r"\r\n[ \t]+")
 _STATUS = re.compile(r"[1-6][0-9][0-9]")
 _SCHEMES = frozenset(("sip", "sips", "tel", "im", "pres"))
 "What a Request-URI may be; anything else is 416 (RFC 3261 §8.2.2.1)."
-_ONCE = ("Call-ID", "CSeq", "From", "To", "Max-Forwards", "Content-Type", "Expires", "Event")
+_ONCE = frozenset(
+    (
+        "Call-ID",
+        "CSeq",
+        "From",
+        "To",
+        "Max-Forwards",
+        "Content-Type",
+        "Expires",
+        "Event",
+        "Subscription-State",
+    )
+)
 _NOWHERE = Uri("sip", host="invalid")
 
 
@@ -63,28 +75,25 @@ def _fields(lines: list[str]) -> tuple[dict[str, list[str]], str]:
     complaint = ""
     if len(lines) > MAX_FIELDS + 1:
         complaint = "too many header fields"
-        lines = lines[: MAX_FIELDS + 1]
-    remaining = iter(lines)
-    next(remaining)
-    for line in remaining:
+        del lines[MAX_FIELDS + 1 :]
+    for line in lines[1:]:
         name, colon, value = line.partition(":")
-        known = canonical(name)
-        if known not in fields:
-            if not colon or not grammar.is_token(known):
-                name = name.rstrip(" \t")
-                if not colon or not grammar.is_token(name):
-                    complaint = complaint or "malformed header line"
-                    continue
-                known = canonical(name)
-            fields.setdefault(known, [])
-        elif not colon:
-            complaint = complaint or "malformed header line"
-            continue
-        if len(line) > MAX_LINE:
-            complaint = complaint or "header field too long"
-            continue
-        fields[known].append(value.strip(" \t"))
+        known = SPELLINGS.get(name) or _unusual(name)
+        if not colon or not known or len(line) > MAX_LINE:
+            complaint = complaint or ("header field too long" if known else "malformed header line")
+        elif known not in fields:
+            fields[known] = [value.strip(" \t")]
+        elif known in _ONCE:
+            complaint = complaint or f"{known} stands twice"
+        else:
+            fields[known].append(value.strip(" \t"))
     return fields, complaint
+
+
+def _unusual(name: str) -> str:
+    """Canonical name of a field nobody knows or that was written oddly; empty if it is no name at all."""
+    name = name.rstrip(" \t")
+    return canonical(name) if grammar.is_token(name) else ""
 
 
 def _request(start: str, headers: Headers, body: bytes, complaint: str) -> Request:
@@ -139,13 +148,9 @@ def _response(start: str, headers: Headers, body: bytes, complaint: str) -> Resp
 
 
 def _check_common(message: Request | Response) -> None:
-    fields = message.headers
     _ = message.via, message.from_, message.to, message.cseq
     if not message.call_id:
         raise BadHeader("Call-ID", "empty")
-    for name in _ONCE:
-        if fields.count(name) > 1:
-            raise BadHeader(name, "stands twice")
 
 
 def _body(headers: Headers, body: bytes) -> bytes:

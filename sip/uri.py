@@ -1,7 +1,7 @@
 """URIs: sip and sips (RFC 3261 §19.1), tel (RFC 3966), im (RFC 3860), pres (RFC 3859); others stay opaque.
 
-Lenient: non-ASCII text, underscores in host names. Strict: no white space, controls, quotes or angle brackets, an IPv6
-address needs its brackets, a port its range.
+Lenient: non-ASCII text, underscores in host names. Strict: no white space, controls, quotes or angle
+brackets; an IPv6 address needs its brackets, a port its range.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Uri:
     scheme: str
     "Lower case."
     user: str = ""
-    "As it was written, percent-escapes included; number of a tel URI; all of an opaque URI behind its scheme."
+    "As written, percent-escapes included; the number of a tel URI; all of an opaque URI behind its scheme."
     host: str = ""
     "Lower case; an IPv6 address without its brackets; empty for tel and opaque URIs."
     port: int | None = None
