@@ -1,0 +1,161 @@
+"""Accounts in Tandem's own database. Every proof is written whenever a password is set."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from presence.address import Address, parse_address
+from presence.edge.accounts import AccountSettings, Backend
+from presence.edge.accounts.proofs import matches, proofs
+from presence.edge.database import Database
+from presence.edge.tables import accounts, credentials
+from presence.errors import Condition, Refused
+from presence.ports import Account, Accounts, DigestAlgorithm, ScramKeys
+
+CACHE_SECONDS = 30.0
+CACHE_SIZE = 50_000
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ScramKeys).decode
+_nobody = ScramKeys(salt=b"tandem has no such", iterations=10_000, stored_key=bytes(32), server_key=bytes(32))
+"What an unknown user's password is checked against, so that it takes as long as anybody's."
+
+
+class SqlAccounts:
+    """Implements `presence.ports.Accounts`."""
+
+    mechanisms = frozenset({"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"})
+    algorithms: tuple[DigestAlgorithm, ...] = (DigestAlgorithm.SHA256, DigestAlgorithm.MD5)
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cache: dict[Address, tuple[float, Account | None]] = {}
+
+    async def find(self, address: Address) -> Account | None:
+        """From the cache for seconds, else from the database."""
+        cached = self._cache.get(address)
+        now = time.monotonic()
+        if cached is not None and cached[0] > now:
+            return cached[1]
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(_query().where(accounts.c.address == str(address)))).all()
+        account = _account(rows) if rows else None
+        if len(self._cache) >= CACHE_SIZE:
+            self._cache.clear()
+        self._cache[address] = (now + CACHE_SECONDS, account)
+        return account
+
+    async def check_password(self, address: Address, password: str) -> bool:
+        """Against the SHA-256 SCRAM keys, in a thread."""
+        account = await self.find(address)
+        known = account is not None and account.enabled and "SHA-256" in account.scram
+        keys = account.scram["SHA-256"] if account is not None and known else _nobody
+        return await asyncio.to_thread(matches, password, keys, "SHA-256") and known
+
+    async def set_password(self, address: Address, password: str) -> None:
+        """Raises `Refused` ITEM_NOT_FOUND, or BAD_REQUEST for a password RFC 8265 does not allow."""
+        made = await asyncio.to_thread(proofs, address, password)
+        async with self._database.writing() as connection:
+            known = select(accounts.c.address).where(accounts.c.address == str(address)).with_for_update()
+            if (await connection.execute(known)).first() is None:
+                raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
+            await connection.execute(delete(credentials).where(credentials.c.address == str(address)))
+            await _write_proofs(connection, address, made)
+        self.forget(address)
+
+    async def add(self, address: Address, password: str) -> None:
+        """Raises `Refused` CONFLICT when it exists."""
+        made = await asyncio.to_thread(proofs, address, password)
+        values = {"address": str(address), "enabled": True, "phone_only": True, "created": time.time()}
+        async with self._database.writing() as connection:
+            try:
+                await connection.execute(insert(accounts).values(values))
+            except IntegrityError as error:
+                raise Refused(Condition.CONFLICT, f"there already is an account {address}") from error
+            await _write_proofs(connection, address, made)
+        self.forget(address)
+
+    async def delete(self, address: Address) -> None:
+        """Raises `Refused` ITEM_NOT_FOUND."""
+        async with self._database.writing() as connection:
+            gone = await connection.execute(delete(accounts).where(accounts.c.address == str(address)))
+        self.forget(address)
+        if gone.rowcount == 0:
+            raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
+
+    async def list(self) -> list[Account]:
+        """All accounts, by address."""
+        grouped: dict[str, list[Row[Any]]] = defaultdict(list)
+        async with self._database.reading() as connection:
+            for row in await connection.execute(_query().order_by(accounts.c.address)):
+                grouped[row.address].append(row)
+        return [_account(rows) for rows in grouped.values()]
+
+    async def seen_on_xmpp(self, address: Address) -> None:
+        """Writes only the first time."""
+        account = await self.find(address)
+        if account is None or not account.phone_only:
+            return
+        async with self._database.writing() as connection:
+            this = accounts.c.address == str(address)
+            await connection.execute(update(accounts).where(this).values(phone_only=False))
+        self.forget(address)
+
+    def forget(self, address: Address) -> None:
+        """Empty the cache for one address."""
+        self._cache.pop(address, None)
+
+    async def close(self) -> None:
+        """The database is the store's to close."""
+
+
+def _query() -> Any:
+    joined = accounts.outerjoin(credentials, accounts.c.address == credentials.c.address)
+    columns = (
+        accounts.c.address,
+        accounts.c.enabled,
+        accounts.c.phone_only,
+        credentials.c.kind,
+        credentials.c.secret,
+    )
+    return select(*columns).select_from(joined)
+
+
+def _account(rows: list[Row[Any]] | Any) -> Account:
+    found = [(*row.kind.partition(":")[::2], row.secret) for row in rows if row.kind is not None]
+    return Account(
+        address=parse_address(rows[0].address),
+        enabled=rows[0].enabled,
+        phone_only=rows[0].phone_only,
+        ha1={name: secret.decode() for family, name, secret in found if family == "ha1"},
+        scram={name: _decode(secret) for family, name, secret in found if family == "scram"},
+    )
+
+
+async def _write_proofs(
+    connection: AsyncConnection, address: Address, made: tuple[dict[str, ScramKeys], dict[str, str]]
+) -> None:
+    scram, digests = made
+    rows = [
+        {"address": str(address), "kind": f"scram:{name}", "secret": _encode(keys)}
+        for name, keys in scram.items()
+    ]
+    rows += [
+        {"address": str(address), "kind": f"ha1:{name}", "secret": hexed.encode()}
+        for name, hexed in digests.items()
+    ]
+    await connection.execute(insert(credentials), rows)
+
+
+def _open(_settings: AccountSettings, database: Database) -> Accounts:
+    return SqlAccounts(database)
+
+
+BACKEND = Backend("sql", "accounts in Tandem's database, with SCRAM keys and digest HA1", _open)

@@ -1,0 +1,157 @@
+"""Rosters and subscriptions in SQL (`presence.ports.Store`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, and_, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from presence.address import Address, parse_address
+from presence.edge.database import Database
+from presence.edge.tables import roster, roster_versions
+from presence.errors import Conflict
+from presence.model import Text
+from presence.ports import RosterChange
+from presence.subscriptions import RosterItem, Subscription
+
+
+class _Details(msgspec.Struct, frozen=True, array_like=True):
+    groups: tuple[str, ...] = ()
+    request: tuple[Text, ...] = ()
+    opaque: bytes = b""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Details).decode
+
+
+class SqlStore:
+    """Implements `presence.ports.Store`."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: as SQLAlchemy has it, `sqlite+aiosqlite:////path` or `postgresql+asyncpg://...`."""
+        self.database = Database(url)
+
+    async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:
+        """Version and items; the version is read first, so that it is never newer than the items."""
+        async with self.database.reading() as connection:
+            version = await _version(connection, owner)
+            rows = await connection.execute(select(roster).where(roster.c.owner == str(owner)))
+            return str(version), [_item(row) for row in rows]
+
+    async def item(self, owner: Address, contact: Address) -> RosterItem:
+        """One item, or an empty one."""
+        async with self.database.reading() as connection:
+            return await _read(connection, owner, contact)
+
+    async def pair(self, one: Address, other: Address) -> tuple[RosterItem, RosterItem]:
+        """Both sides' items for each other."""
+        ours = and_(roster.c.owner == str(one), roster.c.contact == str(other))
+        theirs = and_(roster.c.owner == str(other), roster.c.contact == str(one))
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(select(roster).where(or_(ours, theirs)))).all()
+        found = {row.owner: _item(row) for row in rows}
+        return (
+            found.get(str(one), RosterItem(contact=other)),
+            found.get(str(other), RosterItem(contact=one)),
+        )
+
+    async def save(self, changes: Sequence[RosterChange]) -> dict[Address, str]:
+        """All changes in one transaction, each only if `previous` still holds."""
+        versions: dict[Address, str] = {}
+        async with self.database.writing() as connection:
+            for change in sorted(changes, key=lambda c: (c.owner, c.item.contact)):
+                await _write(connection, change)
+            for owner in sorted({change.owner for change in changes}):
+                versions[owner] = str(await _advance(connection, owner))
+        return versions
+
+    async def watchers(self, presentity: Address) -> list[RosterItem]:
+        """Items of those who may see the presentity."""
+        seen = roster.c.subscription.in_((Subscription.FROM.value, Subscription.BOTH.value))
+        async with self.database.reading() as connection:
+            rows = await connection.execute(select(roster).where(roster.c.owner == str(presentity), seen))
+            return [_item(row) for row in rows]
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date."""
+        await self.database.migrate()
+
+    async def ping(self) -> float:
+        """Seconds of one round trip."""
+        return await self.database.ping()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self.database.close()
+
+
+def _item(row: Row[Any]) -> RosterItem:
+    details = _decode(row.details)
+    return RosterItem(
+        contact=parse_address(row.contact),
+        subscription=Subscription(row.subscription),
+        ask=row.ask,
+        pending_in=row.pending_in,
+        approved=row.approved,
+        listed=row.listed,
+        name=row.name,
+        groups=details.groups,
+        request=details.request,
+        opaque=details.opaque,
+    )
+
+
+def _values(item: RosterItem) -> dict[str, Any]:
+    return {
+        "subscription": item.subscription.value,
+        "ask": item.ask,
+        "pending_in": item.pending_in,
+        "approved": item.approved,
+        "listed": item.listed,
+        "name": item.name,
+        "details": _encode(_Details(item.groups, item.request, item.opaque)),
+    }
+
+
+async def _read(
+    connection: AsyncConnection, owner: Address, contact: Address, *, lock: bool = False
+) -> RosterItem:
+    query = select(roster).where(roster.c.owner == str(owner), roster.c.contact == str(contact))
+    row = (await connection.execute(query.with_for_update() if lock else query)).first()
+    return _item(row) if row else RosterItem(contact=contact)
+
+
+async def _write(connection: AsyncConnection, change: RosterChange) -> None:
+    contact = change.item.contact
+    empty = RosterItem(contact=contact)
+    if await _read(connection, change.owner, contact, lock=True) != change.previous:
+        raise Conflict(f"{change.owner}'s item for {contact} changed in between")
+    this = and_(roster.c.owner == str(change.owner), roster.c.contact == str(contact))
+    if change.item == empty:
+        await connection.execute(delete(roster).where(this))
+    elif change.previous != empty:
+        await connection.execute(update(roster).where(this).values(**_values(change.item)))
+    else:
+        values = {"owner": str(change.owner), "contact": str(contact), **_values(change.item)}
+        try:
+            await connection.execute(insert(roster).values(values))
+        except IntegrityError as error:  # PostgreSQL: another process inserted it first
+            raise Conflict(f"{change.owner}'s item for {contact} appeared in between") from error
+
+
+async def _version(connection: AsyncConnection, owner: Address) -> int:
+    query = select(roster_versions.c.version).where(roster_versions.c.owner == str(owner))
+    return await connection.scalar(query) or 0
+
+
+async def _advance(connection: AsyncConnection, owner: Address) -> int:
+    this = roster_versions.c.owner == str(owner)
+    query = update(roster_versions).where(this).values(version=roster_versions.c.version + 1)
+    if (await connection.execute(query)).rowcount == 0:
+        await connection.execute(insert(roster_versions).values(owner=str(owner), version=1))
+    return await _version(connection, owner)

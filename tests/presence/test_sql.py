@@ -1,0 +1,167 @@
+"""presence/edge/sql.py and presence/edge/accounts/sql.py on a real SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from presence.address import Address
+from presence.edge.accounts import AccountSettings, backends, open_accounts
+from presence.edge.accounts.proofs import ha1
+from presence.edge.sql import SqlStore
+from presence.errors import Condition, Conflict, Refused
+from presence.model import Text
+from presence.ports import Accounts, DigestAlgorithm, RosterChange
+from presence.subscriptions import RosterItem, Subscription
+
+ALICE = Address("alice", "example.org")
+BOB = Address("bob", "example.org")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
+    await store.migrate()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def people(store: SqlStore) -> Accounts:
+    return open_accounts(AccountSettings(), store)
+
+
+def friend(**fields: object) -> RosterItem:
+    item = RosterItem(contact=BOB, listed=True, name="Bob", groups=("Friends", "Müller & Söhne"))
+    return msgspec.structs.replace(item, **fields)
+
+
+async def test_an_unknown_item_is_empty(store: SqlStore) -> None:
+    assert await store.item(ALICE, BOB) == RosterItem(contact=BOB)
+    assert await store.roster(ALICE) == ("0", [])
+
+
+async def test_a_saved_item_comes_back_whole(store: SqlStore) -> None:
+    item = friend(
+        subscription=Subscription.BOTH,
+        ask=True,
+        pending_in=True,
+        approved=True,
+        request=(Text("let me in", "en"),),
+        opaque=b"<x/>",
+    )
+    empty = RosterItem(contact=BOB)
+    assert await store.save([RosterChange(owner=ALICE, previous=empty, item=item)]) == {ALICE: "1"}
+    assert await store.roster(ALICE) == ("1", [item])
+    assert await store.pair(ALICE, BOB) == (item, RosterItem(contact=ALICE))
+    assert await store.pair(BOB, ALICE) == (RosterItem(contact=ALICE), item)
+    assert await store.watchers(ALICE) == [item]
+
+
+async def test_an_emptied_item_is_gone_but_the_version_still_grows(store: SqlStore) -> None:
+    item, empty = friend(), RosterItem(contact=BOB)
+    await store.save([RosterChange(owner=ALICE, previous=empty, item=item)])
+    assert await store.save([RosterChange(owner=ALICE, previous=item, item=empty)]) == {ALICE: "2"}
+    assert await store.roster(ALICE) == ("2", [])
+
+
+async def test_a_change_against_an_outdated_item_changes_nothing_at_all(store: SqlStore) -> None:
+    item, empty = friend(), RosterItem(contact=BOB)
+    mirror = RosterItem(contact=ALICE, listed=True)
+    await store.save([RosterChange(owner=ALICE, previous=empty, item=item)])
+    with pytest.raises(Conflict):
+        await store.save(
+            [
+                RosterChange(owner=BOB, previous=RosterItem(contact=ALICE), item=mirror),
+                RosterChange(owner=ALICE, previous=empty, item=friend(name="Robert")),
+            ]
+        )
+    assert await store.pair(ALICE, BOB) == (item, RosterItem(contact=ALICE))
+
+
+async def test_processes_starting_together_migrate_once(tmp_path: Path) -> None:
+    stores = [SqlStore(f"sqlite+aiosqlite:///{tmp_path}/new.db") for _ in range(4)]
+    await asyncio.gather(*(store.migrate() for store in stores))
+    assert await stores[0].roster(ALICE) == ("0", [])
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+async def test_writers_of_several_processes_wait_their_turn(tmp_path: Path) -> None:
+    stores = [SqlStore(f"sqlite+aiosqlite:///{tmp_path}/new.db") for _ in range(4)]
+    await stores[0].migrate()
+    contacts = [Address(f"c{i}", "example.org") for i in range(40)]
+    changes = [
+        RosterChange(owner=ALICE, previous=RosterItem(contact=c), item=RosterItem(contact=c, listed=True))
+        for c in contacts
+    ]
+    await asyncio.gather(*(stores[i % 4].save([change]) for i, change in enumerate(changes)))
+    version, items = await stores[0].roster(ALICE)
+    assert (version, len(items)) == ("40", 40)
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+async def test_a_new_account_can_prove_itself_in_every_way(people: Accounts) -> None:
+    await people.add(ALICE, "wönder land")
+    account = await people.find(ALICE)
+    assert account is not None
+    assert set(account.scram) == {"SHA-1", "SHA-256"}
+    assert account.ha1["MD5"] == ha1(ALICE, "wönder land", DigestAlgorithm.MD5)
+    assert account.phone_only
+    assert await people.check_password(ALICE, "wönder land")
+    assert not await people.check_password(ALICE, "wonder land")
+    assert not await people.check_password(ALICE, "")
+    assert not await people.check_password(BOB, "wönder land")
+    assert [a.address for a in await people.list()] == [ALICE]
+
+
+async def test_the_first_xmpp_login_ends_phone_only(people: Accounts) -> None:
+    await people.add(ALICE, "x")
+    await people.seen_on_xmpp(ALICE)
+    account = await people.find(ALICE)
+    assert account is not None
+    assert not account.phone_only
+
+
+async def test_a_changed_password_replaces_every_proof(people: Accounts) -> None:
+    await people.add(ALICE, "old")
+    before = await people.find(ALICE)
+    await people.set_password(ALICE, "new")
+    after = await people.find(ALICE)
+    assert before is not None
+    assert after is not None
+    assert not set(before.ha1.values()) & set(after.ha1.values())
+    assert await people.check_password(ALICE, "new")
+    assert not await people.check_password(ALICE, "old")
+
+
+async def test_what_does_not_exist_or_exists_already_is_refused(people: Accounts) -> None:
+    await people.add(ALICE, "x")
+    with pytest.raises(Refused) as again:
+        await people.add(ALICE, "y")
+    with pytest.raises(Refused) as nobody:
+        await people.set_password(BOB, "y")
+    with pytest.raises(Refused) as gone:
+        await people.delete(BOB)
+    assert [r.value.condition for r in (again, nobody, gone)] == [
+        Condition.CONFLICT,
+        Condition.ITEM_NOT_FOUND,
+        Condition.ITEM_NOT_FOUND,
+    ]
+
+
+async def test_a_deleted_account_leaves_no_proof_behind(people: Accounts) -> None:
+    await people.add(ALICE, "x")
+    await people.delete(ALICE)
+    assert await people.find(ALICE) is None
+    await people.add(ALICE, "y")
+    assert await people.check_password(ALICE, "y")
+
+
+def test_an_unknown_backend_names_the_known_ones(store: SqlStore) -> None:
+    with pytest.raises(LookupError, match="sql"):
+        open_accounts(AccountSettings(backend="carrier-pigeon"), store)
+    assert set(backends()) >= {"sql"}
