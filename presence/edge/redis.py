@@ -1,0 +1,499 @@
+"""The bus on Redis ≥ 7.0 or Valkey ≥ 8: `presence.ports.Bus` by one script per atomic step (docs/bus.md).
+
+Every script may run twice with the effect of once: what it did is remembered, under the id of the message or
+the token of the call, for longer than a link's patience. So a command whose answer was lost is sent again.
+
+GAP Redis Cluster: the scripts also write the nodes' inboxes, which live in other slots; a cluster is refused.
+GAP WAITAOF: with an external server its own `appendfsync` decides what survives the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgpack  # type: ignore[import-untyped]
+import msgspec
+
+from presence.address import Address
+from presence.edge import codec
+from presence.edge.codec import base_key, encode, milliseconds, pairs
+from presence.edge.inbox import InboxReader
+from presence.edge.link import PATIENCE, Link, ReplyError, Word
+from presence.edge.server import parse_server
+from presence.edge.traces import KEPT, TraceLog
+from presence.errors import Condition, Conflict, Refused, StaleTag, Unavailable
+from presence.memory import (
+    DEAD_SECONDS,
+    DEDUP_SECONDS,
+    INBOX_LIMIT,
+    PENDING_LIMIT,
+    pending_summary,
+    printable,
+)
+from presence.messages import Accepted, Delivery, InstantMessage
+from presence.model import LastSeen, Snapshot
+from presence.ports import (
+    AuthorisationChanged,
+    Cell,
+    Committed,
+    Endpoint,
+    Failed,
+    Inbound,
+    NodeInfo,
+    Relay,
+    Settled,
+    Submission,
+    TraceEntry,
+    Update,
+)
+
+REPEAT_MS = 10_000
+"How long a call is remembered, so that it can be repeated; longer than a link's patience."
+MARK_MARGIN_MS = 5_000
+"Clocks of two nodes may differ by so much."
+MARKS_KEPT = 100_000
+SWEEP_BATCH = 200
+
+ACCEPTED = {b"L": Accepted.LIVE, b"S": Accepted.STORED, b"X": Accepted.DROPPED, b"D": Accepted.DUPLICATE}
+STATE = {Delivery.DELIVERED: b"d", Delivery.UNREACHABLE: b"u", Delivery.REFUSED: b"r"}
+
+
+class Scripts:
+    """The Lua sources beside this file, by name; `engine` is a prelude of those that change an address."""
+
+    def __init__(self) -> None:
+        folder = Path(__file__).parent / "scripts"
+        engine = (folder / "engine.lua").read_text()
+        alone = {name: (folder / f"{name}.lua").read_text() for name in ("broadcast", "join", "claim")}
+        on_engine = {
+            name: engine + (folder / f"{name}.lua").read_text()
+            for name in ("submit", "settle", "commit", "relay", "tell")
+        }
+        self.sources = {**alone, **on_engine}
+        self.sha = {
+            name: hashlib.sha1(text.encode()).hexdigest().encode() for name, text in self.sources.items()
+        }
+
+
+class RedisBus:
+    """Implements `presence.ports.Bus`; one per process, made by `RedisBus.connect(url, name="xmpp-1")`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "tandem",
+        clock: Callable[[], float] = time.time,
+        pending_limit: int = PENDING_LIMIT,
+        inbox_limit: int = INBOX_LIMIT,
+        trace_limit: int = KEPT,
+        patience: float = PATIENCE,
+    ) -> None:
+        """`name`: for CLIENT LIST. `clock` serves the few calls that carry no time. Raises ValueError for a
+        URL that cannot be used."""
+        self._server = parse_server(url)
+        self._name = name
+        self._clock = clock
+        self._pending_limit = pending_limit
+        self._bound = str(inbox_limit).encode()
+        self._patience = patience
+        self._scripts = Scripts()
+        self._sha = self._scripts.sha
+        setup = tuple(("SCRIPT", "LOAD", text) for text in self._scripts.sources.values())
+        self._link = Link(self._server, name=name, setup=setup, patience=patience)
+        self._blocking: dict[str, Link] = {}
+        self._readers: dict[str, InboxReader] = {}
+        self._traces = TraceLog(self._link, trace_limit)
+        self._marks: dict[str, int] = {}
+        "Address → when its mark in t:due:messages fires; before that, submissions need not mark it again."
+        self._joined: set[tuple[str, str]] = set()
+        self._fenced: set[tuple[str, str]] = set()
+        self._tokens = (f"{os.urandom(5).hex()}{n:x}" for n in itertools.count())
+
+    @classmethod
+    async def connect(cls, url: str, **settings: Any) -> Self:
+        """A connected bus. Raises `Unavailable` when there is none within `patience`."""
+        bus = cls(url, **settings)
+        try:
+            await bus.start()
+        except BaseException:
+            await bus.close()
+            raise
+        return bus
+
+    async def start(self) -> None:
+        await self._link.start()
+        info = await self._call(b"INFO", b"cluster")
+        if b"cluster_enabled:1" in info:
+            raise Unavailable("Redis Cluster is not supported yet: use a single server or Sentinel")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        self._traces.flush()
+        for link in (*self._blocking.values(), self._link):
+            await link.close()
+
+    # --- commands -----------------------------------------------------------------------------
+
+    async def _call(self, *words: Word, again: bool = True) -> Any:
+        try:
+            return await self._link.call(*words, again=again)
+        except ReplyError as error:
+            raise Unavailable(str(error)) from error
+
+    async def _all(self, commands: Iterable[tuple[Word, ...]]) -> list[Any]:
+        """Many commands in one round trip."""
+        futures = [self._link.call(*words) for words in commands]
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, ReplyError):
+                raise Unavailable(str(answer)) from answer
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    async def _blocking_link(self, name: str) -> Link:
+        """A connection that one caller may block."""
+        link = self._blocking.get(name)
+        if link is None:
+            link = self._blocking[name] = Link(
+                self._server, name=f"{self._name}-{name}", patience=self._patience
+            )
+            await link.start()
+        return link
+
+    # --- changes ------------------------------------------------------------------------------
+
+    async def commit(self, address: Address, update: Update, now: float, trace: str = "") -> Committed:
+        answer = await self._call(*self._commit_words(address, update, now, trace=trace))
+        if answer[0] == 0 and len(answer) == 3:
+            name = answer[2].decode()
+            raise StaleTag(name) if answer[1] == b"stale" else Conflict(name)
+        version, changed, _, last, *sources = answer
+        snapshot = Snapshot(
+            address=address,
+            version=int(version),
+            sources=tuple([codec.decode_source(source) for source in sources]),
+            last_seen=codec.decode_last_seen(last) if last else None,
+        )
+        return Committed(version=snapshot.version, changed=changed == 1, snapshot=snapshot)
+
+    def _commit_words(
+        self,
+        address: Address,
+        update: Update,
+        now: float,
+        *,
+        trace: str = "",
+        node: str = "",
+        incarnation: str = "",
+        maintain: bool = False,
+    ) -> tuple[bytes | str | int, ...]:
+        """`node` and `incarnation` sweep; `maintain` drives what is overdue."""
+        tags = [(w.source.id, w.expect) for w in update.put_sources if w.expect is not None]
+        payload = [
+            [*tags, *update.expect_tags],
+            [(cell.name, cell.expect) for cell in update.cells],
+            update.drop_sources,
+            update.drop_endpoints,
+            False if update.only_owner is None else update.only_owner,
+            [(write.source.id, codec.source_value(write)) for write in update.put_sources],
+            [(endpoint.id, codec.endpoint_value(endpoint)) for endpoint in update.put_endpoints],
+            [(cell.name, codec.cell_value(cell.expect + 1, cell.data)) for cell in update.cells],
+            encode(update.farewell or LastSeen(at=now)),
+            trace,
+            encode(address),
+            node,
+            incarnation,
+            maintain,
+        ]
+        return (
+            *(b"EVALSHA", self._sha["commit"], b"1", base_key(address), int(now * 1000), self._bound),
+            *(str(address), "" if node or maintain else next(self._tokens)),
+            msgpack.packb(payload, use_bin_type=False),
+        )
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def snapshots(self, addresses: Sequence[Address], now: float) -> list[Snapshot]:
+        return await self._read(addresses, now, [])
+
+    async def watch(self, node: str, addresses: Sequence[Address], now: float) -> list[Snapshot]:
+        if not addresses:
+            return []
+        first: list[tuple[bytes | str, ...]] = [
+            ("SADD", f"t:node:{node}:watching", *(str(address) for address in addresses)),
+            *(("SADD", f"{base_key(address)}:interest", node) for address in addresses),
+        ]
+        return await self._read(addresses, now, first)
+
+    async def _read(
+        self, addresses: Sequence[Address], now: float, first: list[tuple[bytes | str, ...]]
+    ) -> list[Snapshot]:
+        """The version is read before the sources: what changes in between is announced again."""
+        commands = list(first)
+        for address in addresses:
+            key = base_key(address)
+            commands += [("HMGET", f"{key}:meta", "ver", "last"), ("HGETALL", f"{key}:sources")]
+        answers = (await self._all(commands))[len(first) :]
+        return [
+            codec.live_snapshot(address, int(meta[0] or 0), pairs(sources), meta[1], now)
+            for address, meta, sources in zip(addresses, answers[::2], answers[1::2], strict=True)
+        ]
+
+    async def unwatch(self, node: str, addresses: Sequence[Address]) -> None:
+        if addresses:
+            names = [str(address) for address in addresses]
+            await self._all(
+                [
+                    *(("SREM", f"{base_key(address)}:interest", node) for address in addresses),
+                    ("SREM", f"t:node:{node}:watching", *names),
+                ]
+            )
+
+    async def endpoints(self, address: Address, now: float) -> list[Endpoint]:
+        stored = pairs(await self._call("HGETALL", f"{base_key(address)}:endpoints"))
+        found = [codec.parse_endpoint(key, value) for key, value in sorted(stored.items())]
+        return [e for e in found if e.lease.expires is None or e.lease.expires > now]
+
+    async def tag(self, address: Address, source_id: str) -> str | None:
+        value = await self._call("HGET", f"{base_key(address)}:sources", source_id)
+        if value is None:
+            return None
+        head, _ = codec.parse_source_head(value)
+        return head.tag if not head.expires or head.expires > self._clock() * 1000 else None
+
+    async def cell(self, address: Address, name: str) -> Cell:
+        return codec.parse_cell(await self._call("HGET", f"{base_key(address)}:cells", name))
+
+    # --- messages -----------------------------------------------------------------------------
+
+    async def submit(self, message: InstantMessage, now: float, dedup: str = "") -> Submission:
+        address = str(message.recipient)
+        at = int(now * 1000)
+        marked = self._marks.get(address, 0) - MARK_MARGIN_MS > at
+        answer = await self._call(
+            *(
+                b"EVALSHA",
+                self._sha["submit"],
+                b"1",
+                f"t:{{{address}}}",
+                at,
+                self._bound,
+                address,
+                message.id,
+            ),
+            *((dedup, int(DEDUP_SECONDS * 1000)) if dedup else (message.id, REPEAT_MS)),
+            *(encode(message), milliseconds(message.expires), codec.audience_name(message)),
+            *(message.recipient_endpoint, b"1" if message.store else b"0", self._pending_limit),
+            b"0" if marked else b"1",
+        )
+        status, due, *endpoints = answer
+        if status == b"F":
+            raise Refused(Condition.RESOURCE_CONSTRAINT, "too many messages wait for the recipient")
+        if due:
+            if len(self._marks) >= MARKS_KEPT:
+                self._marks.clear()
+            self._marks[address] = int(due)
+        return Submission(ACCEPTED[status], tuple([endpoint.decode() for endpoint in endpoints]))
+
+    async def settle(
+        self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float
+    ) -> Settled:
+        address = str(recipient)
+        answer = await self._call(
+            *(b"EVALSHA", self._sha["settle"], b"1", f"t:{{{address}}}", int(now * 1000), self._bound),
+            *(address, message_id, endpoint, STATE[delivery], next(self._tokens)),
+        )
+        if isinstance(answer, bytes):
+            return Settled(done=True, failed=codec.decode_message(answer))
+        return Settled(done=answer == 1)
+
+    # --- envelopes ----------------------------------------------------------------------------
+
+    async def relay(self, envelope: Relay) -> int:
+        words = (encode(envelope), envelope.kind.value, envelope.endpoint)
+        sent = await self._engine("relay", envelope.address, *words, again=False)
+        return int(sent)
+
+    async def tell(self, address: Address, envelope: AuthorisationChanged | Failed) -> None:
+        await self._engine("tell", address, encode(envelope))
+
+    async def _engine(self, script: str, address: Address, *words: bytes | str, again: bool = True) -> Any:
+        now = int(self._clock() * 1000)
+        key = base_key(address)
+        return await self._call(
+            b"EVALSHA", self._sha[script], b"1", key, now, self._bound, *words, again=again
+        )
+
+    async def broadcast(self, envelope: Inbound) -> None:
+        oldest = self._clock() - DEAD_SECONDS
+        words = (oldest, self._bound, encode(envelope))
+        await self._call(b"EVALSHA", self._sha["broadcast"], b"1", "t:nodes", *words)
+
+    def _reader(self, node: str, link: Link) -> InboxReader:
+        reader = self._readers.get(node)
+        if reader is None:
+            reader = self._readers[node] = InboxReader(link, node)
+        return reader
+
+    async def receive(self, node: str, timeout: float) -> list[Inbound]:  # noqa: ASYNC109
+        link = await self._blocking_link(f"inbox-{node}")
+        return await self._reader(node, link).receive(timeout)
+
+    # --- records and nodes --------------------------------------------------------------------
+
+    async def put_records(self, node: str, records: dict[str, bytes]) -> None:
+        if records:
+            flat = [word for pair in records.items() for word in pair]
+            await self._call("HSET", f"t:node:{node}:records", *flat)
+
+    async def drop_records(self, node: str, keys: Iterable[str]) -> None:
+        if names := list(keys):
+            await self._call("HDEL", f"t:node:{node}:records", *names)
+
+    async def records(self, node: str) -> dict[str, bytes]:
+        stored = pairs(await self._call("HGETALL", f"t:node:{node}:records"))
+        return {key.decode(): value for key, value in stored.items()}
+
+    async def join(self, info: NodeInfo) -> None:
+        me = (info.name, info.incarnation)
+        first = b"0" if me in self._joined else b"1"
+        words = (info.name, info.incarnation, encode(info), first)
+        if not await self._call(b"EVALSHA", self._sha["join"], b"1", "t:nodes", *words):
+            raise Conflict(f"{info.name} was taken for dead, or replaced: what it owned has ended")
+        self._joined.add(me)
+
+    async def leave(self, name: str) -> None:
+        await self._call("HDEL", "t:nodes", name)
+        self._joined = {me for me in self._joined if me[0] != name}
+
+    async def nodes(self) -> list[NodeInfo]:
+        stored = pairs(await self._call("HGETALL", "t:nodes"))
+        return [codec.decode_node(value) for _, value in sorted(stored.items())]
+
+    async def sweep(self, node: str, incarnation: str | None, now: float) -> int:
+        if incarnation is None:
+            await self._call("HDEL", "t:nodes", node)
+        elif (node, incarnation) not in self._fenced:
+            self._fenced.add((node, incarnation))
+            link = await self._blocking_link(f"inbox-{node}")
+            newest = await self._call("XREVRANGE", f"t:inbox:{node}", "+", "-", "COUNT", 1)
+            if newest:
+                self._reader(node, link).fence(newest[0][0])
+        watched, held = await self._all(
+            [("SMEMBERS", f"t:node:{node}:watching"), ("SMEMBERS", f"t:node:{node}:addresses")]
+        )
+        for batch in batches(watched):
+            await self._all(("SREM", b"t:{" + name + b"}:interest", node) for name in batch)
+            await self._call("SREM", f"t:node:{node}:watching", *batch)
+        count = 0
+        for batch in batches(held):
+            answers = await self._all(
+                self._commit_words(address_of(name), Update(), now, node=node, incarnation=incarnation or "")
+                for name in batch
+            )
+            count += sum(answer[2] for answer in answers)
+        return count
+
+    async def maintain(self, now: float, limit: int = 100) -> int:
+        keys = ("t:due:leases", "t:due:messages", "t:due:claimed")
+        due = await self._call(b"EVALSHA", self._sha["claim"], b"3", *keys, int(now * 1000), limit)
+        await self._all(self._commit_words(address_of(name), Update(), now, maintain=True) for name in due)
+        return len(due)
+
+    # --- inspection ---------------------------------------------------------------------------
+
+    def trace(self, entry: TraceEntry) -> None:
+        self._traces.add(entry)
+
+    async def traces(
+        self,
+        *,
+        trace: str = "",
+        address: str = "",
+        after: str = "",
+        limit: int = 500,
+        timeout: float = 0.0,  # noqa: ASYNC109
+    ) -> tuple[str, list[TraceEntry]]:
+        self._traces.flush()
+        tail = await self._blocking_link("tail") if timeout > 0 else self._link
+        try:
+            return await self._traces.read(
+                tail, trace=trace, address=address, after=after, limit=limit, seconds=timeout
+            )
+        except ReplyError as error:
+            raise Unavailable(str(error)) from error
+
+    async def inspect(self, address: Address, now: float) -> dict[str, Any]:
+        key = base_key(address)
+        meta, sources, endpoints, interest, pending, owed, cells = await self._all(
+            [
+                ("HMGET", f"{key}:meta", "ver", "last"),
+                *(("HGETALL", f"{key}:{name}") for name in ("sources", "endpoints")),
+                ("SMEMBERS", f"{key}:interest"),
+                *(("HGETALL", f"{key}:{name}") for name in ("pending", "owed", "cells")),
+            ]
+        )
+        heads = [codec.parse_source_head(value) for _, value in sorted(pairs(sources).items())]
+        stored = pairs(pending)
+        waiting = sorted((codec.parse_owed(value), name) for name, value in pairs(owed).items())
+        return {
+            "address": str(address),
+            "version": int(meta[0] or 0),
+            "last_seen": msgspec.to_builtins(codec.decode_last_seen(meta[1])) if meta[1] else None,
+            "sources": [
+                {
+                    "source": printable(codec.decode_source(payload)),
+                    "lease": {"expires": codec.seconds(head.expires), "owner": head.owner},
+                    "tag": head.tag,
+                }
+                for head, payload in heads
+            ],
+            "endpoints": [
+                printable(codec.parse_endpoint(name, value))
+                for name, value in sorted(pairs(endpoints).items())
+            ],
+            "interest": sorted(name.decode() for name in interest),
+            "pending": [
+                pending_summary(codec.decode_message(stored[name]), states)
+                for (_, states), name in waiting
+                if name in stored
+            ],
+            "cells": {
+                name.decode(): {"version": cell.version, "bytes": len(cell.data)}
+                for name, value in sorted(pairs(cells).items())
+                for cell in (codec.parse_cell(value),)
+            },
+        }
+
+    async def ping(self) -> float:
+        began = time.perf_counter()
+        await self._call("PING")
+        return time.perf_counter() - began
+
+
+def batches(names: list[bytes]) -> Iterable[list[bytes]]:
+    return (names[start : start + SWEEP_BATCH] for start in range(0, len(names), SWEEP_BATCH))
+
+
+def address_of(name: bytes) -> Address:
+    """Of a canonical address, as the bus has it in its indexes."""
+    local, _, domain = name.decode().rpartition("@")
+    return Address(local, domain)

@@ -1,0 +1,163 @@
+-- Prepended to the scripts that change one address. KEYS[1] is the address's base key `t:{user@domain}`,
+-- ARGV[1] the caller's time in milliseconds, ARGV[2] the bound of an inbox. Payloads are never decoded here.
+
+local base, now, bound = KEYS[1], tonumber(ARGV[1]), ARGV[2]
+local OVERDUE = 30000
+local call, pack, unpack_one = redis.call, cmsgpack.pack, cmsgpack.unpack_one
+
+local function live(expires)
+  return expires == 0 or expires > now
+end
+
+-- Envelopes are MessagePack maps as docs/bus.md has them; the field's name is the schema number.
+local function post(node, envelope)
+  call('XADD', 't:inbox:' .. node, 'MAXLEN', '~', bound, '*', '1', envelope)
+end
+
+-- A stored value is a MessagePack header followed by a payload.
+local function split(value)
+  local offset, head = unpack_one(value)
+  if offset < 0 then
+    return head, ''
+  end
+  return head, string.sub(value, offset + 1)
+end
+
+-- [expires, owner, node, kind, eligible] by endpoint id, and the ids in a stable order
+local function read_endpoints()
+  local flat, found, ids = call('HGETALL', base .. ':endpoints'), {}, {}
+  for i = 1, #flat, 2 do
+    found[flat[i]] = cmsgpack.unpack(flat[i + 1])
+    ids[#ids + 1] = flat[i]
+  end
+  return found, ids
+end
+
+-- Where a message goes now: the endpoint it names while that lives, else every eligible one.
+local function targets(endpoints, ids, audience, named)
+  local function fits(endpoint)
+    return endpoint and live(endpoint[1]) and (audience == 'all' or endpoint[4] == audience)
+  end
+  if named ~= '' and fits(endpoints[named]) then
+    return { named }
+  end
+  local chosen = {}
+  for _, id in ipairs(ids) do
+    if endpoints[id][5] and fits(endpoints[id]) then
+      chosen[#chosen + 1] = id
+    end
+  end
+  return chosen
+end
+
+-- One envelope per node, with the endpoints it holds.
+local function deliver(message, endpoints, chosen, delayed)
+  local by_node, nodes = {}, {}
+  for _, id in ipairs(chosen) do
+    local node = endpoints[id][3]
+    if not by_node[node] then
+      by_node[node] = {}
+      nodes[#nodes + 1] = node
+    end
+    by_node[node][#by_node[node] + 1] = id
+  end
+  for _, node in ipairs(nodes) do
+    post(node, '\132\164type\167deliver\167message' .. message .. '\169endpoints' .. pack(by_node[node])
+      .. '\167delayed' .. (delayed and '\195' or '\194'))
+  end
+end
+
+-- The states of one message: o owed, u unreachable, d delivered, r refused; flat pairs after the fixed fields
+-- [1 seq, 2 driven, 3 expires, 4 audience, 5 named endpoint].
+local STATES = 6
+
+local function has(owed, state)
+  for i = STATES + 1, #owed, 2 do
+    if owed[i] == state then
+      return true
+    end
+  end
+  return false
+end
+
+local function forget(id)
+  call('HDEL', base .. ':owed', id)
+  call('HDEL', base .. ':pending', id)
+end
+
+-- Send one waiting message wherever it may go: to live targets it never went to if it waits, to an endpoint just
+-- `put` that missed it, and to those in `again` that still owe an answer. Returns whether anything was sent.
+local function drive_one(id, owed, endpoints, ids, put, again)
+  local waits, known, chosen = not has(owed, 'o'), {}, {}
+  for i = STATES, #owed, 2 do
+    known[owed[i]] = i + 1
+  end
+  for _, target in ipairs(targets(endpoints, ids, owed[4], owed[5])) do
+    local at = known[target]
+    if not at and waits then
+      owed[#owed + 1], owed[#owed + 2] = target, 'o'
+      chosen[#chosen + 1] = target
+    elseif at and owed[at] == 'u' and put[target] then
+      owed[at] = 'o'
+      chosen[#chosen + 1] = target
+    elseif at and owed[at] == 'o' and again[target] then
+      chosen[#chosen + 1] = target
+    end
+  end
+  for target, at in pairs(known) do -- still owed, but no target any more (not eligible now)
+    local endpoint = again[target] and owed[at] == 'o' and endpoints[target]
+    if endpoint then
+      local listed = false
+      for _, other in ipairs(chosen) do
+        listed = listed or other == target
+      end
+      if not listed then
+        chosen[#chosen + 1] = target
+      end
+    end
+  end
+  if #chosen == 0 then
+    return false
+  end
+  owed[2] = now
+  deliver(call('HGET', base .. ':pending', id), endpoints, chosen, true)
+  return true
+end
+
+-- All that waits at this address, in order of acceptance. What is owed to an endpoint in `ended` becomes
+-- unreachable. `overdue` sends again what nobody settled in time. Marks the address as due while anything is owed.
+local function drive(address, endpoints, ids, ended, put, again, overdue)
+  local flat, all = call('HGETALL', base .. ':owed'), {}
+  for i = 1, #flat, 2 do
+    all[#all + 1] = { flat[i], cmsgpack.unpack(flat[i + 1]) }
+  end
+  table.sort(all, function(a, b) return a[2][1] < b[2][1] end)
+  local due = nil
+  for _, entry in ipairs(all) do
+    local id, owed, changed = entry[1], entry[2], false
+    for i = STATES, #owed, 2 do
+      if owed[i + 1] == 'o' and ended[owed[i]] then
+        owed[i + 1] = 'u'
+        changed = true
+      end
+    end
+    if not live(owed[3]) or (not has(owed, 'o') and has(owed, 'd')) then
+      forget(id)
+    else
+      local mine = again
+      if overdue and owed[2] + OVERDUE <= now and has(owed, 'o') then
+        mine = endpoints
+      end
+      changed = drive_one(id, owed, endpoints, ids, put, mine) or changed
+      if changed then
+        call('HSET', base .. ':owed', id, pack(owed))
+      end
+      if has(owed, 'o') and (not due or owed[2] + OVERDUE < due) then
+        due = owed[2] + OVERDUE
+      end
+    end
+  end
+  if due then
+    call('ZADD', 't:due:messages', 'NX', due, address)
+  end
+end

@@ -1,0 +1,114 @@
+"""Where the Redis or Valkey server is: `redis://`, `rediss://`, `unix://` and `redis+sentinel://` URLs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from presence.errors import Unavailable
+
+DEFAULT_PORT = 6379
+SENTINEL_PORT = 26379
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A parsed URL. `tls` asks for certificates the system trusts, or those of `?ca=FILE`."""
+
+    hosts: tuple[tuple[str, int], ...] = ()
+    "One server, or all Sentinels."
+    path: str = ""
+    "Unix socket."
+    user: str = ""
+    password: str = field(default="", repr=False)
+    db: int = 0
+    tls: ssl.SSLContext | None = None
+    service: str = ""
+    "Master name; set when `hosts` are Sentinels."
+
+    def __str__(self) -> str:
+        """For logs: without the password."""
+        where = self.path or ",".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"{where}/{self.service}" if self.service else where
+
+    async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """Open one connection to the master. Raises OSError, or `Unavailable` when no Sentinel knows it."""
+        loop = asyncio.get_running_loop()
+        if self.path:
+            await loop.create_unix_connection(protocol, self.path)
+            return
+        host, port = await self._master() if self.service else self.hosts[0]
+        await loop.create_connection(protocol, host, port, ssl=self.tls)
+
+    async def _master(self) -> tuple[str, int]:
+        for host, port in self.hosts:
+            with contextlib.suppress(OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
+                async with asyncio.timeout(1):
+                    return await ask_sentinel(host, port, self.service)
+        raise Unavailable(f"no Sentinel of {self} knows the master")
+
+
+async def ask_sentinel(host: str, port: int, service: str) -> tuple[str, int]:
+    """Raises ValueError when this Sentinel does not know the service."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        name = service.encode()
+        writer.write(b"*3\r\n$8\r\nSENTINEL\r\n$23\r\nget-master-addr-by-name\r\n")
+        writer.write(b"$%d\r\n%b\r\n" % (len(name), name))
+        if await reader.readline() != b"*2\r\n":
+            raise ValueError(service)
+        await reader.readline()
+        found = (await reader.readline()).strip().decode()
+        await reader.readline()
+        return found, int(await reader.readline())
+    finally:
+        writer.close()
+
+
+def parse_server(url: str) -> Server:
+    """Raises ValueError, saying what is wrong (never with the password)."""
+    parts = urlsplit(url)
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    path, db, service = "", query.get("db", ""), ""
+    hosts: tuple[tuple[str, int], ...] = ()
+    match parts.scheme:
+        case "unix":
+            path = unquote(parts.path)
+            if not path:
+                raise ValueError("unix:// needs the path of a socket")
+        case "redis" | "rediss":
+            hosts = ((parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT),)
+            db = parts.path.strip("/") or db
+        case "redis+sentinel":
+            names = parts.netloc.rpartition("@")[2].split(",")
+            hosts = tuple(split_host(name) for name in names)
+            service, _, tail = parts.path.strip("/").partition("/")
+            db = tail or db
+            if not service:
+                raise ValueError("redis+sentinel:// needs the master's name as its path")
+        case "redis+cluster":
+            raise ValueError("Redis Cluster is not supported yet: use a single server or Sentinel")
+        case _:
+            raise ValueError("expected redis://, rediss://, unix:// or redis+sentinel://")
+    if (db and not db.isascii()) or (db and not db.isdigit()):
+        raise ValueError("the database is a number")
+    tls = ssl.create_default_context(cafile=query.get("ca")) if parts.scheme == "rediss" else None
+    return Server(
+        hosts=hosts,
+        path=path,
+        user=user,
+        password=password,
+        db=int(db or 0),
+        tls=tls,
+        service=service,
+    )
+
+
+def split_host(name: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{name}")
+    return parts.hostname or "127.0.0.1", parts.port or SENTINEL_PORT
