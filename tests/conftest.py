@@ -1,0 +1,49 @@
+"""Fixtures of the tests that drive a real gateway: one for the whole run, and the stage to play on.
+
+Imports are inside the fixtures, so that the unit tests of one package need nothing of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.stage import Stage
+
+FAST = {"SIP__MIN_EXPIRES": "2", "SIP__NOTIFY_INTERVAL": "0"}
+"Settings that let a journey take seconds where people would wait."
+
+
+@pytest.fixture(scope="session")
+async def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """The gateway all journeys share that do not hurt it."""
+    from tests.support.stage import open_stage
+    from tests.support.tandem import Tandem
+
+    async with open_stage(Tandem(tmp_path_factory.mktemp("tandem"), **FAST), "127.0.0.1") as stage:
+        yield stage
+
+
+@pytest.fixture
+def host() -> str:
+    """The loopback address phones and clients connect to."""
+    return "127.0.0.1"
+
+
+@pytest.fixture
+def stage(shared_stage: Stage, host: str) -> Stage:
+    """The shared gateway, reached over the address family under test."""
+    return shared_stage.over(host)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the gateway's last log lines to a failed journey."""
+    report = yield
+    stage = getattr(item, "funcargs", {}).get("stage")
+    if report.failed and stage is not None:
+        report.sections.append(("tandem's log", stage.tandem.logged()))
+    return report
