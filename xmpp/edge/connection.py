@@ -382,9 +382,10 @@ class Connection(asyncio.Protocol):
             "pending": self.pending(),
         }
 
-    @property
-    def session(self) -> BoundSession | None:
-        return self._session
+    def describe(self) -> dict[str, Any]:
+        """`info` with who it is; an empty `jid` before a resource is bound."""
+        jid = self._session.jid.full if self._session is not None else ""
+        return {"kind": "xmpp", "jid": jid, "address": jid.partition("/")[0], **self.info()}
 
     # --- the end ----------------------------------------------------------------------------------------
 
