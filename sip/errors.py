@@ -8,6 +8,7 @@ from presence.errors import Condition
 from sip.reasons import reason_of
 
 if TYPE_CHECKING:
+    from sip.framer import Keepalive
     from sip.message import Request
 
 Fields = tuple[tuple[str, str], ...]
@@ -60,7 +61,16 @@ class BadMessage(ProtocolError):
 
 
 class FramingError(SipError):
-    """A stream cannot be cut into messages any more; the connection has to be closed."""
+    """A stream cannot be cut into messages any more; answer if `head` allows it, then close it."""
+
+    def __init__(self, detail: str, status: int = 400) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
+        self.head: bytes = b""
+        "Head of the message that went wrong, when it was whole; see `parser.parse_head`."
+        self.complete: tuple[bytes | Keepalive, ...] = ()
+        "What had been taken off the stream before."
 
 
 class TooBusy(SipError):

@@ -26,6 +26,7 @@ MAX_LINE = 8_192
 MAX_FIELDS = 256
 
 _FOLD = re.compile(r"\r\n[ \t]+")
+_BREAKS = re.compile(r"[\r\n\0]")
 _STATUS = re.compile(r"[1-6][0-9][0-9]")
 _SCHEMES = frozenset(("sip", "sips", "tel", "im", "pres"))
 "What a Request-URI may be; anything else is 416 (RFC 3261 §8.2.2.1)."
@@ -47,9 +48,24 @@ _NOWHERE = Uri("sip", host="invalid")
 
 def parse_message(data: bytes) -> Request | Response:
     """One whole message, as it came in a datagram or out of the framer. Raises `BadMessage`."""
-    if len(data) > MAX_MESSAGE:
-        raise BadMessage(513)
     head, end, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
+    start, headers, complaint = _head(head)
+    if not end:
+        complaint = complaint or "truncated"
+    if start[:4].upper() == "SIP/":
+        return _response(start, headers, body, complaint)
+    return _request(start, headers, body, complaint)
+
+
+def parse_head(head: bytes) -> Request | None:
+    """What it takes to refuse a message of which only the head is known; None if nobody can be answered."""
+    start, headers, _ = _head(head.lstrip(b"\r\n"))
+    request = Request(_request_line(start)[0], _NOWHERE, headers)
+    return request if start[:4].upper() != "SIP/" and _answerable(request) else None
+
+
+def _head(head: bytes) -> tuple[str, Headers, str]:
+    """Start line, header fields, and the first complaint about them."""
     try:
         text = head.decode()
     except UnicodeDecodeError:
@@ -57,16 +73,14 @@ def parse_message(data: bytes) -> Request | Response:
     if "\r\n " in text or "\r\n\t" in text:
         text = _FOLD.sub(" ", text)
     lines = text.split("\r\n")
-    complaint = "" if end else "truncated"
-    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+    breaks = len(lines) - 1
+    complaint = ""
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         complaint = "control character in the head"
+        lines = [_BREAKS.sub(" ", line) for line in lines]
     start = lines[0]
     fields, field_complaint = _fields(lines)
-    complaint = complaint or field_complaint
-    headers = Headers.adopt(fields)
-    if start[:4].upper() == "SIP/":
-        return _response(start, headers, body, complaint)
-    return _request(start, headers, body, complaint)
+    return start, Headers.adopt(fields), complaint or field_complaint
 
 
 def _fields(lines: list[str]) -> tuple[dict[str, list[str]], str]:
@@ -98,7 +112,9 @@ def _unusual(name: str) -> str:
 
 def _request(start: str, headers: Headers, body: bytes, complaint: str) -> Request:
     method, uri_text, version, status = _request_line(start)
-    request = Request(method, _NOWHERE, headers, body)
+    request = Request(method, _NOWHERE, headers)
+    if len(body) > MAX_MESSAGE:
+        status = 513
     if not _answerable(request):
         raise BadMessage(status or 400, complaint)
     if status:
