@@ -1,8 +1,4 @@
-"""The certificate both doors show: an admin's files, or a self-signed one made at the first start.
-
-Both doors share one `ssl.SSLContext`; `reload_context` loads renewed files into it, and every later handshake
-uses them.
-"""
+"""The certificate both doors show: an admin's files, or a self-signed one made at the first start."""
 
 from __future__ import annotations
 
@@ -73,21 +69,10 @@ def write_private(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 or later, no client certificates asked for. Raises `CertificateError`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    reload_context(context, certificate, key)
-    return context
-
-
-def reload_context(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    """Load the files anew. Raises `CertificateError`; the context then keeps what it had."""
+def verify(certificate: Path, key: Path) -> None:
+    """A server can show these. Raises `CertificateError`."""
     try:
-        # Tried on a context of its own first: a key that does not match must not disturb the one in use.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-        context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise CertificateError(f"{certificate} with {key}: {error}") from error
 

@@ -1,0 +1,1 @@
+"""`tandem`, the command line. Each command is one file in `gateway.cli.commands`."""

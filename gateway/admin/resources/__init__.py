@@ -1,0 +1,1 @@
+"""One file per resource; each registers itself with one `@resource(...)` (see `gateway.admin.resource`)."""

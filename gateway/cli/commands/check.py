@@ -1,0 +1,126 @@
+"""`tandem check`: everything that would keep the gateway from serving, before it is started."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import socket
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+
+import typer
+
+from gateway import certs
+from gateway.cli.app import app, out, settings
+from gateway.config import Settings
+from gateway.exits import Exit
+from gateway.listeners import listeners
+from presence.edge.redis import RedisBus
+from presence.edge.sql import SqlStore
+from presence.errors import Unavailable
+
+OUR_PACKAGES = ("gateway", "presence", "sip", "xmpp")
+SOON = datetime.timedelta(days=14)
+
+
+@app.command()
+def check(context: typer.Context) -> None:
+    """Check configuration and environment: ports, certificates, bus, store, DNS hints, package clashes; all
+    at once.
+
+    Exit code 78 when something would keep Tandem from serving. Ports a running Tandem holds are reported as
+    taken.
+    """
+    chosen = settings(context)
+    problems = [*ports(chosen), *certificates(chosen), *packages(), *asyncio.run(reachable(chosen))]
+    for problem in problems:
+        out.print(f"[red]problem[/]  {problem}", soft_wrap=True)
+    for hint in [*certificate_hints(chosen), *dns_hints(chosen)]:
+        out.print(f"[yellow]hint[/]     {hint}", soft_wrap=True)
+    if problems:
+        raise typer.Exit(Exit.CONFIG)
+    out.print("[green]ok[/]       Tandem can start with this configuration")
+
+
+def ports(chosen: Settings) -> Iterator[str]:
+    """Addresses that cannot be listened on."""
+    for listener in listeners(chosen):
+        if problem := listener.problem():
+            yield problem
+
+
+def certificates(chosen: Settings) -> Iterator[str]:
+    """Files that cannot be used. The self-signed one is made at the first start."""
+    if chosen.tls.certificate is None:
+        return
+    try:
+        certs.verify(chosen.certificate, chosen.key)
+        _, ends = certs.describe(chosen.certificate)
+    except certs.CertificateError as error:
+        yield f"tls.certificate, tls.key: {error}"
+        return
+    if ends < datetime.datetime.now(datetime.UTC):
+        yield f"tls.certificate: {chosen.certificate} ended on {ends:%Y-%m-%d}"
+
+
+def certificate_hints(chosen: Settings) -> Iterator[str]:
+    """What clients will complain about."""
+    if chosen.tls.certificate is None:
+        yield "tls.certificate: none is set; a self-signed one is shown, which clients ask their users about"
+        return
+    try:
+        names, ends = certs.describe(chosen.certificate)
+    except certs.CertificateError:
+        return
+    for domain in chosen.domains:
+        if not certs.covers(names, domain):
+            yield f"tls.certificate: it does not cover {domain}, only {', '.join(names) or 'no name'}"
+    now = datetime.datetime.now(datetime.UTC)
+    if now < ends < now + SOON:
+        yield f"tls.certificate: it ends on {ends:%Y-%m-%d}"
+
+
+def packages() -> Iterator[str]:
+    """Other distributions that own our package names: pip overwrites silently (`xmpppy` owns `xmpp`)."""
+    owners = packages_distributions()
+    for package in OUR_PACKAGES:
+        others = sorted(set(owners.get(package, ())) - {"tandem-gateway"})
+        if others:
+            yield f"package {package} also belongs to {', '.join(others)}: use a virtual environment"
+
+
+async def reachable(chosen: Settings) -> list[str]:
+    """The bus and the store, where they are not our own files."""
+    found = []
+    if chosen.bus.url:
+        bus = RedisBus(chosen.bus.url, name="check")
+        try:
+            await bus.start()
+        except Unavailable as error:
+            found.append(f"bus.url: {error}")
+        finally:
+            await bus.close()
+    if chosen.store.url:
+        store = SqlStore(chosen.store.url)
+        try:
+            await store.ping()
+        except (Unavailable, ImportError) as error:
+            found.append(f"store.url: {error}")
+        finally:
+            await store.close()
+    return found
+
+
+def dns_hints(chosen: Settings) -> Iterator[str]:
+    """Names clients will look up. SRV records need a resolver of their own, so only addresses are checked
+    here."""
+    for domain in chosen.domains:
+        if domain == "localhost":
+            continue
+        try:
+            socket.getaddrinfo(domain, None)
+        except OSError:
+            yield (
+                f"domains: {domain} has no address in DNS; clients need one, or SRV records "
+                f"_xmpp-client._tcp.{domain}, _sip._udp.{domain}, _sip._tcp.{domain}, _sips._tcp.{domain}"
+            )

@@ -1,0 +1,118 @@
+"""The first five minutes: accounts alice and bob, each other's buddies, and one screen that says how to
+log in."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from gateway.certs import write_private
+from gateway.config import Settings
+from gateway.listeners import Listener, listeners
+from presence.address import Address, parse_address
+from presence.errors import Condition, Refused
+from presence.ports import Accounts
+from presence.service import PresenceService
+from presence.subscriptions import Act
+
+NAMES = ("alice", "bob")
+CONSONANTS = "bdfghkmnprstvz"
+VOWELS = "aeiou"
+
+
+class Person(msgspec.Struct, frozen=True):
+    """One of the two accounts."""
+
+    address: str
+    password: str
+
+
+def secrets_file(state_dir: Path) -> Path:
+    """Where the passwords are kept for the next start; only the owner may read it."""
+    return state_dir / "demo.json"
+
+
+def people(settings: Settings) -> list[Person]:
+    """Alice and bob with their passwords, made at the first start."""
+    path = secrets_file(settings.state_dir)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Person])
+    except FileNotFoundError:
+        made = [Person(f"{name}@{settings.domains[0]}", readable_password()) for name in NAMES]
+        write_private(path, msgspec.json.encode(made))
+        return made
+
+
+def readable_password() -> str:
+    """Easy to read out and to type on a phone, about 43 bits: `kumo-tari-feso-71`."""
+    words = ["".join(secrets.choice(CONSONANTS) + secrets.choice(VOWELS) for _ in range(2)) for _ in range(3)]
+    return "-".join([*words, f"{secrets.randbelow(100):02}"])
+
+
+async def prepare(everyone: list[Person], accounts: Accounts, service: PresenceService) -> None:
+    """Make the accounts that are missing, and make all of them each other's buddies."""
+    made: list[Address] = []
+    for person in everyone:
+        address = parse_address(person.address)
+        try:
+            await accounts.add(address, person.password)
+        except Refused as refused:
+            if refused.condition is not Condition.CONFLICT:
+                raise
+            continue
+        made.append(address)
+    if not made:
+        return
+    addresses = [parse_address(person.address) for person in everyone]
+    for user in addresses:
+        for contact in addresses:
+            if user != contact and not (await service.decide(contact, user)).reason.startswith("roster"):
+                await service.act(contact, user, Act.SUBSCRIBE)
+                await service.act(user, contact, Act.SUBSCRIBED)
+                await service.set_item(contact, user, user.local.capitalize(), ())
+
+
+def welcome(settings: Settings, everyone: list[Person], command: str) -> str:
+    """One screen: an XMPP client, a SIP phone, and how to look at the bus."""
+    alice, bob = everyone[0], everyone[1]
+    local, _, domain = bob.address.partition("@")
+    host, xmpp, sip, sips = (
+        _host(settings),
+        *(_port(settings, name) for name in ("xmpp.listen", "sip.listen_udp", "sip.listen_tls")),
+    )
+    return f"""
+Tandem is running. Alice takes an XMPP client, Bob a SIP phone; both accounts work in both.
+
+  alice   {alice.address}   {alice.password}
+  bob     {bob.address}   {bob.password}
+
+XMPP, e.g. profanity (the certificate is self-signed: accept it when asked):
+  profanity
+  /connect {alice.address} server {host} port {xmpp} tls trust
+
+SIP, e.g. baresip (put the line into ~/.baresip/accounts, then start baresip):
+  <sip:{local}@{domain}:{sip};transport=udp>;auth_user={local};auth_pass={bob.password};pubint=600
+Any other phone: user {local}, domain {domain}, proxy {host}, UDP or TCP port {sip}, TLS port {sips}.
+
+Look at the bus, in another terminal here:
+  {command} bus tail
+  {command} presence show {bob.address}
+  {command} who-sees {bob.address} {alice.address}
+
+Ctrl-C stops it. The next start finds everything again in {settings.state_dir}.
+"""
+
+
+def _port(settings: Settings, setting: str) -> int:
+    return next((each.port for each in _of(settings, setting)), 0)
+
+
+def _host(settings: Settings) -> str:
+    hosts = [each.host for each in _of(settings, "xmpp.listen")]
+    return next((host for host in hosts if host not in ("::", "0.0.0.0")), "127.0.0.1")
+
+
+def _of(settings: Settings, setting: str) -> list[Listener]:
+    return [each for each in listeners(settings) if each.setting == setting]

@@ -1,0 +1,199 @@
+"""What `tandem run` does in a process: the supervisor's, or that of one role."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway import config, demo
+from gateway import log as logging
+from gateway.cli.app import err
+from gateway.config import Role, Settings
+from gateway.exits import Exit
+from gateway.listeners import listeners, on_loopback
+from gateway.node import Node
+from gateway.readiness import die_with_supervisor, ready
+from gateway.supervisor import Supervisor
+from gateway.wiring import DOORS, backend, prepare, valkey_dir
+from presence.edge.embedded import EmbeddedValkey
+from presence.errors import Unavailable
+
+log = structlog.get_logger()
+
+
+def placed(settings: Settings) -> Settings:
+    """The demo listens on loopback unless told otherwise."""
+    return on_loopback(settings) if settings.demo else settings
+
+
+def supervise(settings: Settings, file: Path | None) -> Exit:
+    """All roles in processes of their own, until a signal."""
+    settings = placed(settings)
+    logging.configure(settings.log.level, settings.log.format, node="supervisor")
+    try:
+        prepare(settings)
+        taken = [problem for listener in listeners(settings) if (problem := listener.problem())]
+        if taken:
+            raise config.ConfigError(taken)
+    except config.ConfigError as error:
+        return _refuse(error)
+    return _run(_supervise(settings, file))
+
+
+async def _supervise(settings: Settings, file: Path | None) -> Exit:
+    try:
+        if settings.bus.url:
+            return await _supervise_on_bus(settings, file)
+        embedded = EmbeddedValkey(valkey_dir(settings), durability=settings.bus.durability)
+        async with embedded:
+            kept = asyncio.ensure_future(embedded.run())
+            try:
+                return await _supervise_on_bus(settings, file)
+            finally:
+                kept.cancel()
+    except Unavailable as error:
+        err.print(str(error), style="red", markup=False)
+        return Exit.NOT_RUNNING
+
+
+async def _supervise_on_bus(settings: Settings, file: Path | None) -> Exit:
+    everyone = await _first_start(settings)
+
+    def on_ready() -> None:
+        if everyone:
+            sys.stdout.write(demo.welcome(settings, everyone, _command()))
+            sys.stdout.flush()
+
+    extra = ["--demo" if settings.demo else "--no-demo"]
+    return await Supervisor(settings, file, extra, on_ready).run()
+
+
+async def _first_start(settings: Settings) -> list[demo.Person]:
+    """Tables and, in the demo, its people, before any process needs them."""
+    made = backend(settings, "supervisor")
+    try:
+        await made.store.migrate()
+        if not settings.demo:
+            return []
+        await made.connect()
+        everyone = demo.people(settings)
+        await demo.prepare(everyone, made.accounts, made.service)
+        return everyone
+    finally:
+        await made.close()
+
+
+def serve(settings: Settings, file: Path | None, role: Role, index: int) -> Exit:
+    """One role in this process."""
+    die_with_supervisor()
+    settings = placed(settings)
+    name = f"{role}-{index}"
+    logging.configure(settings.log.level, settings.log.format, node=name)
+    try:
+        prepare(settings)
+    except config.ConfigError as error:
+        return _refuse(error)
+    return _run(_serve(settings, file, role, name))
+
+
+async def _serve(settings: Settings, file: Path | None, role: Role, name: str) -> Exit:
+    made = backend(settings, name)
+    node = Node(
+        role=role.value, backend=made, door=DOORS[role](settings, made), drain=settings.processes.drain
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    async def reload() -> None:
+        await _reload(settings, file, node, name)
+
+    reloads = Serial(reload)
+    loop.add_signal_handler(signal.SIGHUP, reloads.ask)
+
+    def serving() -> None:
+        # What start-up made lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        ready()
+
+    gc.set_threshold(20_000, 20, 50)
+    try:
+        return await node.run(stop, serving)
+    finally:
+        await reloads.close()
+
+
+async def _reload(running: Settings, file: Path | None, node: Node, name: str) -> None:
+    """Certificates and logging; what else changed in the configuration needs a restart, and is named."""
+    try:
+        wanted = placed(config.load(file, demo=running.demo))
+        prepare(wanted)
+    except config.ConfigError as error:
+        log.error("reload_refused", problems=error.problems)
+        return
+    logging.configure(wanted.log.level, wanted.log.format, node=name)
+    await node.door.reload()
+    changed = [field for field in Settings.model_fields if getattr(wanted, field) != getattr(running, field)]
+    log.info("reloaded", needs_restart=",".join(field for field in changed if field != "log"))
+
+
+class Serial:
+    """Runs a coroutine when asked, one at a time, asks during a run leading to one more."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._work = work
+        self._asked = asyncio.Event()
+        self._task = asyncio.ensure_future(self._loop())
+
+    def ask(self) -> None:
+        self._asked.set()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _loop(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            try:
+                await self._work()
+            except Exception:
+                log.exception("reload_failed")
+
+
+def _run(main: Coroutine[Any, Any, Exit]) -> Exit:
+    """With uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+def _refuse(error: config.ConfigError) -> Exit:
+    err.print("Tandem cannot start:", style="bold red")
+    for problem in error.problems:
+        err.print(f"  {problem}", markup=False, soft_wrap=True)
+    return Exit.CONFIG
+
+
+def _command() -> str:
+    """How the user calls us from the working directory."""
+    called = Path(sys.argv[0])
+    try:
+        return str(called.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return "tandem"

@@ -1,0 +1,161 @@
+"""Building one process from the settings: bus, store, accounts, service, door. Nothing is decided here."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gateway import certs
+from gateway.config import ConfigError, Role, Settings
+from gateway.metrics import DictMetrics
+from presence.edge.accounts import open_accounts
+from presence.edge.embedded import socket_path
+from presence.edge.redis import RedisBus
+from presence.edge.sql import SqlStore
+from presence.ports import Accounts, Bus, Door, Store
+from presence.service import PresenceService
+
+log = structlog.get_logger()
+
+
+def prepare(settings: Settings) -> None:
+    """The state directory and, where none is configured, the self-signed certificate. Raises
+    `ConfigError`."""
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if settings.tls.certificate is None and certs.ensure_self_signed(
+            settings.certificate, settings.key, settings.domains
+        ):
+            log.info("certificate_made", file=str(settings.certificate), domains=",".join(settings.domains))
+        certs.verify(settings.certificate, settings.key)
+    except OSError as error:
+        raise ConfigError([f"state_dir: {error.filename}: {error.strerror}"]) from error
+    except certs.CertificateError as error:
+        raise ConfigError([f"tls.certificate, tls.key: {error}"]) from error
+
+
+def valkey_dir(settings: Settings) -> Path:
+    """Where the embedded Valkey keeps its data."""
+    return settings.state_dir.absolute() / "valkey"
+
+
+def bus_url(settings: Settings) -> str:
+    """The configured server, or the embedded one's socket."""
+    return settings.bus.url or f"unix://{socket_path(valkey_dir(settings))}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """What every role, and some commands, stand on."""
+
+    node: str
+    incarnation: str
+    connect: Callable[[], Awaitable[None]]
+    """Opens the bus; to be called once. Raises `Unavailable` when it is not there yet; it is then tried
+    again for ever."""
+    bus: Bus
+    store: Store
+    accounts: Accounts
+    metrics: DictMetrics
+    service: PresenceService
+
+    async def close(self) -> None:
+        """Give connections back."""
+        await self.accounts.close()
+        await self.store.close()
+        await self.bus.close()
+
+
+def backend(settings: Settings, node: str) -> Backend:
+    """Connects to nothing yet. To be called inside a running loop."""
+    incarnation = secrets.token_hex(4)
+    metrics = DictMetrics()
+    bus = RedisBus(bus_url(settings), name=node)
+    store = SqlStore(settings.store_url)
+    accounts = open_accounts(settings.accounts, store)
+    service = PresenceService(
+        node=node,
+        incarnation=incarnation,
+        domains=frozenset(settings.domains),
+        bus=bus,
+        store=store,
+        accounts=accounts,
+        metrics=metrics,
+        clock=time.time,
+        phone_policy=settings.policy.phone,
+    )
+    return Backend(
+        node=node,
+        incarnation=incarnation,
+        connect=bus.start,
+        bus=bus,
+        store=store,
+        accounts=accounts,
+        metrics=metrics,
+        service=service,
+    )
+
+
+# A process imports the code of its own door only.
+
+
+def _xmpp(settings: Settings, made: Backend) -> Door:
+    from xmpp.edge.door import XmppDoor
+
+    return XmppDoor(
+        settings.xmpp,
+        domains=settings.domains,
+        service=made.service,
+        accounts=made.accounts,
+        metrics=made.metrics,
+        certificate=settings.certificate,
+        key=settings.key,
+        share_ports=settings.processes.xmpp > 1,
+    )
+
+
+def _sip(settings: Settings, made: Backend) -> Door:
+    from sip.edge.door import SipDoor
+
+    return SipDoor(
+        settings.sip,
+        domains=settings.domains,
+        service=made.service,
+        accounts=made.accounts,
+        metrics=made.metrics,
+        certificate=settings.certificate,
+        key=settings.key,
+        share_ports=settings.processes.sip > 1,
+    )
+
+
+def _admin(settings: Settings, made: Backend) -> Door:
+    from gateway.admin.contact import token_for
+    from gateway.admin.door import AdminDoor
+    from gateway.admin.resource import Desk
+
+    return AdminDoor(
+        Desk(
+            settings=settings,
+            node=made.node,
+            bus=made.bus,
+            store=made.store,
+            accounts=made.accounts,
+            service=made.service,
+            clock=time.time,
+            token=token_for(settings.state_dir),
+        )
+    )
+
+
+DOORS: dict[Role, Callable[[Settings, Backend], Door]] = {
+    Role.XMPP: _xmpp,
+    Role.SIP: _sip,
+    Role.ADMIN: _admin,
+}
+"Each role's server, closed until it is started."
