@@ -1,0 +1,166 @@
+"""Extensions: one file `xep_NNNN_name.py` (or `rfc_NNNN_name.py`) with one registration, `EXTENSION`.
+
+Service discovery, stream features, IQ routing, metrics and the compliance page all follow from it. Nothing
+else has to be edited when a file is added to this folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from presence.messages import InstantMessage
+from xmpp.element import Element
+from xmpp.jid import JID
+
+if TYPE_CHECKING:
+    from xmpp.router import XmppRouter
+    from xmpp.session import Session
+
+
+class Status(StrEnum):
+    """How much of a specification is here, for the compliance page."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    CARRIED = "carried"
+    "Between clients: the server only carries it, untouched."
+
+
+class Target(StrEnum):
+    """Whom an IQ that the server answers was addressed to (RFC 6121 §8.3 to §8.5)."""
+
+    SERVER = "server"
+    ACCOUNT = "account"
+    "The sender's own account: no `to`, or the own bare JID."
+    USER = "user"
+    "Another user's bare JID; the server answers on behalf (RFC 6121 §8.5.2.1.3)."
+
+
+EVERYWHERE = frozenset(Target)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An IQ of type get or set that the server answers itself."""
+
+    session: Session
+    stanza: Element
+    payload: Element
+    target: Target
+    to: JID
+    "The addressee; the own bare JID where the stanza had no `to`."
+
+    @property
+    def router(self) -> XmppRouter:
+        return self.session.router
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Iq:
+    """One request that an extension answers."""
+
+    type: str
+    "`get` or `set`."
+    ns: str
+    name: str
+    targets: frozenset[Target]
+    handle: Callable[[Request], Awaitable[Element | None]]
+    "Returns the payload of the result, or None for an empty one. Raises `StanzaError` or a domain error."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """One specification, as far as this server has to do with it."""
+
+    spec: str
+    "`XEP-0199`, `RFC 3921`."
+    name: str
+    version: str
+    "Version of the specification that was read."
+    status: Status
+    notes: str = ""
+    "For the compliance page: what is left out, and why."
+
+    features: tuple[str, ...] = ()
+    "Service discovery features of the server."
+    account_features: tuple[str, ...] = ()
+    "Service discovery features of an account."
+    stream_features: tuple[Callable[[], Element], ...] = ()
+    "Stream features after authentication."
+    iq: tuple[Iq, ...] = ()
+    transient: frozenset[tuple[str, str]] = frozenset()
+    "(namespace, name) of message payloads that are worthless later: alone in a message, it is never stored."
+    elements: dict[str, Callable[[Session, Element], Awaitable[None]]] = field(default_factory=dict)
+    "Namespace → handler of top-level elements that are no stanzas."
+
+    # hooks, called for every session; all optional
+    incoming: Callable[[Session, Element], Element | None] | None = None
+    "A stanza came from the client, before anything is done with it; None swallows it."
+    outgoing: Callable[[Session, Outgoing], bool] | None = None
+    "Something is about to be sent to the client; False holds it back (the extension sends it later)."
+    opened: Callable[[Session], None] | None = None
+    detached: Callable[[Session, str], bool] | None = None
+    "The connection is gone; True keeps the session alive without one, until `Session.end` is called."
+    closed: Callable[[Session, str], None] | None = None
+    accepted: Callable[[Session, Element, InstantMessage], None] | None = None
+    "The bus has a message of this client."
+    delivered: Callable[[Session, InstantMessage], None] | None = None
+    "A message was sent to this client."
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """Stanzas on their way to one client."""
+
+    data: bytes
+    name: str
+    "`message`, `presence`, `iq`, or empty for what is no stanza."
+    message: InstantMessage | None = None
+    "What is settled when the client has it."
+
+
+class Registry:
+    """All extensions, indexed by what the router asks for."""
+
+    def __init__(self, extensions: tuple[Extension, ...]) -> None:
+        self.extensions = extensions
+        self.iq = {
+            (target, iq.type, iq.ns, iq.name): iq.handle
+            for extension in extensions
+            for iq in extension.iq
+            for target in iq.targets
+        }
+        self.owner = {(iq.ns, iq.name): extension.spec for extension in extensions for iq in extension.iq}
+        "(namespace, name) → specification, for metrics."
+        self.features = _union(e.features for e in extensions)
+        self.account_features = _union(e.account_features for e in extensions)
+        self.stream_features = tuple(make for e in extensions for make in e.stream_features)
+        self.transient = frozenset(payload for e in extensions for payload in e.transient)
+        self.elements = {ns: handle for e in extensions for ns, handle in e.elements.items()}
+        self.incoming = tuple(e.incoming for e in extensions if e.incoming is not None)
+        self.outgoing = tuple(e.outgoing for e in extensions if e.outgoing is not None)
+        self.opened = tuple(e.opened for e in extensions if e.opened is not None)
+        self.detached = tuple(e.detached for e in extensions if e.detached is not None)
+        self.closed = tuple(e.closed for e in extensions if e.closed is not None)
+        self.accepted = tuple(e.accepted for e in extensions if e.accepted is not None)
+        self.delivered = tuple(e.delivered for e in extensions if e.delivered is not None)
+
+
+@lru_cache(maxsize=1)
+def registry() -> Registry:
+    """Every extension in this folder."""
+    found: list[Extension] = []
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
+        loaded = importlib.import_module(f"{__name__}.{module.name}")
+        found.append(loaded.EXTENSION)
+    return Registry(tuple(found))
+
+
+def _union(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted({feature for group in groups for feature in group}))

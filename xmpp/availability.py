@@ -1,0 +1,225 @@
+"""One session's presence: what it shows of itself, what it is shown of others (RFC 6121 §4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from presence.address import Address
+from presence.errors import PresenceError, Unavailable
+from presence.model import PresenceTuple
+from presence.subscriptions import RosterItem
+from xmpp.element import CLIENT_NS, Element
+from xmpp.errors import StanzaError
+from xmpp.jid import JID
+from xmpp.presence import OPAQUE, read_presence, write_gone, write_presence
+from xmpp.publication import Publication
+from xmpp.relay import carry
+
+if TYPE_CHECKING:
+    from xmpp.session import Session
+
+log = structlog.get_logger()
+
+MAX_DIRECTED = 1000
+"Addresses one session may have sent directed presence to."
+FIRST_RETRY, LAST_RETRY = 0.25, 8.0
+"Seconds between attempts while the bus cannot be reached."
+
+
+class Availability:
+    __slots__ = (
+        "_arrival", "_awaited", "_publishing", "_session", "directed", "predecessor", "publication",
+        "revoked", "shown", "tuple",
+    )  # fmt: skip
+
+    def __init__(self, session: Session, owner: str) -> None:
+        self._session = session
+        self.publication = Publication(session.jid.resource, owner)
+        self.tuple: PresenceTuple | None = None
+        "The presence last broadcast; None while the resource is not available."
+        self.shown = False
+        "The client has been shown its contacts; from now on it is told their changes."
+        self._awaited: list[RosterItem] | None = None
+        "The roster whose contacts are to be shown as soon as the client has its answers."
+        self._arrival = 0
+        "Counts presence sessions, so that a slow beginning does not meet the next one."
+        self.revoked: set[Address] = set()
+        "Contacts that stopped being visible while the roster was read."
+        self.directed: dict[str, JID] = {}
+        "Whom the client sent directed presence (§4.6); they hear when it leaves."
+        self.predecessor: Session | None = None
+        "The session this one replaced."
+        self._publishing = False
+
+    @property
+    def available(self) -> bool:
+        return self.tuple is not None
+
+    # --- out: broadcast (§4.2, §4.4, §4.5) --------------------------------------------------------------
+
+    def broadcast(self, stanza: Element) -> None:
+        """Presence without `to`. Raises `StanzaError`."""
+        session = self._session
+        now = session.router.clock()
+        told = read_presence(stanza, session.jid.resource, lang=session.lang, now=now)
+        if not told.open:
+            if self.tuple is not None:
+                self.leave(told)
+                echo = write_presence(session.address, told)
+                session.send(echo.to(session.escaped), "presence")
+            return
+        initial = self.tuple is None
+        self.tuple = self.publication.wanted = told
+        self.publish()
+        if initial:
+            session.runtime.spawn(self._arrive())
+
+    def publish(self) -> None:
+        """Bring the bus to the state wanted, in the background."""
+        if not self._publishing:
+            self._publishing = True
+            self._session.runtime.spawn(self._publish())
+
+    async def settle_down(self) -> None:
+        """As `publish`, and return when it is done."""
+        if not self._publishing:
+            self._publishing = True
+            await self._publish()
+
+    async def _publish(self) -> None:
+        router = self._session.router
+        delay = FIRST_RETRY
+        try:
+            if self.predecessor is not None:
+                await self.predecessor.release()
+                self.predecessor = None
+            while not self._session.superseded:
+                step = self.publication.step(router.clock())
+                if step is None:
+                    break
+                trace = router.service.new_trace()
+                try:
+                    await router.service.publish(self._session.address, step.update, trace)
+                except Unavailable:
+                    await router.runtime.sleep(delay)
+                    delay = min(2 * delay, LAST_RETRY)
+                    continue
+                self.publication.made(step)
+                delay = FIRST_RETRY
+        except PresenceError:
+            log.exception("xmpp_presence_refused", jid=self._session.jid.full)
+        finally:
+            self._publishing = False
+
+    def leave(self, parting: PresenceTuple | None) -> None:
+        """The presence session ends; with a last word, if the client had one (§4.5)."""
+        if self.tuple is None:
+            return
+        self.tuple = self.publication.wanted = None
+        said = parting is not None and (parting.notes or parting.opaque.get(OPAQUE))
+        self.publication.parting = parting if said else None
+        self.shown = False
+        self._awaited = None
+        self._session.router.watches_nobody(self._session)
+        directed, self.directed = self.directed, {}
+        stanza = Element("presence", CLIENT_NS, {"type": "unavailable"})
+        for to in directed.values():
+            self._send_directed(stanza, to)
+        if not self._session.superseded:
+            self.publish()
+
+    # --- out: directed (§4.6) ---------------------------------------------------------------------------
+
+    def direct(self, stanza: Element, to: JID) -> None:
+        """Presence to one entity. Raises `StanzaError`."""
+        if stanza.get("type") == "unavailable":
+            self.directed.pop(to.full, None)
+        elif len(self.directed) >= MAX_DIRECTED and to.full not in self.directed:
+            raise StanzaError("resource-constraint", text="directed presence to too many")
+        else:
+            self.directed[to.full] = to
+        self._send_directed(stanza, to)
+
+    def _send_directed(self, stanza: Element, to: JID) -> None:
+        session = self._session
+        copy = Element("presence", CLIENT_NS, dict(stanza.attrs), stanza.children)
+        copy.attrs["from"], copy.attrs["to"] = session.jid.full, to.full
+        session.runtime.spawn(self._pass_on(copy, to))
+
+    async def _pass_on(self, stanza: Element, to: JID) -> None:
+        session = self._session
+        try:
+            await session.router.pass_on(carry(stanza, session.jid, to), to)
+        except Unavailable:
+            log.info("directed_presence_lost", jid=session.jid.full)
+
+    def shares_with(self, other: JID) -> bool:
+        """Directed presence lets `other` reach this resource (§8.5.3.1)."""
+        return other.full in self.directed or str(other.bare) in self.directed
+
+    # --- in: contacts (§4.2, §4.3) ----------------------------------------------------------------------
+
+    async def _arrive(self) -> None:
+        """Initial presence: see everybody one may see, and the requests that wait (§3.1.3)."""
+        session = self._session
+        router = session.router
+        self._arrival += 1
+        mine = self._arrival
+        self.revoked.clear()
+        delay = FIRST_RETRY
+        while True:
+            try:
+                _, items = await router.service.roster(session.address)
+                break
+            except Unavailable:
+                await router.runtime.sleep(delay)
+                delay = min(2 * delay, LAST_RETRY)
+            if self.tuple is None or mine != self._arrival:
+                return
+        if self.tuple is None or mine != self._arrival:
+            return
+        contacts = [i.contact for i in items if i.sees and i.contact not in self.revoked]
+        await router.watch(session, [session.address, *contacts])
+        if self.tuple is None or mine != self._arrival:
+            return
+        self._awaited = items
+        if not session.receiving:
+            self.show_contacts()
+
+    def show_contacts(self) -> None:
+        """Show what is known of all whom the session watches, unless it was done or is not yet asked for.
+
+        Clients that send presence before they ask for their roster drop what comes before its result: so this
+        waits until the requests that came along are answered.
+        """
+        items, self._awaited = self._awaited, None
+        if items is None or self.tuple is None:
+            return
+        self.shown = True
+        for contact in self._session.router.watching.watched_by(self._session):
+            self.show(contact)
+        for item in items:
+            if item.pending_in:
+                self._session.show_request(item)
+
+    def show(self, contact: Address) -> None:
+        """All that is known of one contact."""
+        session = self._session
+        document = session.router.watching.document(contact)
+        if document is None or not self.shown:
+            return
+        for tuple_ in document.tuples:
+            if tuple_.open:
+                session.send(write_presence(contact, tuple_, document).to(session.escaped), "presence")
+
+    def hide(self, contact: Address) -> None:
+        """The client may not see the contact any more."""
+        session = self._session
+        document = session.router.watching.document(contact)
+        if document is None or not self.shown:
+            return
+        for tuple_ in document.tuples:
+            if tuple_.open:
+                session.send(write_gone(contact, tuple_).to(session.escaped), "presence")

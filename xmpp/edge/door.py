@@ -1,0 +1,102 @@
+"""The XMPP server of one process: listener and router glued into a `presence.ports.Door`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from presence.ports import Accounts, Envelope, Metrics
+from presence.service import PresenceService
+from xmpp.edge.listener import Listener, Listening
+from xmpp.edge.runtime import LoopRuntime
+from xmpp.edge.tls import load_identity
+from xmpp.negotiation import Realm
+from xmpp.router import XmppRouter
+from xmpp.settings import XmppSettings
+
+log = structlog.get_logger()
+
+
+class XmppDoor:
+    """Implements `presence.ports.Door`."""
+
+    def __init__(
+        self,
+        settings: XmppSettings,
+        *,
+        domains: Sequence[str],
+        service: PresenceService,
+        accounts: Accounts,
+        metrics: Metrics,
+        certificate: Path,
+        key: Path,
+        share_ports: bool = False,
+    ) -> None:
+        """`domains` are canonical, the first is the default. `share_ports`: several processes serve the same
+        ports."""
+        self._runtime = LoopRuntime(metrics)
+        self.router = XmppRouter(settings, service, accounts, metrics, self._runtime)
+        self._settings = settings
+        self._domains = tuple(domains)
+        self._accounts = accounts
+        self._metrics = metrics
+        self._certificate = certificate
+        self._key = key
+        self._share_ports = share_ports
+        self._listener: Listener | None = None
+
+    @property
+    def listening(self) -> list[Listening]:
+        """Open sockets with the ports they really have."""
+        return self._listener.listening if self._listener is not None else []
+
+    async def start(self) -> None:
+        """Read the certificate and open the listeners. Raises `OSError`."""
+        identity = await asyncio.to_thread(load_identity, self._certificate, self._key)
+        realm = Realm(
+            settings=self._settings,
+            domains=self._domains,
+            accounts=self._accounts,
+            host=self.router,
+            fake_secret=identity.secret,
+        )
+        self._listener = Listener(realm, identity, self._metrics, share_ports=self._share_ports)
+        await self._listener.start()
+
+    async def stop(self) -> None:
+        """Tell every client `system-shutdown` and let the sessions end, as long as the settings say."""
+        if self._listener is not None:
+            await self._listener.stop()
+        await self._runtime.drain(self._settings.drain_timeout)
+
+    async def reload(self) -> None:
+        """Show a renewed certificate to clients that connect from now on; the old one stays if it is broken."""
+        if self._listener is None:
+            return
+        try:
+            self._listener.identity = await asyncio.to_thread(load_identity, self._certificate, self._key)
+        except (OSError, ValueError) as error:
+            log.error("xmpp_certificate_unusable", certificate=str(self._certificate), error=str(error))
+        else:
+            log.info("xmpp_certificate_loaded", certificate=str(self._certificate))
+
+    def receive(self, envelope: Envelope) -> None:
+        """An envelope of this node's inbox."""
+        self.router.receive(envelope)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """One dict per connection, bound or not."""
+        if self._listener is None:
+            return []
+        return [
+            {
+                "kind": "xmpp",
+                "jid": session.jid.full if (session := connection.session) else "",
+                **connection.info(),
+            }
+            for connection in self._listener.connections
+        ]

@@ -1,0 +1,55 @@
+"""XEP-0030 Service Discovery: of the server and of accounts. Clients answer for themselves."""
+
+from __future__ import annotations
+
+from presence.service import Standing
+from xmpp.element import E, Element
+from xmpp.errors import StanzaError
+from xmpp.extensions import EVERYWHERE, Extension, Iq, Request, Status, Target
+
+INFO_NS = "http://jabber.org/protocol/disco#info"
+ITEMS_NS = "http://jabber.org/protocol/disco#items"
+
+
+async def _info(request: Request) -> Element:
+    await _check(request)
+    known = request.router.registry
+    if request.target is Target.SERVER:
+        identity = {"category": "server", "type": "im", "name": "Tandem"}
+        features = known.features
+    else:
+        identity = {"category": "account", "type": "registered"}
+        features = known.account_features
+    query = E("query", INFO_NS, {}, E("identity", INFO_NS, identity))
+    query.children.extend(E("feature", INFO_NS, {"var": var}) for var in features)
+    return query
+
+
+async def _items(request: Request) -> Element:
+    await _check(request)
+    return E("query", ITEMS_NS)
+
+
+async def _check(request: Request) -> None:
+    """There are no nodes; another account is shown to whom it shows its presence (§8)."""
+    if request.payload.get("node"):
+        raise StanzaError("item-not-found")
+    if request.target is Target.USER:
+        service = request.router.service
+        decision = await service.decide(request.session.address, request.to.bare)
+        if decision.standing is not Standing.ACTIVE:
+            raise StanzaError("service-unavailable")
+
+
+EXTENSION = Extension(
+    spec="XEP-0030",
+    name="Service Discovery",
+    version="2.5.0",
+    status=Status.COMPLETE,
+    features=(INFO_NS, ITEMS_NS),
+    account_features=(INFO_NS, ITEMS_NS),
+    iq=(
+        Iq(type="get", ns=INFO_NS, name="query", targets=EVERYWHERE, handle=_info),
+        Iq(type="get", ns=ITEMS_NS, name="query", targets=EVERYWHERE, handle=_items),
+    ),
+)

@@ -1,0 +1,78 @@
+"""XEP-0199 XMPP Ping: answered, and sent to clients that have been silent for long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xmpp.element import CLIENT_NS, E, Element
+from xmpp.errors import StreamError
+from xmpp.extensions import EVERYWHERE, Extension, Iq, Request, Status
+from xmpp.serialiser import serialise
+
+if TYPE_CHECKING:
+    from xmpp.runtime import Timer
+    from xmpp.session import Session
+
+NS = "urn:xmpp:ping"
+
+
+class Keepalive:
+    """Pings one client after `ping_interval` of silence; ends its stream when even then nothing comes."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._interval = session.router.settings.ping_interval
+        self._timeout = session.router.settings.ping_timeout
+        self._pinged = False
+        self._number = 0
+        self._timer: Timer = session.runtime.call_later(self._interval, self._due)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _due(self) -> None:
+        session = self._session
+        silent = session.router.clock() - session.heard
+        if self._pinged and silent >= self._timeout:
+            session.kick(StreamError("connection-timeout", "no answer to a ping"))
+            return
+        wait = self._interval - silent
+        self._pinged = wait <= 0
+        if self._pinged:
+            self._number += 1
+            session.send(_ping(session, self._number), "iq")
+            wait = self._timeout
+        self._timer = session.runtime.call_later(max(wait, 0.1), self._due)
+
+
+def _ping(session: Session, number: int) -> bytes:
+    attrs = {"type": "get", "id": f"ping-{number}", "from": session.address.domain, "to": session.jid.full}
+    return serialise(E("iq", CLIENT_NS, attrs, E("ping", NS)), CLIENT_NS).encode()
+
+
+def _opened(session: Session) -> None:
+    if session.router.settings.ping_interval:
+        session.extra[NS] = Keepalive(session)
+
+
+def _closed(session: Session, reason: str) -> None:
+    keepalive = session.extra.pop(NS, None)
+    if keepalive is not None:
+        keepalive.stop()
+
+
+async def _pong(request: Request) -> Element | None:
+    return None
+
+
+EXTENSION = Extension(
+    spec="XEP-0199",
+    name="XMPP Ping",
+    version="2.0.1",
+    status=Status.COMPLETE,
+    features=(NS,),
+    account_features=(NS,),
+    iq=(Iq(type="get", ns=NS, name="ping", targets=EVERYWHERE, handle=_pong),),
+    opened=_opened,
+    closed=_closed,
+)

@@ -1,0 +1,191 @@
+"""Messages: where they go (RFC 6121 §5, §8.5), `<message/>` ↔ `InstantMessage` (RFC 7572 §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import StrEnum
+
+from presence.messages import Audience, Failure, InstantMessage, Kind
+from presence.model import Text
+from xmpp.element import CLIENT_NS, LANG, Element
+from xmpp.errors import StanzaError, from_condition
+from xmpp.jid import JID
+from xmpp.presence import DELAY_NS, OPAQUE
+from xmpp.serialiser import escape_attribute, escape_text, serialise, serialise_children
+from xmpp.timestamps import stamp
+
+_CORE = frozenset({"body", "subject", "thread"})
+
+
+class MessageType(StrEnum):
+    """RFC 6121 §5.2.2."""
+
+    NORMAL = "normal"
+    CHAT = "chat"
+    GROUPCHAT = "groupchat"
+    HEADLINE = "headline"
+    ERROR = "error"
+
+
+_TYPES = {t.value: t for t in MessageType}
+
+
+def message_type(stanza: Element) -> MessageType:
+    """An absent or unknown type is `normal` (RFC 6121 §5.2.2)."""
+    return _TYPES.get(stanza.get("type"), MessageType.NORMAL)
+
+
+# --- routing ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """To the bus: all non-negative resources and phones, or it waits. A full JID's resource comes first."""
+
+    store: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """To exactly that resource, now; nobody else may have it."""
+
+    otherwise: StanzaError | None
+    "When the resource is not there: this error, or silence."
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Silently ignore it."""
+
+
+Way = Submit | Forward | Drop
+
+
+def route(type_: MessageType, to: JID) -> Way:
+    """RFC 6121 §8.5.4 table 1, for an address of our own. Raises `StanzaError` where it says E.
+
+    Where the table leaves a choice, chat messages are not lost. Nor are normal ones to a resource that is
+    gone, though the table has S/E there: they go to the bare JID as well.
+    """
+    if type_ is MessageType.ERROR:
+        return Forward(None) if to.resource else Drop()
+    if not to.local:  # the server itself reads no messages
+        raise StanzaError("service-unavailable")
+    if type_ in (MessageType.NORMAL, MessageType.CHAT):
+        return Submit(store=True)
+    if not to.resource:
+        if type_ is MessageType.GROUPCHAT:
+            raise StanzaError("service-unavailable")
+        return Submit(store=False)
+    return Forward(StanzaError("service-unavailable") if type_ is MessageType.GROUPCHAT else None)
+
+
+# --- in --------------------------------------------------------------------------------------------
+
+
+def read_message(
+    stanza: Element,
+    *,
+    sender: JID,
+    to: JID,
+    lang: str,
+    store: bool,
+    transient: AbstractSet[tuple[str, str]],
+    now: float,
+    trace: str,
+) -> InstantMessage:
+    """A client's message for the bus.
+
+    Without a body it is for XMPP clients only. It is stored unless nothing in it is of worth later: receipts
+    are (a lost one leaves the sender's message unconfirmed for ever), chat states are not.
+    """
+    default = stanza.get(LANG, lang)
+    bodies: list[Text] = []
+    subjects: list[Text] = []
+    extras: list[Element] = []
+    thread = ""
+    worth = False
+    for child in stanza.elements:
+        if child.ns != CLIENT_NS or child.name not in _CORE:
+            extras.append(child)
+            worth = worth or (child.ns, child.name) not in transient
+        elif child.name == "body":
+            bodies.append(Text(child.text, child.get(LANG, default)))
+        elif child.name == "subject":
+            subjects.append(Text(child.text, child.get(LANG, default)))
+        else:
+            thread = thread or child.text
+            if child.get("parent"):  # RFC 6121 §5.2.5; nobody else has a place for it
+                extras.append(child)
+    type_ = message_type(stanza)
+    return InstantMessage(
+        id="",
+        trace=trace,
+        sender=sender.bare,
+        sender_endpoint=f"xmpp:{sender.resource}",
+        sender_tuple=sender.resource,
+        recipient=to.bare,
+        recipient_endpoint=f"xmpp:{to.resource}" if to.resource else "",
+        kind=Kind(type_.value),
+        origin_id=stanza.get("id"),
+        bodies=tuple(bodies),
+        subjects=tuple(subjects),
+        thread=thread,
+        created=now,
+        store=store and bool(bodies or subjects or worth),
+        audience=Audience.ALL if bodies else Audience.XMPP,
+        opaque={OPAQUE: serialise_children(extras)} if extras else {},
+    )
+
+
+# --- out -------------------------------------------------------------------------------------------
+
+
+def addressee(message: InstantMessage) -> str:
+    """The `to` the sender wrote; it is never rewritten (RFC 6121 §8.5.2.1.1)."""
+    kind, _, name = message.recipient_endpoint.partition(":")
+    return f"{message.recipient}/{name}" if kind == "xmpp" and name else str(message.recipient)
+
+
+def write_message(message: InstantMessage, *, delayed: bool) -> bytes:
+    """A message for a client. `delayed` adds when and where it was kept (XEP-0203)."""
+    sender = f"{message.sender}/{message.sender_tuple}" if message.sender_tuple else str(message.sender)
+    out = [f"<message from='{escape_attribute(sender)}' to='{escape_attribute(addressee(message))}'"]
+    if message.kind is not Kind.NORMAL:
+        out.append(f" type='{message.kind.value}'")
+    if message.origin_id:
+        out.append(f" id='{escape_attribute(message.origin_id)}'")
+    texts = message.bodies or message.subjects
+    lang = texts[0].lang if texts else ""
+    if lang:
+        out.append(f" xml:lang='{escape_attribute(lang)}'")
+    out.append(">")
+    _texts(out, "subject", message.subjects, lang)
+    _texts(out, "body", message.bodies, lang)
+    extras = message.opaque.get(OPAQUE, b"")
+    if message.thread and b"<thread xmlns='jabber:client'" not in extras:
+        out.append(f"<thread>{escape_text(message.thread)}</thread>")
+    end = "</message>"
+    if delayed:
+        domain = escape_attribute(message.recipient.domain)
+        end = f"<delay xmlns='{DELAY_NS}' from='{domain}' stamp='{stamp(message.created)}'/></message>"
+    return "".join(out).encode() + extras + end.encode()
+
+
+def _texts(out: list[str], name: str, texts: tuple[Text, ...], lang: str) -> None:
+    for text in texts:
+        tag = "" if text.lang == lang else f" xml:lang='{escape_attribute(text.lang)}'"
+        out.append(f"<{name}{tag}>{escape_text(text.text)}</{name}>")
+
+
+def write_failure(failure: Failure) -> bytes:
+    """What the sender hears when nobody took a message (RFC 6121 §8.5, RFC 7247 §7)."""
+    kind, _, name = failure.recipient_endpoint.partition(":")
+    recipient = f"{failure.recipient}/{name}" if kind == "xmpp" and name else str(failure.recipient)
+    sender = f"{failure.sender}/{failure.sender_endpoint.partition(':')[2]}"
+    attrs = {"from": recipient, "to": sender, "type": "error"}
+    if failure.origin_id:
+        attrs["id"] = failure.origin_id
+    error = from_condition(failure.condition, failure.text)
+    return serialise(Element("message", CLIENT_NS, attrs, [error.element(CLIENT_NS)]), CLIENT_NS).encode()

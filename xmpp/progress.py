@@ -1,0 +1,27 @@
+"""How many stanzas of a client are dealt with, in the order they came: what XEP-0198 acknowledges."""
+
+from __future__ import annotations
+
+
+class Progress:
+    """Stanzas may be done with out of order; `handled` counts only up to the first that is not."""
+
+    __slots__ = ("_begun", "_done", "handled")
+
+    def __init__(self) -> None:
+        self._begun = 0
+        self._done: set[int] = set()
+        self.handled = 0
+
+    def begin(self) -> int:
+        self._begun += 1
+        return self._begun
+
+    def done(self, number: int) -> None:
+        if number != self.handled + 1:
+            self._done.add(number)
+            return
+        self.handled = number
+        while self._done and self.handled + 1 in self._done:
+            self.handled += 1
+            self._done.discard(self.handled)

@@ -1,0 +1,401 @@
+"""The XMPP server behind the streams: sessions, and what the bus has for them.
+
+Implements `xmpp.host.Host` towards the listener and `presence.ports.Outlet` towards the bus.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any, assert_never
+
+import structlog
+
+from presence.address import Address
+from presence.composition import compose
+from presence.errors import Refused, Unavailable
+from presence.messages import Delivery, Failure, InstantMessage
+from presence.model import Snapshot
+from presence.ports import (
+    AccountChanged,
+    Accounts,
+    AuthorisationChanged,
+    Deliver,
+    Envelope,
+    Failed,
+    Metrics,
+    PresenceChanged,
+    Relay,
+)
+from presence.service import PresenceService, Standing
+from presence.watching import Change, WatchTable
+from xmpp.availability import FIRST_RETRY, LAST_RETRY
+from xmpp.element import CLIENT_NS, Element
+from xmpp.errors import StanzaError, StreamError, to_stanza_error
+from xmpp.extensions import registry
+from xmpp.jid import JID, parse_jid
+from xmpp.message import write_failure
+from xmpp.presence import OPAQUE, Addressable, write_absence, write_gone, write_presence, write_subscription
+from xmpp.relay import CONFLICT, Carried, envelope, opened
+from xmpp.roster import write_push
+from xmpp.runtime import Runtime
+from xmpp.serialiser import serialise
+from xmpp.session import Session
+from xmpp.settings import XmppSettings
+
+log = structlog.get_logger()
+
+
+class XmppRouter:
+    def __init__(
+        self,
+        settings: XmppSettings,
+        service: PresenceService,
+        accounts: Accounts,
+        metrics: Metrics,
+        runtime: Runtime,
+    ) -> None:
+        self.settings = settings
+        self.service = service
+        self.accounts = accounts
+        self.metrics = metrics
+        self.runtime = runtime
+        self.clock = runtime.now
+        self.registry = registry()
+        self.started = self.clock()
+        self.watching: WatchTable[Session] = WatchTable()
+        self._sessions: dict[Address, dict[str, Session]] = {}
+        "By resource."
+        self._count = 0
+        self._pushes = 0
+
+    # --- sessions: `Host` -------------------------------------------------------------------------------
+
+    def features(self, address: Address) -> list[Element]:
+        return [make() for make in self.registry.stream_features]
+
+    async def bind(self, address: Address, resource: str | None, outbound: Any, lang: str) -> Session:
+        """See `xmpp.host.Host.bind`."""
+        try:
+            account = await self.accounts.find(address)
+            if account is not None and account.phone_only:
+                await self.accounts.seen_on_xmpp(address)
+            jid = JID.of(address, await self._settle_conflict(address, resource))
+        except (Refused, Unavailable) as refusal:
+            raise to_stanza_error(refusal) from None
+        mine = self._sessions.setdefault(address, {})
+        old = mine.get(jid.resource)
+        if old is None and len(mine) >= self.settings.max_resources:
+            raise StanzaError("resource-constraint", text="too many clients of this account")
+        session = Session(self, jid, outbound, lang)
+        mine[jid.resource] = session
+        if old is not None:
+            self._replace(old, session)
+        else:
+            self._count += 1
+        self.metrics.gauge("xmpp_sessions", self._count)
+        session.availability.publish()
+        for hook in self.registry.opened:
+            hook(session)
+        log.info("session_opened", jid=jid.full, replaced=old is not None)
+        return session
+
+    async def _settle_conflict(self, address: Address, resource: str | None) -> str:
+        """The resource to bind (RFC 6120 §7.7.2.2). Raises `StanzaError`."""
+        if not resource:
+            return secrets.token_urlsafe(9)
+        taken = resource in self._sessions.get(address, ())
+        if taken and self.settings.resource_conflict == "replace":
+            return resource
+        if not taken:
+            wanted = JID.of(address, resource)
+            name = CONFLICT if self.settings.resource_conflict == "replace" else ""
+            word = Carried(name, "", self.service.owner, wanted.full)
+            elsewhere = await self.service.relay(envelope(word, wanted)) > 0
+            if not elsewhere or self.settings.resource_conflict == "replace":
+                return resource
+        if self.settings.resource_conflict == "reject":
+            raise StanzaError("conflict", text="this resource is connected")
+        return f"{resource[:200]}-{secrets.token_urlsafe(6)}"
+
+    def _replace(self, old: Session, new: Session) -> None:
+        new.availability.predecessor = old
+        old.superseded = True
+        old.kick(StreamError("conflict", "replaced by a new connection"))
+        self.runtime.spawn(old.end("conflict"))
+
+    def left(self, session: Session, reason: str) -> None:
+        """Called by a session that ends."""
+        log.info("session_closed", jid=session.jid.full, reason=reason)
+        mine = self._sessions.get(session.address)
+        if mine is None or mine.get(session.jid.resource) is not session:
+            return
+        del mine[session.jid.resource]
+        if not mine:
+            del self._sessions[session.address]
+        self._count -= 1
+        self.metrics.gauge("xmpp_sessions", self._count)
+
+    def all_sessions(self) -> Iterable[Session]:
+        return (session for mine in self._sessions.values() for session in mine.values())
+
+    def sessions_of(self, address: Address) -> list[Session]:
+        return list(self._sessions.get(address, {}).values())
+
+    def session(self, jid: JID) -> Session | None:
+        return self._sessions.get(jid.bare, {}).get(jid.resource)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """For `tandem sessions`."""
+        return [_describe(session) for session in self.all_sessions()]
+
+    async def restate(self) -> None:
+        """Tell the bus everything again that lives here: it may have forgotten, or believed us dead."""
+        for session in list(self.all_sessions()):
+            session.availability.publication.forget()
+            session.availability.publish()
+        await self._observe(self.watching.presentities())
+
+    # --- who watches whom -------------------------------------------------------------------------------
+
+    async def watch(self, session: Session, addresses: Sequence[Address]) -> None:
+        """From now on the session may be shown these; returns when all are known that can be.
+
+        The caller answers for authorisation.
+        """
+        fresh = [address for address in addresses if self.watching.add(address, session)]
+        await self._observe(fresh)
+
+    async def _observe(self, addresses: Sequence[Address]) -> None:
+        delay = FIRST_RETRY
+        while wanted := [address for address in addresses if address in self.watching]:
+            try:
+                snapshots = await self.service.watch(wanted)
+            except Unavailable:
+                await self.runtime.sleep(delay)
+                delay = min(2 * delay, LAST_RETRY)
+                continue
+            for snapshot in snapshots:
+                self._presence_changed(snapshot)
+            return
+
+    def watches_nobody(self, session: Session) -> None:
+        self._unwatch(self.watching.discard_watcher(session))
+
+    def _unwatch(self, addresses: Sequence[Address]) -> None:
+        if addresses:
+            self.runtime.spawn(self._lose_interest(addresses))
+
+    async def _lose_interest(self, addresses: Sequence[Address]) -> None:
+        nobody = [address for address in addresses if address not in self.watching]
+        try:
+            await self.service.unwatch(nobody)
+        except Unavailable:
+            log.info("unwatch_failed", addresses=len(nobody))
+
+    async def known(self, to: JID) -> list[Addressable]:
+        """What a probe is answered with (RFC 6121 §4.3.2)."""
+        address = to.bare
+        document = self.watching.document(address)
+        if document is None:
+            (snapshot,) = await self.service.snapshots([address])
+            document = compose(snapshot)
+        there = [t for t in document.tuples if t.open and to.resource in ("", t.id)]
+        if not there:
+            return [write_absence(address, document)]
+        return [write_presence(address, t, document) for t in there]
+
+    # --- from the bus: `Outlet` -------------------------------------------------------------------------
+
+    def receive(self, envelope: Envelope) -> None:
+        match envelope:
+            case Deliver(message=message, endpoints=endpoints, delayed=delayed):
+                self._deliver(message, endpoints, delayed=delayed)
+            case PresenceChanged(snapshot=snapshot):
+                self._presence_changed(snapshot)
+            case Relay():
+                self._relayed(envelope)
+            case AuthorisationChanged():
+                self._authorisation_changed(envelope)
+            case Failed(failure=failure):
+                self._failed(failure)
+            case AccountChanged(address=address, gone=gone):
+                if gone:
+                    for session in self.sessions_of(address):
+                        session.kick(StreamError("not-authorized", "the account is no more"))
+            case _:
+                assert_never(envelope)
+
+    def _deliver(self, message: InstantMessage, endpoints: tuple[str, ...], *, delayed: bool) -> None:
+        mine = self._sessions.get(message.recipient, {})
+        for endpoint in endpoints:
+            kind, _, resource = endpoint.partition(":")
+            if kind != "xmpp":
+                continue
+            session = mine.get(resource)
+            if session is not None:
+                session.deliver(message, delayed=delayed)
+            elif message.store:
+                self.runtime.spawn(self._nobody_there(message, endpoint))
+
+    async def _nobody_there(self, message: InstantMessage, endpoint: str) -> None:
+        try:
+            await self.service.settle(message, endpoint, Delivery.UNREACHABLE)
+        except Unavailable:
+            log.info("settle_failed", message=message.id, reason="bus", trace=message.trace)
+
+    def _failed(self, failure: Failure) -> None:
+        kind, _, resource = failure.sender_endpoint.partition(":")
+        session = self._sessions.get(failure.sender, {}).get(resource)
+        if kind == "xmpp" and session is not None:
+            session.send(write_failure(failure), "message")
+
+    # presence
+
+    def _presence_changed(self, snapshot: Snapshot) -> None:
+        """Fan out (RFC 6121 §4.4.3): one rendering for all, one copy for each."""
+        change = self.watching.update(snapshot)
+        if change is None:
+            return
+        rendered = render_change(change)
+        if not rendered:
+            return
+        watchers = 0
+        for session in self.watching.watchers(snapshot.address):
+            if session.availability.shown:
+                watchers += 1
+                for each in rendered:
+                    session.send(each.to(session.escaped), "presence")
+        if watchers:
+            self.metrics.count("xmpp_presence_out_total", watchers * len(rendered))
+
+    def _authorisation_changed(self, event: AuthorisationChanged) -> None:
+        sessions = self.sessions_of(event.owner)
+        if not sessions:
+            return
+        if event.push:
+            self._pushes += 1
+            push = write_push(event.item, event.version, f"push-{self._pushes}")
+            for session in sessions:
+                if session.interested:
+                    session.send(push.to(session.escaped), "iq")
+        if event.stanza:
+            self._show_act(event, sessions)
+        for session in sessions:
+            if not session.available:
+                continue
+            if event.item.sees and not event.previous.sees:
+                session.availability.revoked.discard(event.contact)
+                self.runtime.spawn(self._begin_to_see(session, event.contact))
+            elif event.previous.sees and not event.item.sees:
+                session.availability.revoked.add(event.contact)
+                session.availability.hide(event.contact)
+                if self.watching.discard(event.contact, session):
+                    self._unwatch([event.contact])
+
+    async def _begin_to_see(self, session: Session, contact: Address) -> None:
+        await self.watch(session, [contact])
+        if contact in self.watching.watched_by(session):
+            session.availability.show(contact)
+
+    def _show_act(self, event: AuthorisationChanged, sessions: list[Session]) -> None:
+        """Requests to all available resources, answers to the interested ones (§3.1.3, §3.1.6)."""
+        asked = event.stanza == "subscribe"
+        opaque = event.item.opaque if asked else b""
+        shown = write_subscription(event.contact, event.stanza, event.notes, opaque)
+        for session in sessions:
+            if session.available if asked else session.interested:
+                session.send(shown.to(session.escaped), "presence")
+
+    # between resources
+
+    async def pass_on(self, carried: Carried, to: JID) -> bool:
+        """To the resource or resources `to` names, here or elsewhere; False when there are none.
+
+        Raises `Unavailable`.
+        """
+        if to.resource and self.session(to) is not None:
+            await self._hand_over(carried, to)
+            return True
+        return await self.service.relay(envelope(carried, to)) > 0
+
+    def _relayed(self, relay: Relay) -> None:
+        try:
+            carried = opened(relay)
+            to = parse_jid(carried.to)
+        except ValueError as broken:  # includes `msgspec.MsgspecError` and `InvalidAddress`
+            log.warning("relay_unreadable", address=str(relay.address), reason=str(broken))
+            return
+        if carried.name == CONFLICT:
+            session = self.session(to)
+            if session is not None and carried.sender != self.service.owner:
+                session.kick(StreamError("conflict", "replaced by a new connection"))
+        elif carried.name:
+            self.runtime.spawn(self._hand_over(carried, to))
+
+    async def _hand_over(self, carried: Carried, to: JID) -> None:
+        """Give a stanza from another resource to its addressees here (RFC 6121 §8.5.2.1.2, §8.5.3)."""
+        if not to.resource:
+            for session in self.sessions_of(to.bare):
+                if session.available:
+                    session.send(carried.stanza, carried.name)
+            return
+        found = self.session(to)
+        asks = carried.name == "iq" and carried.type in ("get", "set")
+        if found is None or (asks and not await self._may_ask(carried, found)):
+            if asks or (carried.name == "message" and carried.type == "groupchat"):
+                await self._bounce(carried)
+            return
+        if carried.name == "presence" and carried.type == "unavailable":
+            found.availability.directed.pop(carried.sender, None)
+        found.send(carried.stanza, carried.name)
+
+    async def _may_ask(self, carried: Carried, session: Session) -> bool:
+        """Whether an IQ may reach this resource: only from whom it shares its presence with (§8.5.3.1)."""
+        sender = parse_jid(carried.sender)
+        if sender.bare == session.address or session.availability.shares_with(sender):
+            return True
+        decision = await self.service.decide(sender.bare, session.address)
+        return decision.standing is Standing.ACTIVE
+
+    async def _bounce(self, carried: Carried) -> None:
+        sender = parse_jid(carried.sender)
+        attrs = {"from": carried.to, "to": carried.sender, "type": "error", "id": carried.id}
+        error = StanzaError("service-unavailable").element(CLIENT_NS)
+        stanza = serialise(Element(carried.name, CLIENT_NS, attrs, [error]), CLIENT_NS).encode()
+        answer = Carried(carried.name, "error", carried.to, carried.sender, carried.id, stanza)
+        try:
+            await self.pass_on(answer, sender)
+        except Unavailable:
+            log.info("bounce_failed", to=carried.sender)
+
+
+def render_change(change: Change) -> list[Addressable]:
+    """What watchers are sent of a change; nothing for what they knew to be closed."""
+    document = change.current
+    before = {t.id: t for t in change.previous.tuples} if change.previous is not None else {}
+    rendered: list[Addressable] = []
+    updated = list(change.updated)
+    if change.person_changed:  # phones that say nothing themselves show their person
+        known = {t.id for t in updated}
+        updated += [t for t in document.tuples if t.open and OPAQUE not in t.opaque and t.id not in known]
+    for tuple_ in updated:
+        was = before.get(tuple_.id)
+        if tuple_.open or (was is not None and was.open):
+            rendered.append(write_presence(document.address, tuple_, document))
+    rendered += [write_gone(document.address, t, document) for t in change.gone if t.open]
+    return rendered
+
+
+def _describe(session: Session) -> dict[str, Any]:
+    told = session.availability.tuple
+    return {
+        "kind": "xmpp",
+        "address": str(session.address),
+        "resource": session.jid.resource,
+        "available": told is not None,
+        "priority": told.priority if told is not None else None,
+        "interested": session.interested,
+        "since": session.since,
+        **(session.outbound.info() if session.outbound is not None else {"peer": "", "detached": True}),
+    }

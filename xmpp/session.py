@@ -1,0 +1,383 @@
+"""One bound resource (RFC 6120 §7): what comes from its client, what is sent to it.
+
+A session has an `Outbound` while its client is connected; extensions may keep it alive without one
+(XEP-0198).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from presence.errors import Condition, InvalidAddress, PresenceError, Refused
+from presence.messages import Delivery, InstantMessage
+from presence.service import Standing
+from presence.subscriptions import RosterItem
+from xmpp import iq
+from xmpp.availability import Availability
+from xmpp.element import CLIENT_NS, Element
+from xmpp.errors import StanzaError, StreamError, deserves_error, error_stanza, to_stanza_error
+from xmpp.extensions import Outgoing
+from xmpp.host import Outbound
+from xmpp.jid import JID, parse_jid
+from xmpp.message import Drop, Forward, Submit, message_type, read_message, route, write_message
+from xmpp.presence import ACTS, escape_jid, read_extras, read_notes, write_subscription
+from xmpp.progress import Progress
+from xmpp.relay import carry
+from xmpp.serialiser import serialise
+
+if TYPE_CHECKING:
+    from xmpp.router import XmppRouter
+
+log = structlog.get_logger()
+
+WINDOW = 100
+"Stanzas of one client that may wait for the bus at once."
+REMEMBERED = 256
+"Messages a session remembers to have sent, against a second delivery."
+
+
+class Session:
+    """Implements `xmpp.host.BoundSession`."""
+
+    def __init__(self, router: XmppRouter, jid: JID, outbound: Outbound, lang: str) -> None:
+        self.router = router
+        self.runtime = router.runtime
+        self._jid = jid
+        self.address = jid.bare
+        self.endpoint = f"xmpp:{jid.resource}"
+        self.escaped = escape_jid(str(jid.bare))
+        "The own bare JID, as the `to` of what is broadcast."
+        self.lang = lang
+        "Language of the stream (RFC 6120 §4.7.4)."
+        self.outbound: Outbound | None = outbound
+        self.since = router.clock()
+        self.heard = self.since
+        "When the client last sent a stanza, Unix seconds."
+        self.interested = False
+        "It asked for the roster (RFC 6121 §2.1.6)."
+        self.availability = Availability(self, router.service.owner)
+        self.progress = Progress()
+        self.receiving = False
+        "A stanza is being dealt with; its answer goes first."
+        self.superseded = False
+        "Another session has this resource now."
+        self.ended = False
+        self.confirmed_by_client = False
+        "Messages are settled by the client's word (XEP-0198), not when the socket took them."
+        self.extra: dict[str, Any] = {}
+        "What extensions keep, by their specification."
+        self._in_flight = 0
+        self._room = self.runtime.gate()
+        self._unsettled: dict[str, InstantMessage] = {}
+        self._sent: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def jid(self) -> JID:
+        return self._jid
+
+    @property
+    def available(self) -> bool:
+        return self.availability.available
+
+    # --- from the client --------------------------------------------------------------------------------
+
+    async def receive(self, stanza: Element) -> None:
+        """See `xmpp.host.BoundSession.receive`."""
+        self.heard = self.router.clock()
+        if stanza.ns != CLIENT_NS:
+            await self._receive_element(stanza)
+            return
+        number = self.progress.begin()
+        later = False
+        self.receiving = True
+        try:
+            accepted: Element | None = stanza
+            for hook in self.router.registry.incoming:
+                accepted = hook(self, stanza)
+                if accepted is None:
+                    return
+                stanza = accepted
+            if stanza.name == "message":
+                later = await self._message(stanza, number)
+            elif stanza.name == "presence":
+                await self._presence(stanza)
+            elif stanza.name == "iq":
+                later = await self._iq(stanza, number)
+            else:
+                raise StreamError("unsupported-stanza-type")
+        except (StanzaError, PresenceError) as refusal:
+            self.refuse(stanza, refusal)
+        finally:
+            self.receiving = False
+            if not later:
+                self.progress.done(number)
+        self.availability.show_contacts()
+
+    async def _receive_element(self, element: Element) -> None:
+        handler = self.router.registry.elements.get(element.ns)
+        if handler is None:
+            raise StreamError("unsupported-stanza-type")
+        await handler(self, element)
+
+    def _to(self, stanza: Element) -> JID:
+        """The addressee; without one it is the own account (RFC 6120 §10.3)."""
+        said = stanza.get("to")
+        return parse_jid(said) if said else JID.of(self.address)
+
+    def _local(self, to: JID) -> None:
+        # GAP RFC 6120 §10.4: other servers are not reached yet
+        if not self.router.service.serves(to.domain):
+            raise StanzaError("remote-server-not-found")
+
+    async def _message(self, stanza: Element, number: int) -> bool:
+        to = self._to(stanza)
+        self._local(to)
+        way = route(message_type(stanza), to)
+        match way:
+            case Submit(store):
+                trace = self.router.service.new_trace()
+                message = read_message(
+                    stanza,
+                    sender=self._jid,
+                    to=to,
+                    lang=self.lang,
+                    store=store,
+                    transient=self.router.registry.transient,
+                    now=self.heard,
+                    trace=trace,
+                )
+                await self._launch(stanza, number, self._submit(stanza, message))
+                return True
+            case Forward(otherwise):
+                await self._launch(stanza, number, self._forward(stanza, to, otherwise))
+                return True
+            case Drop():
+                return False
+
+    async def _submit(self, stanza: Element, message: InstantMessage) -> None:
+        service = self.router.service
+        service.note(message.trace, "xmpp.in", message.sender, message.recipient, self.endpoint)
+        try:
+            await service.submit(message)
+        except Refused as refusal:
+            if refusal.condition is Condition.ITEM_NOT_FOUND:  # RFC 6121 §8.5.1
+                raise StanzaError("service-unavailable") from None
+            raise
+        for hook in self.router.registry.accepted:
+            hook(self, stanza, message)
+
+    async def _forward(self, stanza: Element, to: JID, otherwise: StanzaError | None) -> None:
+        """To exactly the resource `to`, now."""
+        if not await self.router.pass_on(carry(stanza, self._jid, to), to) and otherwise is not None:
+            raise otherwise
+
+    async def _iq(self, stanza: Element, number: int) -> bool:
+        to = self._to(stanza)
+        if stanza.get("type") in iq.ANSWERS:
+            if to.resource and to.local and self.router.service.serves(to.domain):
+                await self._launch(stanza, number, self._forward(stanza, to, None))
+                return True
+            return False  # answers to us: pings, roster pushes
+        iq.payload(stanza)
+        self._local(to)
+        whom = iq.target(to, self._jid)
+        if whom is None:
+            nobody = StanzaError("service-unavailable")
+            await self._launch(stanza, number, self._forward(stanza, to, nobody))
+            return True
+        await iq.answer(self, stanza, to, whom)
+        return False
+
+    async def _presence(self, stanza: Element) -> None:
+        kind = stanza.get("type")
+        if kind == "error":
+            to = self._to(stanza)
+            if to.resource and self.router.service.serves(to.domain):
+                await self.router.pass_on(carry(stanza, self._jid, to), to)
+            return
+        if kind in ("", "unavailable"):
+            if not stanza.get("to"):
+                self.availability.broadcast(stanza)
+                return
+            to = self._to(stanza)
+            if self.router.service.serves(to.domain):
+                self.availability.direct(stanza, to)
+            elif not kind:
+                raise StanzaError("remote-server-not-found")
+            return
+        if not stanza.get("to"):
+            raise StanzaError("bad-request", text="to whom?")
+        to = self._to(stanza)
+        if kind == "probe":
+            await self._probe(to)
+        elif kind in ACTS:
+            await self._act(stanza, to)
+        else:
+            raise StanzaError("bad-request", text="no such type of presence")
+
+    async def _act(self, stanza: Element, to: JID) -> None:
+        """RFC 6121 §3: always between bare JIDs."""
+        if to.bare == self.address:
+            return
+        service = self.router.service
+        try:
+            await service.act(
+                self.address,
+                to.bare,
+                ACTS[stanza.get("type")],
+                notes=read_notes(stanza, self.lang),
+                opaque=read_extras(stanza),
+                trace=service.new_trace(),
+            )
+        except Refused as refusal:
+            if refusal.condition is not Condition.ITEM_NOT_FOUND:  # RFC 6121 §8.5.1: silently
+                raise
+
+    async def _probe(self, to: JID) -> None:
+        """RFC 6121 §4.3.2. A probe is never answered with an error."""
+        service = self.router.service
+        if not to.local or not service.serves(to.domain):
+            return
+        if to.bare != self.address:
+            decision = await service.decide(self.address, to.bare)
+            if decision.standing is not Standing.ACTIVE:
+                if decision.standing is not Standing.PENDING:
+                    self.send(write_subscription(to.bare, "unsubscribed").to(self.escaped), "presence")
+                return
+        for rendered in await self.router.known(to):
+            self.send(rendered.to(self.escaped), "presence")
+
+    # --- many at once -----------------------------------------------------------------------------------
+
+    async def _launch(self, stanza: Element, number: int, work: Coroutine[Any, Any, None]) -> None:
+        """Begin work that waits for the bus; return at once unless too much of it is under way."""
+        self._in_flight += 1
+        if self._in_flight >= WINDOW:
+            self._room.shut()
+        self.runtime.spawn(self._carry_out(stanza, number, work))
+        await self._room.passed()
+
+    async def _carry_out(self, stanza: Element, number: int, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (StanzaError, PresenceError) as refusal:
+            self.refuse(stanza, refusal)
+        except Exception:
+            log.exception("xmpp_stanza_crashed", jid=self._jid.full, name=stanza.name)
+            self.router.metrics.count("xmpp_stanza_crashes_total")
+            self.refuse(stanza, StanzaError("internal-server-error"))
+        finally:
+            self._in_flight -= 1
+            if self._in_flight < WINDOW:
+                self._room.open()
+            self.progress.done(number)
+
+    def refuse(self, stanza: Element, refusal: StanzaError | PresenceError) -> None:
+        """Tell the client that its stanza was not taken; errors and results are never answered."""
+        if not deserves_error(stanza):
+            return
+        error = refusal if isinstance(refusal, StanzaError) else to_stanza_error(refusal)
+        self.router.metrics.count("xmpp_stanza_errors_total", condition=error.condition)
+        if isinstance(refusal, InvalidAddress):
+            stanza = Element(stanza.name, stanza.ns, dict(stanza.attrs), stanza.children)
+            stanza.attrs.pop("to", None)
+        self.send(serialise(error_stanza(stanza, error), CLIENT_NS).encode(), stanza.name)
+
+    # --- to the client ----------------------------------------------------------------------------------
+
+    def send(self, data: bytes, name: str, message: InstantMessage | None = None) -> None:
+        """Queue one stanza. Whatever holds it back or keeps a copy is an extension."""
+        hooks = self.router.registry.outgoing
+        if hooks:
+            outgoing = Outgoing(data, name, message)
+            for hook in hooks:
+                if not hook(self, outgoing):
+                    return
+            data = outgoing.data
+        if self.outbound is not None:
+            self.outbound.send(data)
+
+    def deliver(self, message: InstantMessage, *, delayed: bool) -> None:
+        """A message of the bus: once, however often the bus says so."""
+        if message.id in self._unsettled:
+            return
+        if message.id in self._sent:
+            self.settle(message, Delivery.DELIVERED)
+            return
+        self._sent[message.id] = None
+        if len(self._sent) > REMEMBERED:
+            self._sent.popitem(last=False)
+        if message.store:
+            self._unsettled[message.id] = message
+        self.send(write_message(message, delayed=delayed), "message", message)
+        self.router.service.note(message.trace, "xmpp.out", message.recipient, message.sender, self.endpoint)
+        for hook in self.router.registry.delivered:
+            hook(self, message)
+
+    def flushed(self) -> None:
+        """See `xmpp.host.BoundSession.flushed`."""
+        if self._unsettled and not self.confirmed_by_client:
+            taken, self._unsettled = self._unsettled, {}
+            for message in taken.values():
+                self.settle(message, Delivery.DELIVERED)
+
+    def confirmed(self, message: InstantMessage) -> None:
+        """The client has it (XEP-0198)."""
+        if self._unsettled.pop(message.id, None) is not None:
+            self.settle(message, Delivery.DELIVERED)
+
+    def settle(self, message: InstantMessage, delivery: Delivery) -> None:
+        if message.store:
+            self.runtime.spawn(self._settle(message, delivery))
+
+    async def _settle(self, message: InstantMessage, delivery: Delivery) -> None:
+        try:
+            await self.router.service.settle(message, self.endpoint, delivery)
+        except PresenceError as error:  # the bus drives it again, and we know it by its id
+            log.info("settle_failed", message=message.id, reason=str(error), trace=message.trace)
+
+    async def release(self) -> None:
+        """Give back what the client did not take, for the session that replaces this one."""
+        given_back, self._unsettled = self._unsettled, {}
+        for message in given_back.values():
+            await self._settle(message, Delivery.UNREACHABLE)
+
+    def show_request(self, item: RosterItem) -> None:
+        """A subscription request that waits for the user's answer (RFC 6121 §3.1.3)."""
+        request = write_subscription(item.contact, "subscribe", item.request, item.opaque)
+        self.send(request.to(self.escaped), "presence")
+
+    # --- life -------------------------------------------------------------------------------------------
+
+    def attach(self, outbound: Outbound) -> None:
+        """The client is back (XEP-0198)."""
+        self.outbound = outbound
+
+    async def closed(self, reason: str) -> None:
+        """See `xmpp.host.BoundSession.closed`."""
+        self.outbound = None
+        kept = [hook(self, reason) for hook in self.router.registry.detached]
+        if not any(kept):
+            await self.end(reason)
+
+    async def end(self, reason: str) -> None:
+        """The session is over; whoever saw it sees it leave."""
+        if self.ended:
+            return
+        self.ended = True
+        self.router.left(self, reason)
+        self.availability.leave(None)
+        for hook in self.router.registry.closed:
+            hook(self, reason)
+        if not self.superseded:
+            self.availability.publication.ended = True
+            await self.availability.settle_down()
+
+    def kick(self, error: StreamError) -> None:
+        """End the stream from our side."""
+        if self.outbound is not None:
+            self.outbound.close(error)
