@@ -11,6 +11,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -240,10 +241,8 @@ def _decoded(text: str, path: list[str]) -> Any:
     if field is None or not _takes_list(field.annotation):
         return text
     if text.lstrip().startswith(("[", "{")):
-        try:
+        with suppress(ValueError):  # `[::]:5222` is no JSON but an address
             return json.loads(text)
-        except ValueError:
-            return text
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
