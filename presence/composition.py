@@ -51,7 +51,7 @@ def _bases(sources: tuple[Source, ...]) -> list[tuple[Source, list[Source]]]:
 
 
 def _claim(source: Source) -> tuple[bool, str]:
-    """Order in which ids are given away. A resource must keep its name, for it is part of a routable address."""
+    """Order in which ids are given away. A resource keeps its name: it is part of a routable address."""
     return (not source.id.startswith("xmpp:"), source.id)
 
 
