@@ -122,7 +122,8 @@ def table(results: list[dict[str, Any]]) -> str:
             told = f"p99 ≤ {path.p99:g} ms{'' if result['p99'] <= path.p99 else '  over'}"
         rows.append(
             [
-                path.title, result["phase"], f"{result['ops']:.0f}", f"{result['p50']:.1f}", f"{result['p99']:.1f}",
+                path.title, result["phase"],
+                f"{result['ops']:.0f}", f"{result['p50']:.1f}", f"{result['p99']:.1f}",
                 *(f"{result['cpu'].get(role, 0):.0f}" for role in roles), f"{result['cpu_total']:.0f}", told,
             ]
         )  # fmt: skip
