@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class SipSettings(BaseModel):
@@ -11,8 +13,52 @@ class SipSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 
     listen_udp: tuple[str, ...] = ("[::]:5060",)
-    "Addresses for UDP, as `HOST:PORT` or `[IPv6]:PORT`. `[::]` takes IPv4, too."
+    "Addresses for UDP, as `HOST:PORT` or `[IPv6]:PORT`. `[::]` takes IPv4, too. Port 0 takes a free one."
     listen_tcp: tuple[str, ...] = ("[::]:5060",)
     "Addresses for TCP."
     listen_tls: tuple[str, ...] = ("[::]:5061",)
     "Addresses for TLS."
+    advertise: str = ""
+    """Host name or address phones can reach this server under, for Via and Contact. Empty: the address that each
+    phone's packets arrive at, which is right unless the server stands behind a NAT."""
+
+    min_expires: int = Field(default=60, ge=1, le=3600)
+    "Shortest registration, publication or subscription in seconds; shorter ones get 423 (RFC 3261 §10.3)."
+    max_expires: int = Field(default=7200, ge=60, le=604_800)
+    "Longest one; longer wishes are cut to it."
+    register_expires: int = Field(default=3600, ge=60)
+    "Seconds of a registration that asks for no time."
+    publish_expires: int = Field(default=3600, ge=60)
+    "Seconds of a publication that asks for no time."
+    subscribe_expires: int = Field(default=3600, ge=60)
+    "Seconds of a subscription that asks for no time."
+    notify_interval: float = Field(default=5.0, ge=0, le=300)
+    """Seconds between two notifications of the same presentity to one phone (RFC 3856 §6.10). The first comes at
+    once, the last state always. 0: no limit."""
+    on_the_phone: Literal["dnd", "away"] = "dnd"
+    "How a phone's `on-the-phone` (RFC 4480) looks to XMPP clients."
+
+    max_contacts: int = Field(default=10, ge=1, le=100)
+    "Registered phones of one account; one more takes the place of the one refreshed longest ago."
+    max_publications: int = Field(default=20, ge=1, le=1000)
+    "Published documents of one account."
+    max_dialogs: int = Field(default=500, ge=1, le=100_000)
+    "Subscriptions of one account."
+    max_datagram: int = Field(default=1300, ge=500, le=65_000)
+    """Bytes of a MESSAGE that may go over UDP (RFC 3428 §8). A longer one takes the phone's TCP or TLS connection,
+    or is refused to its sender."""
+    max_connections: int = Field(default=20_000, ge=1)
+    "TCP and TLS connections of one process."
+    max_connections_per_address: int = Field(default=1_000, ge=1)
+    "Connections from one IPv4 address or one IPv6 /64 network."
+    max_outbound: int = Field(default=1_048_576, ge=65_536)
+    "Bytes that may wait for a phone that does not read. Beyond it the connection is closed."
+    max_login_failures: int = Field(default=10, ge=1)
+    "Wrong passwords for one user from one host within a minute; then 403 until the minute is over."
+
+    idle_timeout: float = Field(default=120.0, ge=1)
+    "Seconds after which a silent connection without a registration or subscription is closed."
+    lost_timeout: float = Field(default=60.0, gt=0)
+    "Seconds the network may leave sent data unacknowledged before a connection counts as lost (Linux)."
+    drain_timeout: float = Field(default=3.0, ge=0, le=600)
+    "Seconds a stopping process waits for answers that are still due."

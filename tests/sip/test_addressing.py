@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presence.address import Address, make_address
+from presence.errors import InvalidAddress
+from sip.addressing import resource_of, to_address, to_uri
+from sip.errors import ProtocolError
+from sip.uri import parse_uri
+
+BOTH_WAYS = [
+    ("sip:alice@example.org", Address("alice", "example.org")),
+    ("sip:f%C3%BC@sip.example", Address("fü", "sip.example")),
+    ("sip:o'malley@sip.example", Address("o\\27malley", "sip.example")),
+    ("sip:m&m@sip.example", Address("m\\26m", "sip.example")),
+    ("sip:tsch%C3%BCss@sip.example", Address("tschüss", "sip.example")),
+    ("sip:a/b@sip.example", Address("a\\2fb", "sip.example")),
+    ("sip:%7Bx%7D%5E@sip.example", Address("{x}^", "sip.example")),
+    ("sip:a%40b@sip.example", Address("a\\40b", "sip.example")),
+    ("sip:bob@[2001:db8::1]", Address("bob", "[2001:db8::1]")),
+    ("sip:bob@xn--mller-kva.example", Address("bob", "müller.example")),
+]
+
+
+@pytest.mark.parametrize(("uri", "address"), BOTH_WAYS)
+def test_rfc_7247_table_both_ways(uri: str, address: Address) -> None:
+    assert to_address(parse_uri(uri)) == address
+    assert to_uri(address) == uri
+
+
+@pytest.mark.parametrize(
+    "uri", ["pres:alice@example.org", "im:ALICE@Example.ORG", "sip:%61lice@example.org:5060"]
+)
+def test_other_spellings_name_the_same_person(uri: str) -> None:
+    assert to_address(parse_uri(uri)) == Address("alice", "example.org")
+
+
+@pytest.mark.parametrize(
+    ("uri", "status"),
+    [
+        ("sips:alice@example.org", 416),
+        ("tel:+4930", 416),
+        ("sip:%00@example.org", 404),
+        ("sip:a%20b@e..org", 404),
+    ],
+)
+def test_what_names_nobody_is_refused(uri: str, status: int) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        to_address(parse_uri(uri))
+    assert refused.value.status == status
+
+
+def test_a_gruu_is_a_resource_and_an_instance_id_is_none() -> None:
+    assert to_uri(Address("foo", "example.org"), "bar") == "sip:foo@example.org;gr=bar"
+    assert to_uri(Address("foo", "example.org"), "büro 1") == "sip:foo@example.org;gr=b%C3%BCro%201"
+    assert resource_of(parse_uri("sip:foo@example.org;gr=b%C3%BCro%201")) == "büro 1"
+    assert resource_of(parse_uri("sip:foo@example.org;gr=urn:uuid:faa4fc2f")) == ""
+    assert resource_of(parse_uri("sip:foo@example.org")) == ""
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_every_address_survives_the_way_to_sip_and_back(local: str) -> None:
+    try:
+        address = make_address(local, "example.org")
+    except InvalidAddress:
+        return
+    if "\\" in local:  # an escape XEP-0106 does not know stands for itself; one it knows is another spelling
+        return
+    assert to_address(parse_uri(to_uri(address))) == address
