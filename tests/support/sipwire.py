@@ -167,6 +167,7 @@ def credentials(
     password: str,
     algorithms: Sequence[str] = ("SHA-256", "MD5"),
     qop: bool = True,
+    cnonce: str = "",
 ) -> str:
     """The answer to the best of the challenges (RFC 7616 §3.4; without `qop`, RFC 2069's)."""
     offered = {c.get("algorithm", "MD5").upper(): c for c in map(challenge, challenges)}
@@ -180,7 +181,7 @@ def credentials(
     ha2 = hashed(f"{method}:{uri}")
     parts = [f'username="{user}"', f'realm="{ask["realm"]}"', f'nonce="{ask["nonce"]}"', f'uri="{uri}"']
     if qop and "auth" in ask.get("qop", ""):
-        cnonce = secrets.token_hex(8)
+        cnonce = cnonce or secrets.token_hex(8)
         response = hashed(f"{ha1}:{ask['nonce']}:00000001:{cnonce}:auth:{ha2}")
         parts += [f'response="{response}"', "qop=auth", "nc=00000001", f'cnonce="{cnonce}"']
     else:
