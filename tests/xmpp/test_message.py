@@ -179,8 +179,8 @@ def test_a_message_that_waited_says_since_when_and_where() -> None:
 
 def test_a_phones_message_comes_from_its_device() -> None:
     message = InstantMessage(
-        id="x", trace="t", sender=Address("bob", "example.org"), sender_endpoint="sip:1", sender_tuple="desk phone",
-        recipient=ALICE.bare, bodies=(Text("on my way"),), created=1.0,
+        id="x", trace="t", sender=Address("bob", "example.org"), sender_endpoint="sip:1",
+        sender_tuple="desk phone", recipient=ALICE.bare, bodies=(Text("on my way"),), created=1.0,
     )  # fmt: skip
     assert write_message(message, delayed=False) == (
         b"<message from='bob@example.org/desk phone' to='alice@example.org' type='chat'>"
@@ -191,7 +191,8 @@ def test_a_phones_message_comes_from_its_device() -> None:
 def test_a_failure_names_the_message_and_whom_it_was_for() -> None:
     failure = Failure(
         message_id="x", trace="t", origin_id="m'1", sender=ALICE.bare, sender_endpoint="xmpp:desk",
-        recipient=BOB.bare, recipient_endpoint="xmpp:sofa", condition=Condition.NOT_ACCEPTABLE, text="too long",
+        recipient=BOB.bare, recipient_endpoint="xmpp:sofa", condition=Condition.NOT_ACCEPTABLE,
+        text="too long",
     )  # fmt: skip
     assert write_failure(failure).decode() == (
         "<message from='bob@example.org/sofa' to='alice@example.org/desk' type='error' id='m&apos;1'>"

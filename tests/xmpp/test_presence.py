@@ -142,8 +142,8 @@ def test_what_a_tuple_says_itself_wins_over_the_person() -> None:
 
 
 def test_an_idle_phone_is_away_since_then() -> None:
-    phone = PresenceTuple(id="p", idle_since=60.0)
-    assert write_presence(BOB, phone, document(phone)).to(TO) == (
+    phone = PresenceTuple(id="p")
+    assert write_presence(BOB, phone, document(phone, person=Person(idle_since=60.0))).to(TO) == (
         b"<presence from='bob@example.org/p' to='alice@example.org'><show>away</show>"
         b"<idle xmlns='urn:xmpp:idle:1' since='1970-01-01T00:01:00.000Z'/></presence>"
     )
