@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import assert_never
 
 import structlog
@@ -36,13 +37,20 @@ from presence.ports import (
 
 log = structlog.get_logger()
 
-BEAT = 3.0
-"Seconds between heartbeats."
 DEAD_AFTER = 10.0
 "Seconds without a heartbeat after which any node may sweep this one."
-JANITOR_PAUSE = 1.0
 JANITOR_BATCH = 100
-INBOX_WAIT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between what a node does over and over."""
+
+    beat: float = 3.0
+    janitor: float = 1.0
+    inbox: float = 5.0
+    "Longest wait for an envelope."
+    lag: float = 1.0
 
 
 class DeclaredDead(Exception):
@@ -53,7 +61,14 @@ class Node:
     """Everything one process is, from start to stop."""
 
     def __init__(
-        self, *, role: str, backend: Backend, door: Door, drain: float, clock: Callable[[], float] = time.time
+        self,
+        *,
+        role: str,
+        backend: Backend,
+        door: Door,
+        drain: float,
+        clock: Callable[[], float] = time.time,
+        pace: Pace = Pace(),
     ) -> None:
         """`drain`: seconds the door may take to stop. `clock`: Unix seconds."""
         self.door = door
@@ -65,6 +80,7 @@ class Node:
         self._incarnation = backend.incarnation
         self._clock = clock
         self._drain = drain
+        self._pace = pace
         self._started = clock()
         self._bus_since = 0.0
         "Since when the bus has answered without a break; 0 while it does not."
@@ -171,7 +187,7 @@ class Node:
             except DeclaredDead:
                 raise
             except Exception:
-                self._metrics.count("loop_errors", loop=step.__name__.strip("_"))
+                self._metrics.count("loop_errors_total", loop=step.__name__.strip("_"))
                 log.exception("loop_failed", loop=step.__name__.strip("_"))
                 pause = backoff.wait()
             await asyncio.sleep(pause)
@@ -191,11 +207,17 @@ class Node:
             self._bus_since = self._clock()
             log.info("bus_back")
         self._metrics.gauge("bus_up", 1)
-        return BEAT
+        return self._pace.beat
 
     async def _inbox(self) -> float:
-        for envelope in await self._bus.receive(self._name, INBOX_WAIT):
-            await self._take(envelope)
+        for envelope in await self._bus.receive(self._name, self._pace.inbox):
+            try:
+                await self._take(envelope)
+            except Unavailable:
+                raise
+            except Exception:  # a defect in handling one must not cost the others
+                self._metrics.count("envelope_errors_total", kind=type(envelope).__name__)
+                log.exception("envelope_failed", kind=type(envelope).__name__)
         return 0.0
 
     async def _take(self, envelope: Inbound) -> None:
@@ -221,13 +243,14 @@ class Node:
                     swept = await self._bus.sweep(node.name, None, now)
                     await self._bus.leave(node.name)
                     log.warning("node_died", died=node.name, silent=round(now - node.beat, 1), swept=swept)
-        return JANITOR_PAUSE
+        return self._pace.janitor
 
     async def _lag(self) -> float:
         loop = asyncio.get_running_loop()
         before = loop.time()
-        await asyncio.sleep(1.0)
-        self._metrics.gauge("loop_lag_seconds", round(max(0.0, loop.time() - before - 1.0), 4))
+        await asyncio.sleep(self._pace.lag)
+        late = loop.time() - before - self._pace.lag
+        self._metrics.gauge("loop_lag_seconds", round(max(0.0, late), 4))
         return 0.0
 
 

@@ -37,20 +37,19 @@ def _bare(value: Any) -> str:
 async def reply(bus: Bus, node: str, inquiry: Inquiry, sessions: list[dict[str, Any]]) -> None:
     """Answer an inquiry; called by every node."""
     data = msgspec.json.encode(select(sessions, inquiry.address), enc_hook=str)
-    await bus.put_records(records_name(inquiry.asker), {f"{inquiry.id}/{node}": data})
+    await bus.put_records(inquiry.asker, {f"{inquiry.id}/{node}": data})
 
 
 async def ask_sessions(desk: Desk, address: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Sessions of all nodes, each with its `node`, and the names of live nodes that did not answer in
-    time."""
-    inquiry = Inquiry(id=secrets.token_hex(8), asker=desk.node, address=address)
+    """Sessions of all nodes, each with its `node`, and the names of live nodes that did not answer."""
+    place = records_name(desk.node)
+    inquiry = Inquiry(id=secrets.token_hex(8), asker=place, address=address)
     now = desk.clock()
     missing = {
         node.name
         for node in await desk.bus.nodes()
         if now - node.beat < DEAD_AFTER and node.name != desk.node
     }
-    place = records_name(desk.node)
     await desk.bus.broadcast(inquiry)
     found: list[dict[str, Any]] = []
     keys: list[str] = []
