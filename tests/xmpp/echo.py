@@ -212,13 +212,14 @@ class EchoServer:
         domains: Sequence[str] = ("example.org",),
         settings: XmppSettings | None = None,
         listen: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.host = EchoHost()
         self.accounts = accounts or MemoryAccounts(("alice@example.org", "secret"))
         self.metrics = Counters()
         self.identity: Identity = load_identity(*make_certificate(directory))
         given = settings or XmppSettings()
-        ports = {"listen": (f"{listen}:0",), "listen_tls": (f"{listen}:0",)}
+        ports = {"listen": (f"{listen}:{port}",), "listen_tls": (f"{listen}:0",)}
         self.realm = Realm(
             settings=given.model_copy(update=ports),
             domains=tuple(domains),

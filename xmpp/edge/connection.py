@@ -380,6 +380,7 @@ class Connection(asyncio.Protocol):
             "seconds": round(now - self._since, 1),
             "silent": round(now - self.heard, 1),
             "pending": self.pending(),
+            "paused": not self._reading,
         }
 
     def describe(self) -> dict[str, Any]:

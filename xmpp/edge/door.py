@@ -74,7 +74,8 @@ class XmppDoor:
         await self._runtime.drain(self._settings.drain_timeout)
 
     async def reload(self) -> None:
-        """Show a renewed certificate to clients that connect from now on; the old one stays if it is broken."""
+        """Show a renewed certificate to clients that connect from now on; the old one stays if it is
+        broken."""
         if self._listener is None:
             return
         try:
