@@ -383,10 +383,13 @@ class Connection(asyncio.Protocol):
             "paused": not self._reading,
         }
 
+    @property
+    def bound(self) -> bool:
+        return self._session is not None
+
     def describe(self) -> dict[str, Any]:
-        """`info` with who it is; an empty `jid` before a resource is bound."""
-        jid = self._session.jid.full if self._session is not None else ""
-        return {"kind": "xmpp", "jid": jid, "address": jid.partition("/")[0], **self.info()}
+        """`info` with who it is, as far as that is known."""
+        return {"kind": "xmpp", "address": self._who(), **self.info()}
 
     # --- the end ----------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from presence.address import canonical_domain
 from presence.ports import Accounts, Envelope, Metrics
 from presence.service import PresenceService
 from xmpp.edge.listener import Listener, Listening
@@ -36,12 +37,11 @@ class XmppDoor:
         key: Path,
         share_ports: bool = False,
     ) -> None:
-        """`domains` are canonical, the first is the default. `share_ports`: several processes serve the same
-        ports."""
+        """The first of `domains` is the default. `share_ports`: several processes serve the same ports."""
         self._runtime = LoopRuntime(metrics)
         self.router = XmppRouter(settings, service, accounts, metrics, self._runtime)
         self._settings = settings
-        self._domains = tuple(domains)
+        self._domains = tuple(canonical_domain(domain) for domain in domains)
         self._accounts = accounts
         self._metrics = metrics
         self._certificate = certificate
@@ -74,8 +74,7 @@ class XmppDoor:
         await self._runtime.drain(self._settings.drain_timeout)
 
     async def reload(self) -> None:
-        """Show a renewed certificate to clients that connect from now on; the old one stays if it is
-        broken."""
+        """Show a renewed certificate to clients that connect from now on, unless it is broken."""
         if self._listener is None:
             return
         try:
@@ -90,14 +89,6 @@ class XmppDoor:
         self.router.receive(envelope)
 
     def sessions(self) -> list[dict[str, Any]]:
-        """One dict per connection, bound or not."""
-        if self._listener is None:
-            return []
-        return [
-            {
-                "kind": "xmpp",
-                "jid": session.jid.full if (session := connection.session) else "",
-                **connection.info(),
-            }
-            for connection in self._listener.connections
-        ]
+        """The bound sessions, then the connections that are still on their way to one."""
+        strangers = self._listener.strangers() if self._listener is not None else []
+        return [*self.router.sessions(), *strangers]

@@ -175,6 +175,10 @@ class Listener:
             self._strangers.discard(connection)
             _take_one(self._strangers_per_network, network_of(connection.peer))
 
+    def strangers(self) -> list[dict[str, Any]]:
+        """Connections without a bound resource, for `tandem sessions`."""
+        return [connection.describe() for connection in self.connections if not connection.bound]
+
     def forget(self, connection: Connection, worker: asyncio.Task[None] | None) -> None:
         """The connection is over; its worker may still be telling the session."""
         if worker is not None:
