@@ -1,0 +1,392 @@
+"""PIDF documents: presence as SIP carries it (RFC 3863, RFC 4479, RFC 4480; RFC 8048 §6 for `show`).
+
+Documents are always built anew from the model; nothing of a publisher's XML is passed on. What phones write
+around the standard (prefixes, missing parts, a note in three places) is read as far as it has one meaning.
+
+# GAP RFC 4480: of a tuple's rich presence only activities and user-input are read
+# GAP RFC 5262, RFC 5263: no partial documents
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+from xml.etree.ElementTree import Element, ParseError, XMLParser
+
+from presence.address import Address
+from presence.model import Person, PresenceDocument, PresenceTuple, Show, Text
+from sip.addressing import to_address, to_uri
+from sip.errors import ProtocolError
+from sip.uri import parse_uri
+
+CONTENT_TYPE = "application/pidf+xml"
+
+_PIDF = "{urn:ietf:params:xml:ns:pidf}"
+_MODEL = "{urn:ietf:params:xml:ns:pidf:data-model}"
+_RPID = "{urn:ietf:params:xml:ns:pidf:rpid}"
+_CLIENT = "{jabber:client}"
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+
+_MAX_TUPLES = 16
+_MAX_NOTES = 8
+_MAX_NOTE = 1024
+_MAX_ACTIVITIES = 16
+_MAX_NAME = 64
+
+ACTIVITIES = frozenset(
+    [
+        "appointment",
+        "away",
+        "breakfast",
+        "busy",
+        "dinner",
+        "holiday",
+        "in-transit",
+        "looking-for-work",
+        "lunch",
+        "meal",
+        "meeting",
+        "on-the-phone",
+        "performance",
+        "permanent-absence",
+        "playing",
+        "presentation",
+        "shopping",
+        "sleeping",
+        "spectator",
+        "steering",
+        "travel",
+        "tv",
+        "unknown",
+        "vacation",
+        "working",
+        "worship",
+    ]
+)
+"RFC 4480 §3.2, `other` apart."
+_SHOW_BY_ACTIVITY: dict[str, Show] = {
+    **dict.fromkeys(("on-the-phone", "busy", "meeting", "presentation", "performance"), Show.DND),
+    **dict.fromkeys(("vacation", "holiday", "sleeping", "permanent-absence"), Show.XA),
+    **dict.fromkeys(
+        [
+            "away",
+            "appointment",
+            "meal",
+            "breakfast",
+            "lunch",
+            "dinner",
+            "in-transit",
+            "travel",
+            "shopping",
+            "spectator",
+            "steering",
+            "tv",
+            "playing",
+            "worship",
+        ],
+        Show.AWAY,
+    ),
+}
+_SHOWS = {show.value: show for show in Show}
+_ACTIVITY_BY_SHOW = {Show.AWAY: "away", Show.XA: "away", Show.DND: "busy"}
+_ENCODING = re.compile(rb"""<\?xml[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_ENCODINGS = frozenset(("utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252", "utf-16"))
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a phone says about its user."""
+
+    entity: Address | None
+    "Whom the document is about; None when its entity is no address."
+    tuples: tuple[PresenceTuple, ...]
+    person: Person | None
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def parse_pidf(
+    body: bytes, now: float, *, lang: str = "", on_the_phone: Literal["dnd", "away"] = "dnd"
+) -> Published:
+    """A published document. `lang` is the Content-Language. Raises `ProtocolError` 400."""
+    root = _parse_xml(body)
+    if root.tag != f"{_PIDF}presence":
+        raise ProtocolError(400, "Bad PIDF: no presence element")
+    root_lang = root.get(_LANG, lang)
+    person = _person(root, root_lang)
+    common = _notes(root, _PIDF, root_lang)
+    elements = root.findall(f"{_PIDF}tuple")
+    if len(elements) > _MAX_TUPLES:
+        raise ProtocolError(400, "Bad PIDF: too many tuples")
+    fallback = common or (person.notes if person else ())
+    tuples = tuple(
+        _tuple(element, person, fallback, now, root_lang, Show(on_the_phone)) for element in elements
+    )
+    return Published(_entity(root.get("entity", "")), tuples, person)
+
+
+def _parse_xml(body: bytes) -> Element:
+    text = _decode(body)
+    # Without a document type there are no entities to expand and nothing to fetch.
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ProtocolError(400, "Bad PIDF: document type declarations are not allowed")
+    parser = XMLParser()
+    try:
+        parser.feed(text)
+        return parser.close()
+    except ParseError:
+        raise ProtocolError(400, "Bad PIDF: not well-formed") from None
+
+
+def _decode(body: bytes) -> str:
+    encoding = "utf-8"
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    elif (declared := _ENCODING.search(body[:200])) is not None:
+        encoding = declared.group(1).decode().lower()
+    if encoding not in _ENCODINGS:
+        raise ProtocolError(400, "Bad PIDF: unknown encoding")
+    try:
+        return body.decode(encoding).removeprefix("\ufeff").lstrip()
+    except UnicodeError:
+        raise ProtocolError(400, "Bad PIDF: not in its encoding") from None
+
+
+def _entity(text: str) -> Address | None:
+    try:
+        return to_address(parse_uri(text.strip()))
+    except ProtocolError:
+        return None
+
+
+def _tuple(
+    element: Element,
+    person: Person | None,
+    fallback: tuple[Text, ...],
+    now: float,
+    lang: str,
+    on_the_phone: Show,
+) -> PresenceTuple:
+    status = element.find(f"{_PIDF}status")
+    basic = _text(status, f"{_PIDF}basic").lower()
+    # A tuple that says nothing of its state is there, at least (RFC 3863 §4.1.4 makes basic optional).
+    is_open = basic != "closed"
+    activities = _activities(element) or (person.activities if person else ())
+    idle = _idle(element)
+    if idle is None and person is not None:
+        idle = person.idle_since
+    notes = _notes(element, _PIDF, element.get(_LANG, lang)) or fallback
+    if is_open and not notes and "on-the-phone" in activities:
+        notes = (Text("On the phone", "en"),)
+    contact = element.find(f"{_PIDF}contact")
+    return PresenceTuple(
+        id=_name(element.get("id", "")),
+        open=is_open,
+        show=_show(status, activities, idle, on_the_phone) if is_open else None,
+        notes=notes,
+        priority=None if contact is None else from_q(contact.get("priority")),
+        since=_time(_text(element, f"{_PIDF}timestamp"), now) or now,
+        idle_since=idle,
+    )
+
+
+def _show(
+    status: Element | None, activities: tuple[str, ...], idle: float | None, on_the_phone: Show
+) -> Show | None:
+    """jabber:client's show, then the activities, then idleness; never the text of a note."""
+    said = _text(status, f"{_CLIENT}show")
+    if said in _SHOWS:
+        return _SHOWS[said]
+    if "on-the-phone" in activities:
+        return on_the_phone
+    shows = [_SHOW_BY_ACTIVITY[a] for a in activities if a in _SHOW_BY_ACTIVITY]
+    for show in (Show.DND, Show.XA, Show.AWAY):
+        if show in shows:
+            return show
+    return Show.AWAY if idle is not None else None
+
+
+def _person(root: Element, lang: str) -> Person | None:
+    element = root.find(f"{_MODEL}person")
+    if element is None:
+        return None
+    mood = element.find(f"{_RPID}mood")
+    person = Person(
+        activities=_activities(element),
+        mood=tuple(_names(mood))[:_MAX_ACTIVITIES] if mood is not None else (),
+        notes=_notes(element, _MODEL, element.get(_LANG, lang)),
+        idle_since=_idle(element),
+    )
+    return person if person != Person() else None
+
+
+def _activities(element: Element) -> tuple[str, ...]:
+    found = element.find(f"{_RPID}activities")
+    if found is None:
+        return ()
+    return tuple(name for name in _names(found) if name in ACTIVITIES)[:_MAX_ACTIVITIES]
+
+
+def _names(element: Element) -> Iterator[str]:
+    for child in element:
+        if child.tag.startswith(_RPID):
+            yield child.tag[len(_RPID) :][:_MAX_NAME]
+
+
+def _idle(element: Element) -> float | None:
+    """Time of the last input while idle (RFC 4480 §3.13); what says `active` is not idle."""
+    found = element.find(f"{_RPID}user-input")
+    if found is None or (found.text or "").strip() != "idle":
+        return None
+    return _time(found.get("last-input") or found.get("since") or "", float("inf"))
+
+
+def _notes(element: Element, namespace: str, lang: str) -> tuple[Text, ...]:
+    notes = []
+    for note in element.findall(f"{namespace}note")[:_MAX_NOTES]:
+        text = (note.text or "").strip()
+        if text:
+            notes.append(Text(text[:_MAX_NOTE], note.get(_LANG, lang)[:_MAX_NAME]))
+    return tuple(dict.fromkeys(notes))
+
+
+def _text(element: Element | None, tag: str) -> str:
+    found = element.findtext(tag) if element is not None else None
+    return (found or "").strip()
+
+
+def _name(text: str) -> str:
+    """A tuple id as a resource: without the prefix RFC 8048 recommends, printable, bounded."""
+    name = "".join(c for c in text.removeprefix("ID-") if c.isprintable())[:_MAX_NAME].strip()
+    return name or "phone"
+
+
+def _time(text: str, latest: float) -> float | None:
+    """Unix seconds of an RFC 3339 time, not after `latest`."""
+    if not text or len(text) > 40:
+        return None
+    try:
+        when = datetime.datetime.fromisoformat(text.replace("z", "Z"))
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=datetime.UTC)
+    return min(max(when.timestamp(), 0.0), latest)
+
+
+def from_q(text: str | None) -> int | None:
+    """A preference of 0.0 to 1.0 as RFC 6121's priority; None when it is absent or no such number."""
+    if text is None:
+        return None
+    try:
+        q = float(text)
+    except ValueError:
+        return None
+    return round(q * 127) if 0.0 <= q <= 1.0 else None
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+_HEAD = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<presence xmlns="urn:ietf:params:xml:ns:pidf"'
+    ' xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model" xmlns:rpid="urn:ietf:params:xml:ns:pidf:rpid"'
+)
+_NOT_PLAIN = re.compile(r"""[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]""")
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
+
+
+def render_pidf(document: PresenceDocument) -> bytes:
+    """What a watcher is notified of. Somebody who is nowhere is one closed tuple, for phones ignore an empty
+    document."""
+    uri = _escape(to_uri(document.address))
+    tuples = document.tuples or (_nowhere(document),)
+    parts = [f'{_HEAD} entity="{uri}">']
+    parts += [_tuple_xml(each, uri) for each in tuples]
+    parts.append(_person_xml(document, tuples))
+    parts.append("</presence>\n")
+    return "".join(parts).encode("utf-8", "replace")
+
+
+def language_of(document: PresenceDocument) -> str:
+    """The Content-Language: that of all notes, if they agree (RFC 8048 §6.2)."""
+    languages = {note.lang for each in document.tuples for note in each.notes}
+    return languages.pop() if len(languages) == 1 else ""
+
+
+def _nowhere(document: PresenceDocument) -> PresenceTuple:
+    last = document.last_seen
+    return PresenceTuple(
+        id="offline", open=False, notes=last.notes if last else (), since=last.at if last else 0.0
+    )
+
+
+def _tuple_xml(each: PresenceTuple, uri: str) -> str:
+    show = f'<show xmlns="jabber:client">{each.show.value}</show>' if each.open and each.show else ""
+    basic = "open" if each.open else "closed"
+    parts = [f'<tuple id="{tuple_id(each.id)}"><status><basic>{basic}</basic>{show}</status>']
+    if each.open:
+        if each.idle_since is not None:
+            parts.append(f'<rpid:user-input last-input="{_stamp(each.idle_since)}">idle</rpid:user-input>')
+        q = to_q(each.priority)
+        parts.append(f'<contact priority="{q}">{uri}</contact>' if q else f"<contact>{uri}</contact>")
+    parts += [_note_xml("note", note) for note in each.notes]
+    if each.since > 0:
+        parts.append(f"<timestamp>{_stamp(each.since)}</timestamp>")
+    parts.append("</tuple>")
+    return "".join(parts)
+
+
+def _person_xml(document: PresenceDocument, tuples: tuple[PresenceTuple, ...]) -> str:
+    person = document.person or Person()
+    best = tuples[0]
+    activities = [name for name in person.activities if name in ACTIVITIES]
+    if not activities and best.open and best.show in _ACTIVITY_BY_SHOW:
+        activities = [_ACTIVITY_BY_SHOW[best.show]]
+    parts = []
+    if activities:
+        parts.append("<rpid:activities>" + "".join(f"<rpid:{n}/>" for n in activities) + "</rpid:activities>")
+    if person.idle_since is not None:
+        parts.append(f'<rpid:user-input last-input="{_stamp(person.idle_since)}">idle</rpid:user-input>')
+    notes = person.notes or (best.notes if best.open else ())
+    parts += [_note_xml("dm:note", note) for note in notes]
+    return f'<dm:person id="person">{"".join(parts)}</dm:person>' if parts else ""
+
+
+def _note_xml(tag: str, note: Text) -> str:
+    lang = f' xml:lang="{_escape(note.lang)}"' if note.lang else ""
+    return f"<{tag}{lang}>{_escape(note.text)}</{tag}>"
+
+
+@lru_cache(maxsize=8192)
+def tuple_id(name: str) -> str:
+    """An xs:ID for a resource or device (RFC 8048 §6.2), different for different names."""
+    return "ID-" + "".join(
+        c if c in _ID_SAFE and not name.startswith("_x", i) else f"_x{ord(c):X}_" for i, c in enumerate(name)
+    )
+
+
+_ID_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
+
+
+def to_q(priority: int | None) -> str:
+    """RFC 8048 §6.2: 0 to 127 as 0 to 1 with three digits; empty for none, and for negative ones, which have
+    none."""
+    if priority is None or priority < 0:
+        return ""
+    return f"{min(priority, 127) * 1000 // 127 / 1000:g}"
+
+
+def _stamp(at: float) -> str:
+    return datetime.datetime.fromtimestamp(int(at), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _escape(text: str) -> str:
+    if _NOT_PLAIN.search(text) is None:
+        return text
+    # What XML 1.0 cannot say at all is left out.
+    return _NOT_PLAIN.sub(lambda found: _ESCAPES.get(found.group(), ""), text)
