@@ -3,8 +3,8 @@
 Contract: an input and the time go in, effects come out, to be performed in their order; then the edge arms
 one timer for `next_deadline` and calls `handle_timeout`. Times are seconds of one clock that never goes back.
 
-Beyond the RFC: a transaction belongs to the flow its request came on, because clients exist whose branches are
-the same in every process; and a challenged request that comes again under its old identifiers, with
+Beyond the RFC: a transaction belongs to the flow its request came on, because clients exist whose branches
+are the same in every process; and a challenged request that comes again under its old identifiers, with
 credentials, is new.
 
 GAP RFC 3261 §8.2.2.2: merged requests are not told apart, for the same clients' sake.
@@ -63,8 +63,8 @@ _COOKIE = "z9hG4bK"
 class TransactionLayer:
     """All transactions of one process.
 
-    Of each side there are never more than `limit`. For room the longest answered ones are forgotten; if all are
-    unanswered, a request gets 503 and ours raise `TooBusy`.
+    Of each side there are never more than `limit`. For room the server side forgets what was answered longest
+    ago; if nothing was answered, a request gets 503. Requests of our own raise `TooBusy`.
     """
 
     def __init__(self, timers: Timers | None = None, limit: int = 100_000, retry_after: int = 5) -> None:
