@@ -1,35 +1,53 @@
 """The only door into the domain: what `sip/` and `xmpp/` may ask for.
 
-It decides with pure functions and performs with the ports; it holds no state of its own but caches.
+It decides with pure functions and performs with the ports; it holds no state of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 
-import msgspec
+import structlog
+from msgspec.structs import replace
 
 from presence.address import Address
-from presence.messages import Delivery, InstantMessage
+from presence.errors import Condition, Conflict, Refused, Unavailable
+from presence.exchange import Exchange, exchange, parting
+from presence.identifiers import Identifiers
+from presence.messages import Delivery, Failure, InstantMessage
 from presence.model import Snapshot, Text
-from presence.ports import Accounts, Bus, Committed, Metrics, Relay, Store, Submission, Update
+from presence.policy import Decision, PhonePolicy, Standing, answer, weigh
+from presence.ports import (
+    Account,
+    Accounts,
+    AuthorisationChanged,
+    Bus,
+    Committed,
+    Failed,
+    Metrics,
+    Relay,
+    RosterChange,
+    Store,
+    Submission,
+    TraceEntry,
+    Update,
+)
 from presence.subscriptions import Act, RosterItem
 
+__all__ = ["Decision", "PhonePolicy", "PresenceService", "Standing"]
 
-class Standing(StrEnum):
-    """Where a watcher stands with a presentity (RFC 6665 §4.1.3 states; RFC 6121 subscription)."""
+log = structlog.get_logger()
 
-    ACTIVE = "active"
-    PENDING = "pending"
-    REJECTED = "rejected"
-    NO_SUCH_PRESENTITY = "no-such-presentity"
-
-
-class Decision(msgspec.Struct, frozen=True):
-    standing: Standing
-    reason: str
-    "For humans and the trace: `own presence`, `roster: both`, `policy: allow`, `pending: alice has not answered`..."
+MAX_ATTEMPTS = 16
+"Times an act is tried again because another process changed the same roster item in between."
+MAX_ITEMS = 5000
+"Items of one roster, requests included (RFC 6121 §3.1.3, security warning)."
+MAX_REQUEST = 16_384
+"Bytes of what comes with a request and is kept until it is answered."
+MAX_NAME = 1023
+"Bytes of an item's name and of a group's (RFC 6121 §2.3.3)."
+MAX_GROUPS = 100
+_CONDITIONS = frozenset(c.value for c in Condition)
 
 
 class PresenceService:
@@ -46,59 +64,327 @@ class PresenceService:
         clock: Callable[[], float],
         phone_policy: str = "allow",
     ) -> None:
-        """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `clock`: Unix seconds."""
+        """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `clock`: Unix
+        seconds."""
+        self._node = node
+        self._owner = f"{node}/{incarnation}"
+        self._domains = domains
+        self._bus = bus
+        self._store = store
+        self._accounts = accounts
+        self._metrics = metrics
+        self._clock = clock
+        self._policy = PhonePolicy(phone_policy)
+        self._new_id = Identifiers(clock)
 
     @property
     def owner(self) -> str:
         """Lease owner of what lives in this process: `NODE/INCARNATION`."""
+        return self._owner
 
-    def serves(self, domain: str) -> bool: ...
+    def serves(self, domain: str) -> bool:
+        """The domain, in canonical form, is ours."""
+        return domain in self._domains
 
     def new_trace(self) -> str:
         """A short sortable trace id, given at the door."""
+        return self._new_id()
 
-    def note(self, trace: str, hop: str, address: Address | str = "", peer: Address | str = "", detail: str = "") -> None:
+    def note(
+        self, trace: str, hop: str, address: Address | str = "", peer: Address | str = "", detail: str = ""
+    ) -> None:
         """One hop for `tandem trace`."""
+        if trace:
+            self._bus.trace(
+                TraceEntry(
+                    trace=trace,
+                    at=self._clock(),
+                    node=self._node,
+                    hop=hop,
+                    address=str(address),
+                    peer=str(peer),
+                    detail=detail,
+                )
+            )
 
-    # presence
+    # --- presence -----------------------------------------------------------------------------
+
     async def publish(self, address: Address, update: Update, trace: str = "") -> Committed:
-        """Change sources, endpoints and cells of one person in one step (see `Update`)."""
+        """Change sources, endpoints and cells of one person in one step (see `Update`). Raises `StaleTag`,
+        `Conflict`."""
+        committed = await self._bus.commit(address, update, self._clock(), trace)
+        if committed.changed:
+            self._metrics.count("presence_changes_total")
+            self.note(trace, "published", address, detail=f"version {committed.version}")
+        return committed
 
     async def watch(self, addresses: Sequence[Address]) -> list[Snapshot]:
-        """This node wants to hear of these presentities; their state now. The caller answers for authorisation."""
+        """This node wants to hear of these presentities; their state now. The caller answers for
+        authorisation."""
+        return await self._bus.watch(self._node, addresses, self._clock()) if addresses else []
 
-    async def unwatch(self, addresses: Sequence[Address]) -> None: ...
+    async def unwatch(self, addresses: Sequence[Address]) -> None:
+        if addresses:
+            await self._bus.unwatch(self._node, addresses)
 
-    async def snapshots(self, addresses: Sequence[Address]) -> list[Snapshot]: ...
+    async def snapshots(self, addresses: Sequence[Address]) -> list[Snapshot]:
+        return await self._bus.snapshots(addresses, self._clock()) if addresses else []
 
-    # authorisation
+    # --- authorisation ------------------------------------------------------------------------
+
     async def decide(self, watcher: Address, presentity: Address) -> Decision:
         """May watcher see presentity? Changes nothing."""
+        account = await self._account(presentity)
+        if account is None:
+            return Decision(Standing.NO_SUCH_PRESENTITY, f"there is no {presentity} here")
+        if watcher == presentity:
+            return Decision(Standing.ACTIVE, "own presence")
+        return weigh(presentity, await self._store.item(presentity, watcher), self._answer(account, watcher))
 
-    async def request(self, watcher: Address, presentity: Address, *, notes: tuple[Text, ...] = (), trace: str = "") -> Decision:
-        """A watcher's wish to see (SIP SUBSCRIBE): as `decide`, but asks when it is not decided yet."""
+    async def request(
+        self, watcher: Address, presentity: Address, *, notes: tuple[Text, ...] = (), trace: str = ""
+    ) -> Decision:
+        """A watcher's wish to see (SIP SUBSCRIBE): as `decide`, but asks when it is not decided yet.
+
+        Asking again while the answer is pending, or what is granted already, changes nothing (RFC 8048 §5.3).
+        """
+        account = await self._account(presentity)
+        if account is None or watcher == presentity:
+            return await self.decide(watcher, presentity)
+        mine, theirs = await self._store.pair(watcher, presentity)
+        in_place = self._answer(account, watcher)
+        decision = weigh(presentity, theirs, in_place)
+        granted = theirs.seen and mine.sees
+        waiting = theirs.pending_in and mine.ask and decision.standing is Standing.PENDING
+        if not granted and not waiting and decision.standing is not Standing.REJECTED:
+            await self.act(watcher, presentity, Act.SUBSCRIBE, notes=notes, trace=trace)
+            decision = weigh(presentity, await self._store.item(presentity, watcher), in_place)
+        return decision
 
     async def act(
-        self, user: Address, contact: Address, act: Act, *, notes: tuple[Text, ...] = (), opaque: bytes = b"", trace: str = ""
+        self,
+        user: Address,
+        contact: Address,
+        act: Act,
+        *,
+        notes: tuple[Text, ...] = (),
+        opaque: bytes = b"",
+        trace: str = "",
     ) -> RosterItem:
-        """User does one of RFC 6121 §3's four acts towards contact. Both rosters change in one transaction; the
-        nodes of both hear `AuthorisationChanged`. Returns the user's item after it. Raises `Refused`."""
+        """User does one of RFC 6121 §3's four acts towards contact. Both rosters change in one transaction;
+        the nodes of both hear `AuthorisationChanged`. Returns the user's item after it.
 
-    async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]: ...
+        An unknown contact of ours looks like one who does not answer (§8.5.1). Raises `Refused`: NOT_ALLOWED
+        (towards oneself), REMOTE_NOT_FOUND (not our domain), RESOURCE_CONSTRAINT (roster full),
+        POLICY_VIOLATION (too much said).
+        """
+        if user == contact:
+            raise Refused(Condition.NOT_ALLOWED, "one's own presence needs no subscription")
+        if act is Act.SUBSCRIBE and not self.serves(contact.domain):
+            raise Refused(Condition.REMOTE_NOT_FOUND, f"{contact.domain} is not served here")
+        if len(opaque) + sum(len(n.text) for n in notes) > MAX_REQUEST:
+            raise Refused(Condition.POLICY_VIOLATION, "the request says too much")
+        account = await self._account(contact)
+        in_place = self._answer(account, user) if account else None
 
-    async def set_item(self, owner: Address, contact: Address, name: str, groups: tuple[str, ...], trace: str = "") -> RosterItem:
-        """Roster set (RFC 6121 §2.3)."""
+        def between(mine: RosterItem, theirs: RosterItem | None) -> Exchange:
+            return exchange(user, mine, theirs, act, in_place=in_place, notes=notes, opaque=opaque)
+
+        done = await self._exchange(user, contact, account is not None, between, notes, trace)
+        self._metrics.count("subscription_acts_total", act=act.value)
+        self.note(trace, act.value, user, contact, done.item.standing)
+        return done.item
+
+    async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:
+        """Version and all items, including those only pending-in."""
+        return await self._store.roster(owner)
+
+    async def set_item(
+        self, owner: Address, contact: Address, name: str, groups: tuple[str, ...], trace: str = ""
+    ) -> RosterItem:
+        """Roster set (RFC 6121 §2.3). Raises `Refused`: NOT_ALLOWED (oneself), NOT_ACCEPTABLE (names too
+        long), RESOURCE_CONSTRAINT (roster full)."""
+        if owner == contact:
+            raise Refused(Condition.NOT_ALLOWED, "oneself is not one's contact")
+        if len(groups) > MAX_GROUPS or any(len(n.encode()) > MAX_NAME for n in (name, *groups)):
+            raise Refused(Condition.NOT_ACCEPTABLE, "names or groups beyond what is kept")
+        for _ in range(MAX_ATTEMPTS):
+            before = await self._store.item(owner, contact)
+            item = replace(before, listed=True, name=name, groups=groups)
+            change = RosterChange(owner=owner, previous=before, item=item)
+            try:
+                version = await self._save((change,))
+            except Conflict:
+                continue
+            await self._tell(change, version.get(owner, ""), push=True, trace=trace)
+            return item
+        raise Unavailable("the roster item changes faster than it can be written")
 
     async def remove_item(self, owner: Address, contact: Address, trace: str = "") -> None:
         """Roster remove: cancels both directions (RFC 6121 §2.5). Raises `Refused` ITEM_NOT_FOUND."""
 
-    # messages
+        def between(mine: RosterItem, theirs: RosterItem | None) -> Exchange:
+            if not mine.listed:
+                raise Refused(Condition.ITEM_NOT_FOUND, f"{contact} is not in the roster")
+            return parting(owner, mine, theirs)
+
+        known = await self._account(contact) is not None
+        await self._exchange(owner, contact, known, between, (), trace)
+        self.note(trace, "removed", owner, contact)
+
+    # --- messages -----------------------------------------------------------------------------
+
     async def submit(self, message: InstantMessage, dedup: str = "") -> Submission:
-        """Accept a message; when this returns the bus has it. `id`, `trace` and `created` are set by `new_message`'s
-        caller or left empty to be given here. Raises `Refused`: ITEM_NOT_FOUND (no such local user),
-        REMOTE_NOT_FOUND (not our domain), RESOURCE_CONSTRAINT (queue full)."""
+        """Accept a message; when this returns the bus has it. `id`, `trace` and `created` may be left empty
+        to be given here.
 
-    async def settle(self, message: InstantMessage, endpoint: str, delivery: Delivery, *, condition: str = "", text: str = "") -> None:
-        """What became of it at one endpoint. When all refused, the sender is told (`Failed`) with the last `condition`."""
+        Raises `Refused`: ITEM_NOT_FOUND (no such local user), REMOTE_NOT_FOUND (not our domain),
+        REMOTE_TIMEOUT (expired already), RESOURCE_CONSTRAINT (queue full).
+        """
+        recipient = message.recipient
+        if recipient.domain not in self._domains:
+            raise self._refusal(message, Condition.REMOTE_NOT_FOUND, f"{recipient.domain} is not served here")
+        account = await self._accounts.find(recipient)
+        if account is None or not account.enabled:
+            raise self._refusal(message, Condition.ITEM_NOT_FOUND, "no such user")
+        now = self._clock()
+        if message.expires is not None and message.expires <= now:
+            raise self._refusal(message, Condition.REMOTE_TIMEOUT, "it expired before it came")
+        if not (message.id and message.trace and message.created):
+            given = self._new_id()
+            message = replace(
+                message,
+                id=message.id or given,
+                trace=message.trace or given,
+                created=message.created or now,
+            )
+        submission = await self._bus.submit(message, now, dedup)
+        accepted = submission.accepted
+        self._metrics.count("messages_submitted_total", outcome=accepted)
+        self.note(message.trace, "submitted", recipient, message.sender, accepted)
+        return submission
 
-    async def relay(self, envelope: Relay) -> int: ...
+    async def settle(
+        self,
+        message: InstantMessage,
+        endpoint: str,
+        delivery: Delivery,
+        *,
+        condition: str = "",
+        text: str = "",
+    ) -> None:
+        """What became of it at one endpoint. When all refused, the sender is told (`Failed`) with the last
+        `condition`."""
+        settled = await self._bus.settle(message.recipient, message.id, endpoint, delivery, self._clock())
+        self._metrics.count("messages_settled_total", outcome=delivery)
+        self.note(message.trace, delivery, message.recipient, message.sender, endpoint)
+        failed = settled.failed
+        if failed is None:
+            return
+        failure = Failure(
+            message_id=failed.id,
+            trace=failed.trace,
+            origin_id=failed.origin_id,
+            sender=failed.sender,
+            sender_endpoint=failed.sender_endpoint,
+            recipient=failed.recipient,
+            recipient_endpoint=failed.recipient_endpoint,
+            condition=Condition(condition) if condition in _CONDITIONS else Condition.RECIPIENT_UNAVAILABLE,
+            text=text,
+        )
+        self.note(failed.trace, "failed", failed.recipient, failed.sender, failure.condition)
+        await self._bus.tell(failed.sender, Failed(failure=failure))
+
+    async def relay(self, envelope: Relay) -> int:
+        """Protocol-private payload to live endpoints; returns how many nodes got it (0: nobody there)."""
+        return await self._bus.relay(envelope)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    async def _account(self, address: Address) -> Account | None:
+        """The enabled account of ours, if there is one."""
+        if not address.local or address.domain not in self._domains:
+            return None
+        account = await self._accounts.find(address)
+        return account if account is not None and account.enabled else None
+
+    def _answer(self, account: Account, watcher: Address) -> Act | None:
+        return answer(account, self._policy, own_people=self.serves(watcher.domain))
+
+    def _refusal(self, message: InstantMessage, condition: Condition, text: str) -> Refused:
+        self._metrics.count("messages_refused_total", condition=condition)
+        self.note(message.trace, "refused", message.recipient, message.sender, condition)
+        return Refused(condition, text)
+
+    async def _exchange(
+        self,
+        user: Address,
+        contact: Address,
+        contact_known: bool,
+        between: Callable[[RosterItem, RosterItem | None], Exchange],
+        notes: tuple[Text, ...],
+        trace: str,
+    ) -> Exchange:
+        """Read both items, let `between` decide, write and tell both; again if another process was first."""
+        for _ in range(MAX_ATTEMPTS):
+            mine, theirs = await self._store.pair(user, contact)
+            done = between(mine, theirs if contact_known else None)
+            try:
+                versions = await self._save(done.changes)
+            except Conflict:
+                continue
+            for event in done.events:
+                change = RosterChange(owner=event.owner, previous=event.before, item=event.item)
+                await self._tell(
+                    change,
+                    versions.get(event.owner, ""),
+                    shown=event.shown,
+                    push=event.push,
+                    notes=notes if event.owner == contact else (),
+                    trace=trace,
+                )
+            return done
+        raise Unavailable("the roster items change faster than they can be written")
+
+    async def _save(self, changes: Sequence[RosterChange]) -> dict[Address, str]:
+        changes = [c for c in changes if c.item != c.previous]
+        for change in changes:
+            if change.previous == RosterItem(contact=change.item.contact):
+                _, items = await self._store.roster(change.owner)
+                if len(items) >= MAX_ITEMS:
+                    raise Refused(Condition.RESOURCE_CONSTRAINT, f"the roster of {change.owner} is full")
+        return await self._store.save(changes) if changes else {}
+
+    async def _tell(
+        self,
+        change: RosterChange,
+        version: str,
+        *,
+        shown: Act | None = None,
+        push: bool = False,
+        notes: tuple[Text, ...] = (),
+        trace: str = "",
+    ) -> None:
+        owner, contact = change.owner, change.item.contact
+        if change.item.seen != change.previous.seen or change.item.pending_in != change.previous.pending_in:
+            log.info(
+                "subscription_changed",
+                presentity=str(owner),
+                watcher=str(contact),
+                state=change.item.standing,
+                trace=trace,
+            )
+        await self._bus.tell(
+            owner,
+            AuthorisationChanged(
+                owner=owner,
+                contact=contact,
+                item=change.item,
+                previous=change.previous,
+                stanza=shown.value if shown else "",
+                push=push,
+                version=version,
+                notes=notes,
+                trace=trace,
+            ),
+        )
