@@ -20,7 +20,7 @@ from gateway.exits import Exit
 from gateway.listeners import listeners, on_loopback
 from gateway.node import Node
 from gateway.readiness import die_with_supervisor, ready
-from gateway.supervisor import Supervisor
+from gateway.supervisor import Supervisor, role_commands
 from gateway.wiring import DOORS, backend, prepare, valkey_dir
 from presence.edge.embedded import EmbeddedValkey
 from presence.errors import Unavailable
@@ -71,8 +71,8 @@ async def _supervise_on_bus(settings: Settings, file: Path | None) -> Exit:
             sys.stdout.write(demo.welcome(settings, everyone, _command()))
             sys.stdout.flush()
 
-    extra = ["--demo" if settings.demo else "--no-demo"]
-    return await Supervisor(settings, file, extra, on_ready).run()
+    commands = role_commands(settings, file)
+    return await Supervisor(commands, drain=settings.processes.drain, on_ready=on_ready).run()
 
 
 async def _first_start(settings: Settings) -> list[demo.Person]:

@@ -28,6 +28,10 @@ STEADY = 30.0
 "Seconds a child must live for its back-off to start over."
 
 
+GRACE = 2.0
+"Seconds beyond the drain before a child that does not stop is killed."
+
+
 class Child:
     """One supervised process: start, wait for its end, start again."""
 
@@ -104,30 +108,35 @@ class Child:
             self._on_ready()
 
 
+def role_commands(settings: Settings, file: Path | None) -> dict[str, list[str]]:
+    """Name and command line of every process the settings ask for."""
+    config = ["--config", str(file.resolve())] if file else []
+    demo = "--demo" if settings.demo else "--no-demo"
+    base = [sys.executable, "-m", "gateway", *config, "run", demo]
+    return {
+        f"{role}-{index}": [*base, "--only", role.value, "--index", str(index)]
+        for role in Role
+        for index in range(1, settings.processes.count(role) + 1)
+    }
+
+
 class Supervisor:
     """All children, and the signals that concern them."""
 
     def __init__(
-        self, settings: Settings, config: Path | None, extra: Sequence[str], on_ready: Callable[[], None]
+        self,
+        commands: dict[str, list[str]],
+        *,
+        drain: float,
+        on_ready: Callable[[], None],
+        grace: float = GRACE,
     ) -> None:
-        """`extra` are command-line options every child gets too; `on_ready` is called once, when all
-        serve."""
-        self._settings = settings
+        """`drain`: seconds the children may take to stop. `on_ready` is called once, when all serve."""
+        self._drain = drain
+        self._grace = grace
         self._on_ready = on_ready
         self._stopping = asyncio.Event()
-        base = [
-            sys.executable,
-            "-m",
-            "gateway",
-            *(["--config", str(config.resolve())] if config else []),
-            "run",
-            *extra,
-        ]
-        self._children = [
-            Child(f"{role}-{index}", [*base, "--only", role.value, "--index", str(index)], self._child_ready)
-            for role in Role
-            for index in range(1, settings.processes.count(role) + 1)
-        ]
+        self._children = [Child(name, command, self._child_ready) for name, command in commands.items()]
 
     async def run(self) -> Exit:
         """Until a signal, or until a child cannot start."""
@@ -135,8 +144,6 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        watcher: asyncio.Task[None] | None = None
-        tasks: list[asyncio.Task[Exit]] = []
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._keep(child)) for child in self._children]
             watcher = group.create_task(self._kill_late())
@@ -154,7 +161,7 @@ class Supervisor:
 
     async def _kill_late(self) -> None:
         await self._stopping.wait()
-        await asyncio.sleep(self._settings.processes.drain + 2)
+        await asyncio.sleep(self._drain + self._grace)
         self._signal_all(signal.SIGKILL)
 
     def _child_ready(self) -> None:
@@ -168,7 +175,7 @@ class Supervisor:
             log.warning("killing")
             self._signal_all(signal.SIGKILL)
             return
-        log.info("stopping", drain=self._settings.processes.drain)
+        log.info("stopping", drain=self._drain)
         notify("STOPPING=1")
         self._stopping.set()
         self._signal_all(signal.SIGTERM)

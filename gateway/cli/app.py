@@ -48,7 +48,7 @@ def root(
 
 def fail(text: str, code: Exit = Exit.FAILED) -> NoReturn:
     """Say why, and end with the code."""
-    err.print(text, style="red", markup=False)
+    err.print(text, style="red", markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
 

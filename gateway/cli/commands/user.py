@@ -15,8 +15,9 @@ from rich.table import Table
 from gateway import config
 from gateway.cli.app import app, err, fail, out, settings
 from gateway.exits import Exit
-from gateway.wiring import backend, prepare
+from gateway.wiring import backend, prepare, valkey_dir
 from presence.address import Address, parse_address
+from presence.edge.embedded import answers, socket_path
 from presence.errors import Condition, InvalidAddress, Refused, Unavailable
 from presence.ports import AccountChanged, Accounts
 
@@ -137,7 +138,7 @@ def _with_accounts(chosen: config.Settings, use: Callable[[Accounts], Awaitable[
     try:
         return asyncio.run(work())
     except Refused as refused:
-        text = "it exists already" if refused.condition is Condition.CONFLICT else str(refused)
+        text = "there is such an account already" if refused.condition is Condition.CONFLICT else str(refused)
         fail(text)
     except Unavailable as error:
         fail(f"the account store cannot be reached: {error}", Exit.NOT_RUNNING)
@@ -147,9 +148,12 @@ def _tell(chosen: config.Settings, change: AccountChanged) -> None:
     """Running processes forget what they know of the account; nobody may be running, which is fine."""
 
     async def work() -> None:
+        if not chosen.bus.url and not await answers(socket_path(valkey_dir(chosen))):
+            return
         made = backend(chosen, "cli")
         try:
             async with asyncio.timeout(2):
+                await made.connect()
                 await made.bus.broadcast(change)
         finally:
             await made.close()
