@@ -29,8 +29,12 @@ log = structlog.get_logger()
 
 
 def placed(settings: Settings) -> Settings:
-    """The demo listens on loopback unless told otherwise."""
-    return on_loopback(settings) if settings.demo else settings
+    """The demo listens on loopback and keeps its screen clean, unless told otherwise."""
+    if not settings.demo:
+        return settings
+    if "level" not in settings.log.model_fields_set:
+        settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "warning"})})
+    return on_loopback(settings)
 
 
 def supervise(settings: Settings, file: Path | None) -> Exit:

@@ -23,11 +23,18 @@ from presence.service import PresenceService
 log = structlog.get_logger()
 
 
-def prepare(settings: Settings) -> None:
-    """The state directory and, where none is configured, the self-signed certificate. Raises
-    `ConfigError`."""
+def make_state_dir(settings: Settings) -> None:
+    """Raises `ConfigError`."""
     try:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"state_dir: {error.filename}: {error.strerror}"]) from error
+
+
+def prepare(settings: Settings) -> None:
+    """The state directory and, where no certificate is configured, a self-signed one. Raises `ConfigError`."""
+    make_state_dir(settings)
+    try:
         if settings.tls.certificate is None and certs.ensure_self_signed(
             settings.certificate, settings.key, settings.domains
         ):

@@ -36,6 +36,17 @@ def follow(settings: Settings, path: str, **query: str) -> Iterator[Any]:
                 yield json.loads(line[6:])
 
 
+def is_running(settings: Settings) -> bool:
+    """The admin role of this state directory answers."""
+    try:
+        contact = read_contact(settings.state_dir)
+        return (
+            contact is not None and httpx.get(f"{contact.url}/health", timeout=3, trust_env=False).is_success
+        )
+    except (httpx.HTTPError, PermissionError):
+        return False
+
+
 def _checked(response: httpx.Response) -> httpx.Response:
     if not response.is_success:
         try:

@@ -59,7 +59,7 @@ class Stage:
 
 async def appeared(path: Path) -> None:
     async with asyncio.timeout(10):
-        while not await asyncio.to_thread(path.exists):
+        while not await asyncio.to_thread(path.exists):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -11,6 +11,7 @@ from importlib.metadata import packages_distributions
 import typer
 
 from gateway import certs
+from gateway.cli import api
 from gateway.cli.app import app, out, settings
 from gateway.config import Settings
 from gateway.exits import Exit
@@ -25,17 +26,22 @@ SOON = datetime.timedelta(days=14)
 
 @app.command()
 def check(context: typer.Context) -> None:
-    """Check configuration and environment: ports, certificates, bus, store, DNS hints, package clashes; all
-    at once.
+    """Check configuration, ports, certificates, bus, store, DNS and packages, and tell everything at once.
 
-    Exit code 78 when something would keep Tandem from serving. Ports a running Tandem holds are reported as
-    taken.
+    Exit code 78 when something would keep Tandem from serving.
     """
     chosen = settings(context)
-    problems = [*ports(chosen), *certificates(chosen), *packages(), *asyncio.run(reachable(chosen))]
+    serving = api.is_running(chosen)
+    problems = [
+        *(() if serving else ports(chosen)),
+        *certificates(chosen),
+        *packages(),
+        *asyncio.run(reachable(chosen)),
+    ]
     for problem in problems:
         out.print(f"[red]problem[/]  {problem}", soft_wrap=True)
-    for hint in [*certificate_hints(chosen), *dns_hints(chosen)]:
+    running = ["Tandem is running with this state directory; its ports were not checked"] if serving else []
+    for hint in [*running, *certificate_hints(chosen), *dns_hints(chosen)]:
         out.print(f"[yellow]hint[/]     {hint}", soft_wrap=True)
     if problems:
         raise typer.Exit(Exit.CONFIG)

@@ -15,7 +15,7 @@ from rich.table import Table
 from gateway import config
 from gateway.cli.app import app, err, fail, out, settings
 from gateway.exits import Exit
-from gateway.wiring import backend, prepare, valkey_dir
+from gateway.wiring import backend, make_state_dir, valkey_dir
 from presence.address import Address, parse_address
 from presence.edge.embedded import answers, socket_path
 from presence.errors import Condition, InvalidAddress, Refused, Unavailable
@@ -127,7 +127,6 @@ def _password() -> str:
 
 def _with_accounts(chosen: config.Settings, use: Callable[[Accounts], Awaitable[T]]) -> T:
     async def work() -> T:
-        prepare(chosen)
         made = backend(chosen, "cli")
         try:
             await made.store.migrate()
@@ -136,7 +135,10 @@ def _with_accounts(chosen: config.Settings, use: Callable[[Accounts], Awaitable[
             await made.close()
 
     try:
+        make_state_dir(chosen)
         return asyncio.run(work())
+    except config.ConfigError as error:
+        fail(str(error), Exit.CONFIG)
     except Refused as refused:
         text = "there is such an account already" if refused.condition is Condition.CONFLICT else str(refused)
         fail(text)
