@@ -27,7 +27,7 @@ class Standing(StrEnum):
 class Decision(msgspec.Struct, frozen=True):
     standing: Standing
     reason: str
-    "For humans and the trace: `own presence`, `roster: both`, `policy: allow`, `pending: alice@x has not answered`."
+    "For humans and the trace: `own presence`, `roster: both`, `policy: allow`, `pending: a@b has not ...`."
 
 
 class PhonePolicy(StrEnum):
