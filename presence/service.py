@@ -5,7 +5,7 @@ It decides with pure functions and performs with the ports; it holds no state of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ from presence.ports import (
     Accounts,
     AuthorisationChanged,
     Bus,
+    Cell,
     Committed,
     Failed,
     Metrics,
@@ -78,6 +79,11 @@ class PresenceService:
         self._new_id = Identifiers(clock)
 
     @property
+    def node(self) -> str:
+        """Name of this process, stable over its restarts."""
+        return self._node
+
+    @property
     def owner(self) -> str:
         """Lease owner of what lives in this process: `NODE/INCARNATION`."""
         return self._owner
@@ -129,6 +135,26 @@ class PresenceService:
 
     async def snapshots(self, addresses: Sequence[Address]) -> list[Snapshot]:
         return await self._bus.snapshots(addresses, self._clock()) if addresses else []
+
+    async def cell(self, address: Address, name: str) -> Cell:
+        """A small record under one address; written by `publish`."""
+        return await self._bus.cell(address, name)
+
+    async def tag(self, address: Address, source_id: str) -> str | None:
+        """Entity-tag of a live source, None when there is none."""
+        return await self._bus.tag(address, source_id)
+
+    # --- what this node keeps for itself over its restarts ------------------------------------
+
+    async def records(self) -> dict[str, bytes]:
+        return await self._bus.records(self._node)
+
+    async def put_records(self, records: dict[str, bytes]) -> None:
+        if records:
+            await self._bus.put_records(self._node, records)
+
+    async def drop_records(self, keys: Iterable[str]) -> None:
+        await self._bus.drop_records(self._node, keys)
 
     # --- authorisation ------------------------------------------------------------------------
 
