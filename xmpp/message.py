@@ -120,7 +120,7 @@ def read_message(
                 extras.append(child)
     type_ = message_type(stanza)
     return InstantMessage(
-        id="",
+        id=trace,
         trace=trace,
         sender=sender.bare,
         sender_endpoint=f"xmpp:{sender.resource}",

@@ -139,6 +139,8 @@ class Session:
         way = route(message_type(stanza), to)
         match way:
             case Submit(store):
+                # known from here on, so that no message overtakes another one on its way to the bus
+                await self.router.accounts.find(to.bare)
                 trace = self.router.service.new_trace()
                 message = read_message(
                     stanza,
@@ -245,8 +247,7 @@ class Session:
         if to.bare != self.address:
             decision = await service.decide(self.address, to.bare)
             if decision.standing is not Standing.ACTIVE:
-                if decision.standing is not Standing.PENDING:
-                    self.send(write_subscription(to.bare, "unsubscribed").to(self.escaped), "presence")
+                self.send(write_subscription(to.bare, "unsubscribed").to(self.escaped), "presence")
                 return
         for rendered in await self.router.known(to):
             self.send(rendered.to(self.escaped), "presence")

@@ -103,7 +103,7 @@ def test_a_message_is_read_whole() -> None:
         request,
     )
     assert message == InstantMessage(
-        id="",
+        id="t1",
         trace="t1",
         sender=ALICE.bare,
         sender_endpoint="xmpp:desk",
