@@ -6,6 +6,8 @@ session does. They meet only in these Protocols.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from presence.address import Address
@@ -65,3 +67,17 @@ class Host(Protocol):
         The conflict policy is inside. Raises `StanzaError`. What the session sends before this has returned
         goes out behind the listener's answer to the client.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A session goes on over this stream instead of a new one being bound (XEP-0198 §5)."""
+
+    session: BoundSession
+    answer: Element
+    "Goes out before anything the session sends."
+
+
+Negotiable = Callable[[Address, Element, Outbound, str], Awaitable[Resumed | Element]]
+"""Answers a top-level element between authentication and binding: (address, element, outbound, language of
+the stream). An `Element` is sent and negotiation goes on. Raises `StreamError`."""

@@ -20,7 +20,7 @@ from presence.ports import Account, Accounts
 from xmpp import sasl
 from xmpp.element import CLIENT_NS, STREAM_NS, E, Element
 from xmpp.errors import StanzaError, StreamError, error_stanza, to_stanza_error
-from xmpp.host import BoundSession, Host, Outbound
+from xmpp.host import BoundSession, Host, Negotiable, Outbound, Resumed
 from xmpp.jid import JID, parse_jid, parse_resource
 from xmpp.serialiser import escape_attribute, serialise
 from xmpp.settings import XmppSettings
@@ -95,6 +95,8 @@ class Realm:
     accounts: Accounts
     host: Host
     fake_secret: bytes = b""
+    negotiable: Mapping[str, Negotiable] = field(default_factory=dict)
+    "Namespace → who answers its elements between authentication and binding."
     stream_id: Callable[[], str] = field(default=lambda: secrets.token_urlsafe(12))
 
 
@@ -273,8 +275,22 @@ class Negotiation:
                 return await self._sasl(element)
             case _, name if element.ns == CLIENT_NS and name in STANZAS:
                 return await self._stanza(element)
+            case ns, _ if self.address is not None and ns in self.realm.negotiable:
+                return await self._negotiable(self.address, element)
             case _:
                 raise StreamError("unsupported-stanza-type")
+
+    async def _negotiable(self, address: Address, element: Element) -> list[Effect]:
+        self._count_try()
+        answer = await self.realm.negotiable[element.ns](address, element, self.outbound, self.lang)
+        if isinstance(answer, Resumed):
+            return [Bound(answer.session, serialise(answer.answer, CLIENT_NS))]
+        return [Send(serialise(answer, CLIENT_NS))]
+
+    def _count_try(self) -> None:
+        self._tries += 1
+        if self._tries > _MAX_BINDS:
+            raise StreamError("policy-violation", "too many attempts to bind a resource")
 
     def _starttls(self, more: bool) -> list[Effect]:
         """§5.4.2. What was sent in the clear behind the command must not be read as if it came through
@@ -289,9 +305,7 @@ class Negotiation:
         bind = stanza.find("bind", BIND_NS) if stanza.name == "iq" and stanza.get("type") == "set" else None
         if bind is None:
             raise StreamError("not-authorized", "bind a resource first")
-        self._tries += 1
-        if self._tries > _MAX_BINDS:
-            raise StreamError("policy-violation", "too many attempts to bind a resource")
+        self._count_try()
         try:
             session = await self._bind(self.address, bind)
         except StanzaError as refused:

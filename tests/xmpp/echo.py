@@ -22,12 +22,13 @@ from xmpp.edge.listener import Listener
 from xmpp.edge.tls import Identity, load_identity
 from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import StanzaError, StreamError
-from xmpp.host import BoundSession, Outbound
+from xmpp.host import BoundSession, Outbound, Resumed
 from xmpp.jid import JID
 from xmpp.negotiation import Realm
 from xmpp.serialiser import serialise
 from xmpp.settings import XmppSettings
 
+RESUME_NS = "urn:example:resume"
 ITERATIONS = 4096
 
 
@@ -160,6 +161,17 @@ class EchoHost:
     def features(self, address: Address) -> list[Element]:
         return [E("ver", "urn:xmpp:features:rosterver")]
 
+    async def resume(
+        self, address: Address, element: Element, outbound: Outbound, lang: str
+    ) -> Resumed | Element:
+        """Takes up the last session over a new stream, if there is one."""
+        if not self.sessions:
+            return E("failed", RESUME_NS)
+        old = self.sessions[-1]
+        session = EchoSession(old.jid, outbound, lang)
+        outbound.send(b"<message id='missed'/>")
+        return Resumed(session, E("resumed", RESUME_NS))
+
     async def bind(
         self, address: Address, resource: str | None, outbound: Outbound, lang: str
     ) -> BoundSession:
@@ -226,6 +238,7 @@ class EchoServer:
             accounts=self.accounts,
             host=self.host,
             fake_secret=self.identity.secret,
+            negotiable={RESUME_NS: self.host.resume},
         )
 
     async def __aenter__(self) -> EchoServer:

@@ -7,9 +7,12 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from slixmpp import ClientXMPP
 
 from tests.support.waiting import until
@@ -19,6 +22,19 @@ from xmpp.edge.listener import network_of
 from xmpp.errors import StanzaError, StreamError
 from xmpp.settings import XmppSettings
 
+SCRAPS = [
+    HEADER,
+    STARTTLS,
+    LOGIN,
+    BIND,
+    b"<message>",
+    b"</message>",
+    b"<a b='",
+    b"'/>",
+    b"<presence/>",
+    b"]]>",
+    b"&",
+]
 SUCCESS = b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
 END = b"</stream:stream>"
 
@@ -185,6 +201,25 @@ async def test_a_refused_binding_leaves_the_stream_open(server: EchoServer) -> N
         assert b"<bad-request " in await client.ask(bad, b"</iq>")
         named = BIND.replace(b"bind'/>", b"bind'><resource>phone</resource></bind>")
         assert b"<jid>alice@example.org/phone</jid>" in await client.ask(named, b"</iq>")
+
+
+async def test_a_session_may_go_on_over_a_new_stream(server: EchoServer) -> None:
+    resume = b"<resume xmlns='urn:example:resume'/>"
+    async with RawClient(server.where(direct=True), direct=True) as client:
+        await client.features()
+        await client.ask(LOGIN, SUCCESS)
+        await client.features()
+        await client.ask(resume, b"<failed xmlns='urn:example:resume'/>")
+        await client.ask(BIND, b"</iq>")
+    async with RawClient(server.where(direct=True), direct=True) as client:
+        await client.features()
+        await client.ask(LOGIN, SUCCESS)
+        await client.features()
+        client.send(resume)
+        assert await client.until(b"'missed'/>") == (
+            b"<resumed xmlns='urn:example:resume'/><message id='missed'/>"
+        )
+        await client.ask(b"<iq/>", b"<iq to='alice@example.org/r0'/>")
 
 
 async def test_the_streams_language_reaches_the_session(server: EchoServer) -> None:
@@ -585,3 +620,32 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{port}"):
             await server.__aenter__()
         assert server.listener.listening == []
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(SCRAPS) | st.binary(max_size=12), max_size=8), st.booleans())
+async def test_nonsense_never_crashes_a_stream(server: EchoServer, scraps: list[bytes], bound: bool) -> None:
+    async with RawClient(server.where(direct=True), direct=True) as client:
+        if bound:
+            await client.log_in()
+        client.send(b"".join(scraps) + b"</stream:stream>\n<<<<>")
+        await client.rest()
+    assert "xmpp_stream_crashes_total" not in server.metrics.counts
+
+
+def test_uvloop_does_the_same(tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def story() -> str:
+        async with EchoServer(tmp_path) as server:
+            for direct in (False, True):
+                async with RawClient(server.where(direct=direct), direct=direct) as client:
+                    await client.log_in()
+                    await client.ask(b"<message/>", b"<message to='alice@example.org/r%d'/>" % direct)
+                    client.send(b"<!-- -->")
+                    assert error("restricted-xml") in await client.rest()
+            async with asyncio.timeout(PATIENCE):
+                return " ".join([await session.over for session in server.host.sessions])
+
+    with ThreadPoolExecutor(1) as thread, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert thread.submit(runner.run, story()).result() == "restricted-xml restricted-xml"
