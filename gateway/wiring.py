@@ -32,7 +32,7 @@ def make_state_dir(settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """The state directory and, where no certificate is configured, a self-signed one. Raises `ConfigError`."""
+    """The state directory and, where none is configured, a certificate. Raises `ConfigError`."""
     make_state_dir(settings)
     try:
         if settings.tls.certificate is None and certs.ensure_self_signed(

@@ -34,6 +34,11 @@ def _bare(value: Any) -> str:
     return value.partition("/")[0] if isinstance(value, str) else ""
 
 
+def _named(node: str, session: dict[str, Any]) -> dict[str, Any]:
+    """With its node, and whose it is where only a resource is told."""
+    return {"node": node, "address": _bare(session.get("jid", "")), **session}
+
+
 async def reply(bus: Bus, node: str, inquiry: Inquiry, sessions: list[dict[str, Any]]) -> None:
     """Answer an inquiry; called by every node."""
     data = msgspec.json.encode(select(sessions, inquiry.address), enc_hook=str)
@@ -61,7 +66,7 @@ async def ask_sessions(desk: Desk, address: str) -> tuple[list[dict[str, Any]], 
                     if asked == inquiry.id and node in missing:
                         missing.discard(node)
                         keys.append(key)
-                        found += [{"node": node, **session} for session in msgspec.json.decode(data)]
+                        found += [_named(node, session) for session in msgspec.json.decode(data)]
                 await asyncio.sleep(0.02)
     except TimeoutError:
         pass

@@ -32,12 +32,8 @@ def check(context: typer.Context) -> None:
     """
     chosen = settings(context)
     serving = api.is_running(chosen)
-    problems = [
-        *(() if serving else ports(chosen)),
-        *certificates(chosen),
-        *packages(),
-        *asyncio.run(reachable(chosen)),
-    ]
+    opened = [] if serving else list(ports(chosen))
+    problems = [*opened, *certificates(chosen), *packages(), *asyncio.run(reachable(chosen))]
     for problem in problems:
         out.print(f"[red]problem[/]  {problem}", soft_wrap=True)
     running = ["Tandem is running with this state directory; its ports were not checked"] if serving else []
