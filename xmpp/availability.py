@@ -102,7 +102,8 @@ class Availability:
                 trace = router.service.new_trace()
                 try:
                     await router.service.publish(self._session.address, step.update, trace)
-                except Unavailable:
+                except Unavailable as error:
+                    log.info("publish_retried", jid=self._session.jid.full, reason=str(error), retry_in=delay)
                     await router.runtime.sleep(delay)
                     delay = min(2 * delay, LAST_RETRY)
                     continue

@@ -72,6 +72,7 @@ class Session:
         "What extensions keep, by their specification."
         self._in_flight = 0
         self._room = self.runtime.gate()
+        self._quiet = self.runtime.gate()
         self._unsettled: dict[str, InstantMessage] = {}
         self._sent: OrderedDict[str, None] = OrderedDict()
 
@@ -191,6 +192,8 @@ class Session:
             nobody = StanzaError("service-unavailable")
             await self._launch(stanza, number, self._forward(stanza, to, nobody))
             return True
+        # in order (RFC 6120 §10.1): an answer of ours tells that everything before it was taken
+        await self._quiet.passed()
         await iq.answer(self, stanza, to, whom)
         return False
 
@@ -257,6 +260,7 @@ class Session:
     async def _launch(self, stanza: Element, number: int, work: Coroutine[Any, Any, None]) -> None:
         """Begin work that waits for the bus; return at once unless too much of it is under way."""
         self._in_flight += 1
+        self._quiet.shut()
         if self._in_flight >= WINDOW:
             self._room.shut()
         self.runtime.spawn(self._carry_out(stanza, number, work))
@@ -275,6 +279,8 @@ class Session:
             self._in_flight -= 1
             if self._in_flight < WINDOW:
                 self._room.open()
+            if not self._in_flight:
+                self._quiet.open()
             self.progress.done(number)
 
     def refuse(self, stanza: Element, refusal: StanzaError | PresenceError) -> None:

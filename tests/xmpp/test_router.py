@@ -559,3 +559,13 @@ async def test_an_envelope_for_a_session_that_is_gone_is_given_back(xmpp: Scene)
     bob = await xmpp.connect("bob")
     await bob.here()
     assert len(bob.heard("message")) == 1
+
+
+async def test_an_answer_of_the_server_tells_that_all_before_it_was_taken(xmpp: Scene) -> None:
+    await xmpp.people("alice", "bob")
+    alice = await xmpp.online("alice")
+    ping = E("iq", CLIENT_NS, {"type": "get", "id": "p", "to": "example.org"}, PING.copy())
+    await alice.say(
+        *(E("message", CLIENT_NS, {"to": bare("nobody"), "id": str(n)}, status("")) for n in range(5)), ping
+    )
+    assert [s.name for s in alice.heard()] == ["message"] * 5 + ["iq"]
