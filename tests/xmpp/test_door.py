@@ -1,0 +1,191 @@
+"""The whole XMPP server with real clients (slixmpp), on a bus in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from presence.edge.accounts import AccountSettings, open_accounts
+from presence.edge.sql import SqlStore
+from presence.memory import MemoryBus
+from presence.ports import Inquiry, NodeInfo, RosterChange
+from presence.service import PresenceService
+from presence.subscriptions import RosterItem, Subscription
+from tests.support.waiting import until
+from tests.support.xmppclient import Client, LoginFailed
+from tests.xmpp.echo import client_context, make_certificate
+from tests.xmpp.rawclient import PATIENCE, RawClient
+from tests.xmpp.scene import Silence, address
+from xmpp.edge.door import XmppDoor
+from xmpp.settings import XmppSettings
+
+
+class Server:
+    def __init__(self, door: XmppDoor, bus: MemoryBus, certificate: Path, key: Path) -> None:
+        self.door = door
+        self.bus = bus
+        self.certificate = certificate
+        self.key = key
+
+    def where(self, *, direct: bool = False) -> tuple[str, int]:
+        return next((one.host, one.port) for one in self.door.listening if one.direct == direct)
+
+    def client(self, user: str, resource: str = "desk", password: str = "secret") -> Client:
+        return Client(f"{user}@example.org", password, self.where(), resource)
+
+    async def listen(self) -> None:
+        """What the node does with its inbox."""
+        while True:
+            for envelope in await self.bus.receive("xmpp-1", 1.0):
+                assert not isinstance(envelope, Inquiry)
+                self.door.receive(envelope)
+
+
+@asynccontextmanager
+async def running(directory: Path, **settings: str) -> AsyncIterator[Server]:
+    store = SqlStore(f"sqlite+aiosqlite:///{directory / 'tandem.db'}")
+    await store.migrate()
+    accounts = open_accounts(AccountSettings(), store)
+    bus = MemoryBus(clock=time.time)
+    await bus.join(NodeInfo(name="xmpp-1", role="xmpp", incarnation="i", started=0, beat=time.time()))
+    alice, bob = address("alice"), address("bob")
+    for one, other in ((alice, bob), (bob, alice)):
+        await accounts.add(one, "secret")
+        item = RosterItem(contact=other, subscription=Subscription.BOTH, listed=True)
+        await store.save([RosterChange(owner=one, previous=RosterItem(contact=other), item=item)])
+    certificate, key = make_certificate(directory)
+    service = PresenceService(
+        node="xmpp-1",
+        incarnation="i",
+        domains=frozenset({"example.org"}),
+        bus=bus,
+        store=store,
+        accounts=accounts,
+        metrics=Silence(),
+        clock=time.time,
+    )
+    door = XmppDoor(
+        XmppSettings(listen=("127.0.0.1:0",), listen_tls=("127.0.0.1:0",), **settings),  # type: ignore[arg-type]
+        domains=["Example.ORG"],
+        service=service,
+        accounts=accounts,
+        metrics=Silence(),
+        certificate=certificate,
+        key=key,
+    )
+    server = Server(door, bus, certificate, key)
+    listening = asyncio.create_task(server.listen())
+    await door.start()
+    try:
+        yield server
+    finally:
+        await door.stop()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await accounts.close()
+        await store.close()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with running(tmp_path) as made:
+        yield made
+
+
+async def test_two_friends_see_each_other_and_chat(server: Server) -> None:
+    async with server.client("alice") as alice, server.client("bob") as bob:
+        await alice.online("bob@example.org")
+        await bob.online("alice@example.org")
+        alice.say("bob@example.org", "hello <bob> & é😀")
+        await bob.hears("hello <bob> & é😀", "alice@example.org")
+        bob.say("alice@example.org/desk", "hello yourself")
+        await alice.hears("hello yourself", "bob@example.org")
+        bob.show("away", "tea")
+        await alice.online("bob@example.org", show="away", status="tea")
+        kinds = {(s["address"], s["resource"], s["available"]) for s in server.door.sessions()}
+        assert kinds == {("alice@example.org", "desk", True), ("bob@example.org", "desk", True)}
+        await bob.abort()
+        await alice.offline("bob@example.org")
+    await until("all sessions have ended", lambda: not server.door.sessions(), PATIENCE)
+
+
+async def test_messages_wait_for_the_next_login(server: Server) -> None:
+    async with server.client("alice") as alice:
+        alice.say("bob@example.org", "are you there?")
+        await until("it is stored", lambda: server_has_pending(server), PATIENCE)
+    async with server.client("bob") as bob:
+        late = await bob.hears("are you there?", "alice@example.org")
+        assert late.xml.find("{urn:xmpp:delay}delay") is not None
+
+
+async def server_has_pending(server: Server) -> bool:
+    return bool((await server.bus.inspect(address("bob"), time.time())).get("pending"))
+
+
+async def test_a_newer_session_replaces_the_older_of_its_name(server: Server) -> None:
+    first = server.client("alice", "phone")
+    await first.login()
+    async with server.client("alice", "phone") as second:
+        await asyncio.wait_for(first.disconnected.wait(), PATIENCE)
+        second.say("alice@example.org/phone", "only me")
+        await second.hears("only me")
+        assert [s["resource"] for s in server.door.sessions()] == ["phone"]
+    await first.close()
+
+
+async def test_a_wrong_password_is_refused(server: Server) -> None:
+    with pytest.raises(LoginFailed):
+        await server.client("alice", password="wrong").login()
+
+
+async def test_connections_on_their_way_are_shown(server: Server) -> None:
+    async with RawClient(server.where()) as client:
+        await client.features()
+        (stranger,) = server.door.sessions()
+        assert (stranger["kind"], stranger["address"], stranger["tls"]) == ("xmpp", "", "")
+        assert stranger["peer"] == "127.0.0.1"
+
+
+async def shown_certificate(server: Server) -> bytes:
+    _, writer = await asyncio.open_connection(
+        *server.where(direct=True), ssl=client_context(), server_hostname="example.org"
+    )
+    shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    certificate = shown.getpeercert(binary_form=True)
+    writer.transport.abort()
+    assert certificate is not None
+    return certificate
+
+
+async def test_a_renewed_certificate_is_shown_after_a_reload_and_a_broken_one_never(server: Server) -> None:
+    before = await shown_certificate(server)
+    make_certificate(server.certificate.parent)
+    assert await shown_certificate(server) == before
+    await server.door.reload()
+    renewed = await shown_certificate(server)
+    assert renewed != before
+    server.key.write_text("nonsense")
+    await server.door.reload()
+    assert await shown_certificate(server) == renewed
+
+
+async def test_stopping_ends_every_session_and_its_presence(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        alice = server.client("alice")
+        await alice.login()
+        await until("she is online", lambda: online(server), PATIENCE)
+        await server.door.stop()
+        await asyncio.wait_for(alice.disconnected.wait(), PATIENCE)
+        assert not await online(server)
+        await alice.close()
+
+
+async def online(server: Server) -> bool:
+    (snapshot,) = await server.bus.snapshots([address("alice")], time.time())
+    return any(t.open for source in snapshot.sources for t in source.tuples)
