@@ -5,8 +5,8 @@ To, Call-ID, CSeq and Content-Length. Everything else is parsed when somebody as
 
 Lenient: empty lines before the message, folded lines, white space around colons, a missing Content-Length or
 bytes beyond it (in a datagram), header text that is not UTF-8 (read as Latin-1), any spelling of names.
-Strict: CR, LF and NUL inside the head, control characters in names, a Content-Length that is negative, too
-large or contradicts itself, two of a field that may stand once.
+Strict: CR, LF and NUL inside the head, header fields in the Request-URI, a Content-Length that is negative,
+too large or contradicts itself, two of a field that may stand once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MAX_FIELDS = 256
 
 _FOLD = re.compile(r"\r\n[ \t]+")
 _BREAKS = re.compile(r"[\r\n\0]")
+_BARE_NUL = re.compile(r"(?<!\\)\x00")
 _STATUS = re.compile(r"[1-6][0-9][0-9]")
 _SCHEMES = frozenset(("sip", "sips", "tel", "im", "pres"))
 "What a Request-URI may be; anything else is 416 (RFC 3261 §8.2.2.1)."
@@ -51,7 +52,7 @@ def parse_message(data: bytes) -> Request | Response:
     head, end, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
     start, headers, complaint = _head(head)
     if not end:
-        complaint = complaint or "truncated"
+        complaint = "truncated"
     if start[:4].upper() == "SIP/":
         return _response(start, headers, body, complaint)
     return _request(start, headers, body, complaint)
@@ -75,7 +76,7 @@ def _head(head: bytes) -> tuple[str, Headers, str]:
     lines = text.split("\r\n")
     breaks = len(lines) - 1
     complaint = ""
-    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+    if text.count("\n") != breaks or text.count("\r") != breaks or _bare_nul(text):
         complaint = "control character in the head"
         lines = [_BREAKS.sub(" ", line) for line in lines]
     start = lines[0]
@@ -104,6 +105,11 @@ def _fields(lines: list[str]) -> tuple[dict[str, list[str]], str]:
     return fields, complaint
 
 
+def _bare_nul(text: str) -> bool:
+    """Whether there is a NUL that is no quoted pair (RFC 3261 §25.1)."""
+    return "\0" in text and _BARE_NUL.search(text) is not None
+
+
 def _unusual(name: str) -> str:
     """Canonical name of a field nobody knows or that was written oddly; empty if it is no name at all."""
     name = name.rstrip(" \t")
@@ -125,6 +131,9 @@ def _request(start: str, headers: Headers, body: bytes, complaint: str) -> Reque
         raise BadMessage(400, _phrase(complaint), request=request)
     try:
         request.uri = parse_uri(uri_text)
+        if request.uri.headers:
+            # RFC 3261 §19.1.1 table 1: not in a Request-URI.
+            raise BadUri("header fields in the Request-URI")
         _check_common(request)
         if request.cseq.method != method:
             raise BadHeader("CSeq", "method differs from the request's")

@@ -210,7 +210,7 @@ def server_key(request: Request, flow: Flow) -> Key:
     via = request.via
     branch = via.branch
     method = "INVITE" if request.method == "ACK" else request.method
-    if branch.startswith(_COOKIE):
+    if branch.startswith(_COOKIE) and branch != _COOKIE:
         return (flow, branch, via.host, via.port, method)
     # RFC 2543: no unique branch, so everything that identifies a request is compared. The To tag is not: it
     # would tell apart only the ACKs of several of our own answers.

@@ -162,6 +162,8 @@ def parse_hostport(text: str) -> tuple[str, int | None]:
 def _ipv6(text: str) -> str:
     if "%" in text:
         raise grammar.Malformed("a zone has no meaning beyond its host")
+    # The grammar of RFC 3261 has one colon too many before an IPv4 part (RFC 5118 §4.10).
+    text = text.replace(":::", "::")
     try:
         IPv6Address(text)
     except AddressValueError:
