@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, delete, insert, or_, select, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presence.address import Address, parse_address
 from presence.edge.database import Database
+from presence.edge.reading import Query
 from presence.edge.tables import roster, roster_versions
 from presence.errors import Conflict
 from presence.model import Text
@@ -28,6 +29,22 @@ class _Details(msgspec.Struct, frozen=True, array_like=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Details).decode
 
+_items = select(roster)
+_owner: BindParameter[str] = bindparam("owner")
+_contact: BindParameter[str] = bindparam("contact")
+_ITEM = Query(_items.where(roster.c.owner == _owner, roster.c.contact == _contact))
+_PAIR = Query(
+    _items.where(
+        or_(
+            and_(roster.c.owner == _owner, roster.c.contact == _contact),
+            and_(roster.c.owner == _contact, roster.c.contact == _owner),
+        )
+    )
+)
+_ROSTER = Query(_items.where(roster.c.owner == _owner).order_by(roster.c.contact))
+_VERSION = Query(select(roster_versions.c.version).where(roster_versions.c.owner == _owner))
+_SEEN = frozenset({Subscription.FROM, Subscription.BOTH})
+
 
 class SqlStore:
     """Implements `presence.ports.Store`."""
@@ -38,23 +55,19 @@ class SqlStore:
 
     async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:
         """Version and items; the version is read first, so that it is never newer than the items."""
-        async with self.database.reading() as connection:
-            version = await _version(connection, owner)
-            rows = await connection.execute(select(roster).where(roster.c.owner == str(owner)))
-            return str(version), [_item(row) for row in rows]
+        version = await self.database.rows(_VERSION, owner=str(owner))
+        rows = await self.database.rows(_ROSTER, owner=str(owner))
+        return str(version[0][0] if version else 0), [_item(row) for row in rows]
 
     async def item(self, owner: Address, contact: Address) -> RosterItem:
         """One item, or an empty one."""
-        async with self.database.reading() as connection:
-            return await _read(connection, owner, contact)
+        rows = await self.database.rows(_ITEM, owner=str(owner), contact=str(contact))
+        return _item(rows[0]) if rows else RosterItem(contact=contact)
 
     async def pair(self, one: Address, other: Address) -> tuple[RosterItem, RosterItem]:
         """Both sides' items for each other."""
-        ours = and_(roster.c.owner == str(one), roster.c.contact == str(other))
-        theirs = and_(roster.c.owner == str(other), roster.c.contact == str(one))
-        async with self.database.reading() as connection:
-            rows = (await connection.execute(select(roster).where(or_(ours, theirs)))).all()
-        found = {row.owner: _item(row) for row in rows}
+        rows = await self.database.rows(_PAIR, owner=str(one), contact=str(other))
+        found = {row[0]: _item(row) for row in rows}
         return (
             found.get(str(one), RosterItem(contact=other)),
             found.get(str(other), RosterItem(contact=one)),
@@ -72,10 +85,8 @@ class SqlStore:
 
     async def watchers(self, presentity: Address) -> list[RosterItem]:
         """Items of those who may see the presentity."""
-        seen = roster.c.subscription.in_((Subscription.FROM.value, Subscription.BOTH.value))
-        async with self.database.reading() as connection:
-            rows = await connection.execute(select(roster).where(roster.c.owner == str(presentity), seen))
-            return [_item(row) for row in rows]
+        items = [_item(row) for row in await self.database.rows(_ROSTER, owner=str(presentity))]
+        return [item for item in items if item.subscription in _SEEN]
 
     async def migrate(self) -> None:
         """Bring the schema up to date."""
@@ -90,16 +101,18 @@ class SqlStore:
         await self.database.close()
 
 
-def _item(row: Row[Any]) -> RosterItem:
-    details = _decode(row.details)
+def _item(row: Sequence[Any]) -> RosterItem:
+    """From a row of the whole table."""
+    _, contact, subscription, ask, pending_in, approved, listed, name, encoded = row
+    details = _decode(encoded)
     return RosterItem(
-        contact=parse_address(row.contact),
-        subscription=Subscription(row.subscription),
-        ask=row.ask,
-        pending_in=row.pending_in,
-        approved=row.approved,
-        listed=row.listed,
-        name=row.name,
+        contact=parse_address(contact),
+        subscription=Subscription(subscription),
+        ask=bool(ask),
+        pending_in=bool(pending_in),
+        approved=bool(approved),
+        listed=bool(listed),
+        name=name,
         groups=details.groups,
         request=details.request,
         opaque=details.opaque,

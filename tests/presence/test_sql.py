@@ -165,3 +165,30 @@ def test_an_unknown_backend_names_the_known_ones(store: SqlStore) -> None:
     with pytest.raises(LookupError, match="sql"):
         open_accounts(AccountSettings(backend="carrier-pigeon"), store)
     assert set(backends()) >= {"sql"}
+
+
+async def test_reads_are_right_with_and_without_the_way_past_the_thread(tmp_path: Path) -> None:
+    near = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/o'dd name.db")
+    far = SqlStore(f"sqlite+aiosqlite:///file:{tmp_path}/o'dd name.db?uri=true")
+    await near.migrate()
+    await near.save([RosterChange(owner=ALICE, previous=RosterItem(contact=BOB), item=friend())])
+    answers = [
+        (await store.roster(ALICE), await store.pair(BOB, ALICE), await store.item(ALICE, BOB))
+        for store in (near, far)
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0][0] == ("1", [friend()])
+    for store in (near, far):
+        await store.close()
+
+
+async def test_what_one_process_wrote_the_other_reads_at_once(store: SqlStore, tmp_path: Path) -> None:
+    other = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
+    before = RosterItem(contact=BOB)
+    for number in range(3):
+        assert await other.item(ALICE, BOB) == before
+        item = friend(name=f"Bob {number}")
+        await store.save([RosterChange(owner=ALICE, previous=before, item=item)])
+        before = item
+    assert await other.item(ALICE, BOB) == before
+    await other.close()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +17,7 @@ from presence.address import Address, parse_address
 from presence.edge.accounts import AccountSettings, Backend
 from presence.edge.accounts.proofs import matches, proofs
 from presence.edge.database import Database
+from presence.edge.reading import Query
 from presence.edge.tables import accounts, credentials
 from presence.errors import Condition, Refused
 from presence.ports import Account, Accounts, DigestAlgorithm, ScramKeys
@@ -26,6 +28,11 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ScramKeys).decode
 _nobody = ScramKeys(salt=b"tandem has no such", iterations=10_000, stored_key=bytes(32), server_key=bytes(32))
 "What an unknown user's password is checked against, so that it takes as long as anybody's."
+
+_people = select(
+    accounts.c.address, accounts.c.enabled, accounts.c.phone_only, credentials.c.kind, credentials.c.secret
+).select_from(accounts.outerjoin(credentials, accounts.c.address == credentials.c.address))
+_ONE = Query(_people.where(accounts.c.address == bindparam("address")))
 
 
 class SqlAccounts:
@@ -44,8 +51,7 @@ class SqlAccounts:
         now = time.monotonic()
         if cached is not None and cached[0] > now:
             return cached[1]
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(_query().where(accounts.c.address == str(address)))).all()
+        rows = await self._database.rows(_ONE, address=str(address))
         account = _account(rows) if rows else None
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
@@ -92,9 +98,9 @@ class SqlAccounts:
 
     async def list(self) -> list[Account]:
         """All accounts, by address."""
-        grouped: dict[str, list[Row[Any]]] = defaultdict(list)
+        grouped: dict[str, list[Sequence[Any]]] = defaultdict(list)
         async with self._database.reading() as connection:
-            for row in await connection.execute(_query().order_by(accounts.c.address)):
+            for row in await connection.execute(_people.order_by(accounts.c.address)):
                 grouped[row.address].append(row)
         return [_account(rows) for rows in grouped.values()]
 
@@ -116,24 +122,14 @@ class SqlAccounts:
         """The database is the store's to close."""
 
 
-def _query() -> Any:
-    joined = accounts.outerjoin(credentials, accounts.c.address == credentials.c.address)
-    columns = (
-        accounts.c.address,
-        accounts.c.enabled,
-        accounts.c.phone_only,
-        credentials.c.kind,
-        credentials.c.secret,
-    )
-    return select(*columns).select_from(joined)
-
-
-def _account(rows: list[Row[Any]] | Any) -> Account:
-    found = [(*row.kind.partition(":")[::2], row.secret) for row in rows if row.kind is not None]
+def _account(rows: Sequence[Sequence[Any]]) -> Account:
+    """From one person's rows of `_people`."""
+    address, enabled, phone_only, _, _ = rows[0]
+    found = [(*kind.partition(":")[::2], secret) for _, _, _, kind, secret in rows if kind is not None]
     return Account(
-        address=parse_address(rows[0].address),
-        enabled=rows[0].enabled,
-        phone_only=rows[0].phone_only,
+        address=parse_address(address),
+        enabled=bool(enabled),
+        phone_only=bool(phone_only),
         ha1={name: secret.decode() for family, name, secret in found if family == "ha1"},
         scram={name: _decode(secret) for family, name, secret in found if family == "scram"},
     )
