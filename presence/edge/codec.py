@@ -83,12 +83,16 @@ def source_value(write: SourceWrite) -> bytes:
     return encode(head) + encode(write.source)
 
 
-def parse_source_head(value: bytes) -> tuple[SourceHead, bytes]:
-    """Header and payload."""
+def header_size(value: bytes) -> int:
     unpacker = msgpack.Unpacker()
     unpacker.feed(value)
     unpacker.skip()
-    end = unpacker.tell()
+    return int(unpacker.tell())
+
+
+def parse_source_head(value: bytes) -> tuple[SourceHead, bytes]:
+    """Header and payload."""
+    end = header_size(value)
     return _decode_head(value[:end]), value[end:]
 
 
@@ -123,10 +127,12 @@ def parse_cell(value: bytes | None) -> Cell:
     return Cell(msgspec.msgpack.decode(value[:size], type=int), value[size:])
 
 
-def parse_owed(value: bytes) -> tuple[int, dict[str, str]]:
-    """Order of acceptance, and endpoint → state letter."""
-    fields = _decode_owed(value)
-    return int(fields[0]), {str(fields[i]): str(fields[i + 1]) for i in range(5, len(fields), 2)}
+def parse_pending(value: bytes) -> tuple[int, tuple[tuple[str, str], ...], bytes]:
+    """When it was accepted, endpoint and state letter of each, and the message."""
+    end = header_size(value)
+    fields = _decode_owed(value[:end])
+    states = tuple((str(fields[i]), str(fields[i + 1])) for i in range(5, len(fields), 2))
+    return int(fields[0]), states, value[end:]
 
 
 def audience_name(message: InstantMessage) -> str:

@@ -258,7 +258,7 @@ class EmbeddedValkey:
                     "700",
                 ),
                 *("--dir", str(self._dir), "--save", "", "--appendonly", append, "--appendfsync", fsync),
-                *("--maxmemory-policy", "noeviction"),
+                *("--maxmemory-policy", "noeviction", "--latency-tracking", "no"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -7,6 +7,7 @@ After a lost connection it comes back by itself and sends again what may be sent
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ ELSEWHERE = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "NO
 "Errors that mean: not this server, not now, or not without our scripts; connect again and repeat."
 
 
+FIRST, AGAIN = b"0", b"1\r\n"
 Word = bytes | str | int | float
 
 
@@ -39,13 +41,22 @@ class ReplyError(Exception):
 class Command:
     """What was asked, and who waits for it."""
 
-    __slots__ = ("again", "data", "deadline", "future")
+    __slots__ = ("again", "data", "deadline", "future", "numbered")
 
-    def __init__(self, data: bytes, future: asyncio.Future[Any], deadline: float, again: bool) -> None:
+    def __init__(
+        self, data: bytes, future: asyncio.Future[Any], deadline: float, again: bool, numbered: bool = False
+    ) -> None:
         self.data = data
         self.future = future
         self.deadline = deadline
         self.again = again
+        self.numbered = numbered
+
+    def repeated(self) -> Command:
+        """To be sent again: of a numbered one, the last word says so."""
+        if self.numbered:
+            self.data = self.data[: -len(AGAIN)] + AGAIN
+        return self
 
 
 class Link(asyncio.Protocol):
@@ -70,6 +81,9 @@ class Link(asyncio.Protocol):
         self._ready = False
         self._paused = False
         self._closed = False
+        self.key = f"t:link:{os.urandom(8).hex()}"
+        "Where scripts keep the number of the last call they have done for this link."
+        self._number = 0
         self._scheduled = False
         self._queue: deque[Command] = deque()
         "Not written yet."
@@ -105,10 +119,13 @@ class Link(asyncio.Protocol):
         self._sent.clear()
         self._queue.clear()
 
-    def call(self, *words: Word, again: bool = True, patience: float = 0.0) -> asyncio.Future[Any]:
+    def call(
+        self, *words: Word, again: bool = True, numbered: bool = False, patience: float = 0.0
+    ) -> asyncio.Future[Any]:
         """Send one command. The future gives its answer, or `Unavailable`, or `ReplyError`.
 
-        `again`: may be repeated when the connection broke before its answer.
+        `again`: may be repeated when the connection broke before its answer. `numbered`: appends this link's
+        key, the number of the call and whether it is repeated, so that scripts do once what they hear twice.
         """
         future = self._loop.create_future()
         if self._closed or len(self._queue) + len(self._sent) >= WAITING_LIMIT:
@@ -116,8 +133,12 @@ class Link(asyncio.Protocol):
                 Unavailable("the bus is closed" if self._closed else "the bus is overloaded")
             )
             return future
+        if numbered:
+            self._number += 1
+            words = (*words, self.key, self._number, FIRST)
         deadline = self._loop.time() + (patience or self._patience)
-        self._queue.append(Command(hiredis.pack_command(cast(Any, words)), future, deadline, again))
+        data = hiredis.pack_command(cast(Any, words))
+        self._queue.append(Command(data, future, deadline, again, numbered))
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
@@ -178,7 +199,7 @@ class Link(asyncio.Protocol):
         self._ready = False
         self._transport = None
         self._connected.clear()
-        repeat = [command for command in self._sent if command.again]
+        repeat = [command.repeated() for command in self._sent if command.again]
         self._fail((command for command in self._sent if not command.again), "the bus was lost on the way")
         self._sent.clear()
         self._queue.extendleft(reversed(repeat))

@@ -1,7 +1,7 @@
 """The bus on Redis ≥ 7.0 or Valkey ≥ 8: `presence.ports.Bus` by one script per atomic step (docs/bus.md).
 
-Every script may run twice with the effect of once: what it did is remembered, under the id of the message or
-the token of the call, for longer than a link's patience. So a command whose answer was lost is sent again.
+Scripts may run twice with the effect of once: each link numbers its calls, and the server keeps the number of
+the last one done. So a command whose answer was lost is sent again.
 
 GAP Redis Cluster: the scripts also write the nodes' inboxes, which live in other slots; a cluster is refused.
 GAP WAITAOF: with an external server its own `appendfsync` decides what survives the host.
@@ -25,7 +25,7 @@ import msgspec
 from presence.address import Address
 from presence.edge import codec
 from presence.edge.codec import base_key, encode, milliseconds, pairs
-from presence.edge.inbox import InboxReader
+from presence.edge.inbox import InboxReader, forget
 from presence.edge.link import PATIENCE, Link, ReplyError, Word
 from presence.edge.server import parse_server
 from presence.edge.traces import KEPT, TraceLog
@@ -55,8 +55,9 @@ from presence.ports import (
     Update,
 )
 
-REPEAT_MS = 10_000
-"How long a call is remembered, so that it can be repeated; longer than a link's patience."
+DEDUP_MS = int(DEDUP_SECONDS * 1000)
+LINK_SECONDS = 3600
+"How long a process that died is remembered by its last call."
 MARK_MARGIN_MS = 5_000
 "Clocks of two nodes may differ by so much."
 MARKS_KEPT = 100_000
@@ -146,20 +147,21 @@ class RedisBus:
 
     async def close(self) -> None:
         self._traces.flush()
+        forget(self._link.call("DEL", self._link.key))
         for link in (*self._blocking.values(), self._link):
             await link.close()
 
     # --- commands -----------------------------------------------------------------------------
 
-    async def _call(self, *words: Word, again: bool = True) -> Any:
+    async def _call(self, *words: Word, again: bool = True, numbered: bool = False) -> Any:
         try:
-            return await self._link.call(*words, again=again)
+            return await self._link.call(*words, again=again, numbered=numbered)
         except ReplyError as error:
             raise Unavailable(str(error)) from error
 
-    async def _all(self, commands: Iterable[tuple[Word, ...]]) -> list[Any]:
+    async def _all(self, commands: Iterable[tuple[Word, ...]], *, numbered: bool = False) -> list[Any]:
         """Many commands in one round trip."""
-        futures = [self._link.call(*words) for words in commands]
+        futures = [self._link.call(*words, numbered=numbered) for words in commands]
         answers = await asyncio.gather(*futures, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, ReplyError):
@@ -181,7 +183,7 @@ class RedisBus:
     # --- changes ------------------------------------------------------------------------------
 
     async def commit(self, address: Address, update: Update, now: float, trace: str = "") -> Committed:
-        answer = await self._call(*self._commit_words(address, update, now, trace=trace))
+        answer = await self._call(*self._commit_words(address, update, now, trace=trace), numbered=True)
         if answer[0] == 0 and len(answer) == 3:
             name = answer[2].decode()
             raise StaleTag(name) if answer[1] == b"stale" else Conflict(name)
@@ -225,8 +227,7 @@ class RedisBus:
         ]
         return (
             *(b"EVALSHA", self._sha["commit"], b"1", base_key(address), int(now * 1000), self._bound),
-            *(str(address), "" if node or maintain else next(self._tokens)),
-            msgpack.packb(payload, use_bin_type=False),
+            *(str(address), msgpack.packb(payload, use_bin_type=False)),
         )
 
     # --- reading ------------------------------------------------------------------------------
@@ -299,10 +300,11 @@ class RedisBus:
                 address,
                 message.id,
             ),
-            *((dedup, int(DEDUP_SECONDS * 1000)) if dedup else (message.id, REPEAT_MS)),
+            *(dedup, DEDUP_MS),
             *(encode(message), milliseconds(message.expires), codec.audience_name(message)),
             *(message.recipient_endpoint, b"1" if message.store else b"0", self._pending_limit),
             b"0" if marked else b"1",
+            numbered=True,
         )
         status, due, *endpoints = answer
         if status == b"F":
@@ -379,6 +381,7 @@ class RedisBus:
         if not await self._call(b"EVALSHA", self._sha["join"], b"1", "t:nodes", *words):
             raise Conflict(f"{info.name} was taken for dead, or replaced: what it owned has ended")
         self._joined.add(me)
+        forget(self._link.call("EXPIRE", self._link.key, LINK_SECONDS))
 
     async def leave(self, name: str) -> None:
         await self._call("HDEL", "t:nodes", name)
@@ -405,17 +408,19 @@ class RedisBus:
             await self._call("SREM", f"t:node:{node}:watching", *batch)
         count = 0
         for batch in batches(held):
-            answers = await self._all(
+            commands = [
                 self._commit_words(address_of(name), Update(), now, node=node, incarnation=incarnation or "")
                 for name in batch
-            )
+            ]
+            answers = await self._all(commands, numbered=True)
             count += sum(answer[2] for answer in answers)
         return count
 
     async def maintain(self, now: float, limit: int = 100) -> int:
         keys = ("t:due:leases", "t:due:messages", "t:due:claimed")
         due = await self._call(b"EVALSHA", self._sha["claim"], b"3", *keys, int(now * 1000), limit)
-        await self._all(self._commit_words(address_of(name), Update(), now, maintain=True) for name in due)
+        commands = [self._commit_words(address_of(name), Update(), now, maintain=True) for name in due]
+        await self._all(commands, numbered=True)
         return len(due)
 
     # --- inspection ---------------------------------------------------------------------------
@@ -443,17 +448,16 @@ class RedisBus:
 
     async def inspect(self, address: Address, now: float) -> dict[str, Any]:
         key = base_key(address)
-        meta, sources, endpoints, interest, pending, owed, cells = await self._all(
+        meta, sources, endpoints, interest, pending, cells = await self._all(
             [
                 ("HMGET", f"{key}:meta", "ver", "last"),
                 *(("HGETALL", f"{key}:{name}") for name in ("sources", "endpoints")),
                 ("SMEMBERS", f"{key}:interest"),
-                *(("HGETALL", f"{key}:{name}") for name in ("pending", "owed", "cells")),
+                *(("HGETALL", f"{key}:{name}") for name in ("pending", "cells")),
             ]
         )
         heads = [codec.parse_source_head(value) for _, value in sorted(pairs(sources).items())]
-        stored = pairs(pending)
-        waiting = sorted((codec.parse_owed(value), name) for name, value in pairs(owed).items())
+        waiting = sorted(codec.parse_pending(value) for value in pairs(pending).values())
         return {
             "address": str(address),
             "version": int(meta[0] or 0),
@@ -472,9 +476,7 @@ class RedisBus:
             ],
             "interest": sorted(name.decode() for name in interest),
             "pending": [
-                pending_summary(codec.decode_message(stored[name]), states)
-                for (_, states), name in waiting
-                if name in stored
+                pending_summary(codec.decode_message(payload), dict(states)) for _, states, payload in waiting
             ],
             "cells": {
                 name.decode(): {"version": cell.version, "bytes": len(cell.data)}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from presence.edge.embedded import Durability, EmbeddedValkey
+from presence.edge.link import Command
 from presence.edge.redis import RedisBus
 from presence.errors import Unavailable
 from presence.messages import Accepted, Delivery
@@ -88,10 +89,26 @@ async def test_a_repeated_conditional_commit_is_not_its_own_conflict(bus: RedisB
     """The connection broke after the script ran and before its answer came: the same words go out again."""
     await bus.commit(ALICE, Update(put_sources=(source(tag="1"),)), NOW)
     words = bus._commit_words(ALICE, Update(put_sources=(source(tag="2", note="new", expect="1"),)), NOW)
-    first = await bus._call(*words)
+    first = await bus._call(*words, "t:link:x", 7, "0")
     assert first[1] == 1
-    again = await bus._call(*words)
+    again = await bus._call(*words, "t:link:x", 7, "1")
     assert (int(again[0]), *again[1:]) == (int(first[0]), *first[1:])
+
+
+async def test_a_repeated_submission_of_a_message_already_taken_is_not_delivered_again(bus: RedisBus) -> None:
+    await put(bus, NOW, LAPTOP)
+    command = bus._link._queue
+    submitting = asyncio.create_task(bus.submit(message(), NOW))
+    await asyncio.sleep(0)
+    (sent,) = command
+    await submitting
+    await bus.settle(ALICE, "m1", "xmpp:laptop", Delivery.DELIVERED, NOW)
+    assert await delivered(bus, "xmpp-1") == [("m1", ("xmpp:laptop",), False)]
+    repeated = Command(sent.data, asyncio.get_running_loop().create_future(), sent.deadline + 9, True, True)
+    bus._link._queue.append(repeated.repeated())
+    await bus.ping()
+    assert (await repeated.future)[0] == b"L"
+    assert await inbox(bus, "xmpp-1") == []
 
 
 async def test_a_repeated_settlement_tells_the_failure_again(bus: RedisBus) -> None:

@@ -1,13 +1,13 @@
--- Change one address. ARGV: 3 address, 4 token of this call ('' without conditions to repeat),
--- 5 update: MessagePack array of
+-- Change one address. ARGV: 3 address, 4 update: MessagePack array of
 --   1 conditions [source id, tag]...     2 cell conditions [name, version]...
 --   3 dropped source ids                 4 dropped endpoint ids      5 only this owner, or false
 --   6 put sources [id, value]...         7 put endpoints [id, value]...
 --   8 put cells [name, value or '']...   9 farewell                  10 trace
 --   11 the address's payload             12 swept node or ''         13 its living incarnation or ''
 --   14 maintenance
+-- 5 link key, 6 number of this call, 7 it is sent again.
 -- Returns {version, changed, ended, last seen, source...}, or {0, reason}.
-local address, update = ARGV[3], cmsgpack.unpack(ARGV[5])
+local address, update = ARGV[3], cmsgpack.unpack(ARGV[4])
 local sweep, incarnation, maintain = update[12], update[13], update[14]
 local key = { sources = base .. ':sources', endpoints = base .. ':endpoints', cells = base .. ':cells' }
 
@@ -32,9 +32,8 @@ local function answer(version, changed, ended)
 end
 
 -- conditions -------------------------------------------------------------------------------------
-local again = ARGV[4] ~= '' and call('GET', base .. ':seen:' .. ARGV[4])
-if again then -- the same call once more, after its answer was lost
-  return answer(call('HGET', base .. ':meta', 'ver') or 0, tonumber(again), 0)
+if done_before(ARGV[5], ARGV[6], ARGV[7]) then
+  return answer(call('HGET', base .. ':meta', 'ver') or 0, 1, 0)
 end
 for _, condition in ipairs(update[1]) do
   local head = sources[condition[1]]
@@ -227,7 +226,7 @@ if changed == 1 then
 end
 
 -- what waits -------------------------------------------------------------------------------------
-if endpoints_changed and call('EXISTS', base .. ':owed') == 1 then
+if endpoints_changed and call('EXISTS', base .. ':pending') == 1 then
   local ids, back = {}, {}
   for id, endpoint in pairs(endpoints) do
     ids[#ids + 1] = id
@@ -237,8 +236,5 @@ if endpoints_changed and call('EXISTS', base .. ':owed') == 1 then
   end
   table.sort(ids)
   drive(address, endpoints, ids, ended, put_now, back, maintain)
-end
-if ARGV[4] ~= '' then
-  call('SET', base .. ':seen:' .. ARGV[4], changed, 'PX', 10000)
 end
 return reply

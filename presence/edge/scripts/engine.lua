@@ -5,6 +5,15 @@ local base, now, bound = KEYS[1], tonumber(ARGV[1]), ARGV[2]
 local OVERDUE = 30000
 local call, pack, unpack_one = redis.call, cmsgpack.pack, cmsgpack.unpack_one
 
+-- A call that is sent again, because its answer was lost, was it done? Each connection numbers its calls.
+local function done_before(link, number, again)
+  if again == '1' and tonumber(call('GET', link) or 0) >= tonumber(number) then
+    return true
+  end
+  call('SET', link, number, 'KEEPTTL')
+  return false
+end
+
 local function live(expires)
   return expires == 0 or expires > now
 end
@@ -50,8 +59,16 @@ local function targets(endpoints, ids, audience, named)
   return chosen
 end
 
+local function post_message(node, message, chosen, delayed)
+  post(node, '\132\164type\167deliver\167message' .. message .. '\169endpoints' .. pack(chosen)
+    .. '\167delayed' .. (delayed and '\195' or '\194'))
+end
+
 -- One envelope per node, with the endpoints it holds.
 local function deliver(message, endpoints, chosen, delayed)
+  if #chosen == 1 then
+    return post_message(endpoints[chosen[1]][3], message, chosen, delayed)
+  end
   local by_node, nodes = {}, {}
   for _, id in ipairs(chosen) do
     local node = endpoints[id][3]
@@ -62,13 +79,13 @@ local function deliver(message, endpoints, chosen, delayed)
     by_node[node][#by_node[node] + 1] = id
   end
   for _, node in ipairs(nodes) do
-    post(node, '\132\164type\167deliver\167message' .. message .. '\169endpoints' .. pack(by_node[node])
-      .. '\167delayed' .. (delayed and '\195' or '\194'))
+    post_message(node, message, by_node[node], delayed)
   end
 end
 
--- The states of one message: o owed, u unreachable, d delivered, r refused; flat pairs after the fixed fields
--- [1 seq, 2 driven, 3 expires, 4 audience, 5 named endpoint].
+-- A pending message is a head and the message as it came. The head: [1 accepted, in microseconds of the server,
+-- 2 last driven, 3 expires, 4 audience, 5 named endpoint], then endpoint and state in turn: o owed, u unreachable,
+-- d delivered, r refused.
 local STATES = 6
 
 local function has(owed, state)
@@ -81,13 +98,16 @@ local function has(owed, state)
 end
 
 local function forget(id)
-  call('HDEL', base .. ':owed', id)
   call('HDEL', base .. ':pending', id)
+end
+
+local function keep(id, owed, message)
+  call('HSET', base .. ':pending', id, pack(owed) .. message)
 end
 
 -- Send one waiting message wherever it may go: to live targets it never went to if it waits, to an endpoint just
 -- `put` that missed it, and to those in `again` that still owe an answer. Returns whether anything was sent.
-local function drive_one(id, owed, endpoints, ids, put, again)
+local function drive_one(message, owed, endpoints, ids, put, again)
   local waits, known, chosen = not has(owed, 'o'), {}, {}
   for i = STATES, #owed, 2 do
     known[owed[i]] = i + 1
@@ -120,21 +140,21 @@ local function drive_one(id, owed, endpoints, ids, put, again)
     return false
   end
   owed[2] = now
-  deliver(call('HGET', base .. ':pending', id), endpoints, chosen, true)
+  deliver(message, endpoints, chosen, true)
   return true
 end
 
 -- All that waits at this address, in order of acceptance. What is owed to an endpoint in `ended` becomes
 -- unreachable. `overdue` sends again what nobody settled in time. Marks the address as due while anything is owed.
 local function drive(address, endpoints, ids, ended, put, again, overdue)
-  local flat, all = call('HGETALL', base .. ':owed'), {}
+  local flat, all = call('HGETALL', base .. ':pending'), {}
   for i = 1, #flat, 2 do
-    all[#all + 1] = { flat[i], cmsgpack.unpack(flat[i + 1]) }
+    all[#all + 1] = { flat[i], split(flat[i + 1]) }
   end
   table.sort(all, function(a, b) return a[2][1] < b[2][1] end)
   local due = nil
   for _, entry in ipairs(all) do
-    local id, owed, changed = entry[1], entry[2], false
+    local id, owed, message, changed = entry[1], entry[2], entry[3], false
     for i = STATES, #owed, 2 do
       if owed[i + 1] == 'o' and ended[owed[i]] then
         owed[i + 1] = 'u'
@@ -148,9 +168,9 @@ local function drive(address, endpoints, ids, ended, put, again, overdue)
       if overdue and owed[2] + OVERDUE <= now and has(owed, 'o') then
         mine = endpoints
       end
-      changed = drive_one(id, owed, endpoints, ids, put, mine) or changed
+      changed = drive_one(message, owed, endpoints, ids, put, mine) or changed
       if changed then
-        call('HSET', base .. ':owed', id, pack(owed))
+        keep(id, owed, message)
       end
       if has(owed, 'o') and (not due or owed[2] + OVERDUE < due) then
         due = owed[2] + OVERDUE

@@ -2,12 +2,13 @@
 -- Returns 0 (goes on), 1 (done) or the message when every endpoint refused it.
 local id, endpoint, state = ARGV[4], ARGV[5], ARGV[6]
 
-local raw = call('HGET', base .. ':owed', id)
-if not raw then
+local stored = call('HGET', base .. ':pending', id)
+if not stored then
   -- the same call again, after its answer was lost
-  return call('GET', base .. ':seen:' .. ARGV[7]) or 0
+  return state == 'r' and call('GET', base .. ':seen:' .. ARGV[7]) or 0
 end
-local owed, at = cmsgpack.unpack(raw), nil
+local owed, message = split(stored)
+local at = nil
 for i = STATES, #owed, 2 do
   if owed[i] == endpoint then
     at = i + 1
@@ -26,14 +27,13 @@ if not has(owed, 'o') then
   if not live(owed[3]) and has(owed, 'u') then
     forget(id)
     return 0
-  elseif live(owed[3]) and drive_one(id, owed, endpoints, ids, {}, {}) then
+  elseif live(owed[3]) and drive_one(message, owed, endpoints, ids, {}, {}) then
     call('ZADD', 't:due:messages', 'NX', now + OVERDUE, ARGV[3])
   elseif not has(owed, 'u') then
-    local message = call('HGET', base .. ':pending', id)
     call('SET', base .. ':seen:' .. ARGV[7], message, 'PX', 10000)
     forget(id)
     return message
   end
 end
-call('HSET', base .. ':owed', id, pack(owed))
+keep(id, owed, message)
 return 0

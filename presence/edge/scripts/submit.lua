@@ -1,48 +1,60 @@
--- Accept a message. ARGV: 3 address, 4 id, 5 dedup key, 6 its milliseconds, 7 message, 8 expires, 9 audience,
--- 10 named endpoint, 11 store, 12 bound of waiting messages, 13 mark the address as due.
+-- Accept a message. ARGV: 3 address, 4 id, 5 dedup key or '', 6 its milliseconds, 7 message, 8 expires, 9 audience,
+-- 10 named endpoint, 11 store, 12 bound of waiting messages, 13 mark the address as due, 14 link key, 15 number of
+-- this call, 16 it is sent again.
 -- Returns {status, due, endpoint...}: L live, S stored, X dropped, D duplicate, F full.
 local address, id, message = ARGV[3], ARGV[4], ARGV[7]
-local seen = base .. ':seen:' .. ARGV[5]
+local pending = base .. ':pending'
 
-local earlier = call('GET', seen)
-if earlier then
-  earlier = cmsgpack.unpack(earlier)
-  if earlier[1] > now then
-    local answer = { earlier[2] == id and earlier[3] or 'D', 0 }
-    for i = 4, #earlier do
-      answer[#answer + 1] = earlier[i]
+local function as_then()
+  local stored, answer = call('HGET', pending, id), { 'L', 0 }
+  if stored then
+    local owed = split(stored)
+    for i = STATES, #owed, 2 do
+      answer[#answer + 1] = owed[i]
     end
-    return answer
+    answer[1] = #answer > 2 and 'L' or 'S'
   end
+  return answer
+end
+if done_before(ARGV[14], ARGV[15], ARGV[16]) then
+  return as_then()
 end
 
-local store = ARGV[11] == '1'
-if store and call('HLEN', base .. ':owed') >= tonumber(ARGV[12]) then
-  local endpoints, ids = read_endpoints()
-  drive(address, endpoints, ids, {}, {}, {}, false) -- what has expired makes room
-  if call('HLEN', base .. ':owed') >= tonumber(ARGV[12]) then
-    return { 'F', 0 }
+local seen = ARGV[5] ~= '' and base .. ':seen:' .. ARGV[5]
+if seen then
+  local earlier = call('GET', seen)
+  if earlier then
+    earlier = cmsgpack.unpack(earlier)
+    if earlier[1] > now then
+      local answer = { earlier[2] == id and earlier[3] or 'D', 0 }
+      for i = 4, #earlier do
+        answer[#answer + 1] = earlier[i]
+      end
+      return answer
+    end
   end
 end
 
 local endpoints, ids = read_endpoints()
-local chosen = targets(endpoints, ids, ARGV[9], ARGV[10])
-local answer = { #chosen > 0 and 'L' or (store and 'S' or 'X'), 0 }
-local memory = { now + tonumber(ARGV[6]), id, answer[1] }
-local owed = nil
-if store then
-  local seq = call('HINCRBY', base .. ':meta', 'seq', 1)
-  owed = { seq, now, tonumber(ARGV[8]), ARGV[9], ARGV[10] }
-end
-for i, target in ipairs(chosen) do
-  answer[2 + i], memory[3 + i] = target, target
-  if owed then
-    owed[#owed + 1], owed[#owed + 2] = target, 'o'
+local store = ARGV[11] == '1'
+if store and call('HLEN', pending) >= tonumber(ARGV[12]) then
+  drive(address, endpoints, ids, {}, {}, {}, false) -- what has expired makes room
+  if call('HLEN', pending) >= tonumber(ARGV[12]) then
+    return { 'F', 0 }
   end
 end
-if owed then
-  call('HSET', base .. ':pending', id, message)
-  call('HSET', base .. ':owed', id, pack(owed))
+
+local chosen = targets(endpoints, ids, ARGV[9], ARGV[10])
+local answer = { #chosen > 0 and 'L' or (store and 'S' or 'X'), 0, unpack(chosen) }
+if store then
+  local time = call('TIME')
+  local owed = { time[1] * 1000000 + time[2], now, tonumber(ARGV[8]), ARGV[9], ARGV[10] }
+  for _, target in ipairs(chosen) do
+    owed[#owed + 1], owed[#owed + 2] = target, 'o'
+  end
+  if call('HSETNX', pending, id, pack(owed) .. message) == 0 then
+    return as_then() -- the same message once more
+  end
   if #chosen > 0 and ARGV[13] == '1' then
     if call('ZADD', 't:due:messages', 'NX', now + OVERDUE, address) == 1 then
       answer[2] = now + OVERDUE
@@ -51,6 +63,10 @@ if owed then
     end
   end
 end
-call('SET', seen, pack(memory), 'PX', ARGV[6])
-deliver(message, endpoints, chosen, false)
+if seen then
+  call('SET', seen, pack({ now + tonumber(ARGV[6]), id, answer[1], unpack(chosen) }), 'PX', ARGV[6])
+end
+if #chosen > 0 then
+  deliver(message, endpoints, chosen, false)
+end
 return answer
