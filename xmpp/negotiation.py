@@ -18,6 +18,7 @@ from presence.address import Address
 from presence.errors import InvalidAddress, PresenceError, Unavailable
 from presence.ports import Account, Accounts
 from xmpp import sasl
+from xmpp.effects import Bound, Close, Effect, LoggedIn, LoginFailed, NewStream, Send, StartTls
 from xmpp.element import CLIENT_NS, STREAM_NS, E, Element
 from xmpp.errors import StanzaError, StreamError, error_stanza, to_stanza_error
 from xmpp.host import BoundSession, Host, Negotiable, Outbound, Resumed
@@ -32,57 +33,6 @@ BIND_NS = "urn:ietf:params:xml:ns:xmpp-bind"
 CHANNEL_BINDING_NS = "urn:xmpp:sasl-cb:0"
 STANZAS = frozenset({"message", "presence", "iq"})
 _MAX_BINDS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class StartTls:
-    """Send `proceed`, then speak TLS and expect a new stream."""
-
-    proceed: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewStream:
-    """The client begins a new stream now (after SASL)."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedIn:
-    address: Address
-    mechanism: str
-
-
-@dataclass(frozen=True, slots=True)
-class LoginFailed:
-    """For the log and the counters; the client's answer is a `Send`."""
-
-    who: str
-    mechanism: str
-    condition: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """Negotiation is over: send the answer before anything the session has sent."""
-
-    session: BoundSession
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """End the stream, with an error or politely."""
-
-    error: StreamError | None = None
-
-
-Effect = Send | StartTls | NewStream | LoggedIn | LoginFailed | Bound | Close
 
 
 @dataclass(frozen=True, slots=True)

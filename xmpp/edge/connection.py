@@ -16,20 +16,10 @@ from typing import TYPE_CHECKING, Any, assert_never, cast
 import structlog
 
 from xmpp.edge.tls import TlsLayer
+from xmpp.effects import Bound, Close, Effect, LoggedIn, LoginFailed, NewStream, Send, StartTls
 from xmpp.errors import StreamError
 from xmpp.host import BoundSession
-from xmpp.negotiation import (
-    Bound,
-    Close,
-    Effect,
-    LoggedIn,
-    LoginFailed,
-    Negotiation,
-    NewStream,
-    Send,
-    StartTls,
-    check_from,
-)
+from xmpp.negotiation import Negotiation, check_from
 from xmpp.serialiser import serialise
 from xmpp.stream import Event, StanzaReceived, StreamClosed, StreamCore, StreamFailed
 
