@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 from tests.support.sipwire import challenge
 
@@ -34,8 +35,7 @@ class LoadPhone(asyncio.DatagramProtocol):
         self._tag = f"t{next(_serial)}"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport: Any = transport
         host, port = transport.get_extra_info("sockname")[:2]
         self.local = f"{host}:{port}"
         self.contact = f"<sip:{self.user}@{self.local}>"

@@ -101,6 +101,16 @@ class Terminal:
     async def screen(self) -> str:
         return await self._tmux("capture-pane", "-p")
 
+    async def asked(self, question: str, answer: str, patience: float = PATIENCE) -> None:
+        """Type a command again and again until the screen shows its answer."""
+
+        async def answers() -> bool:
+            await self.type(question)
+            await asyncio.sleep(0.2)
+            return answer in await self.screen()
+
+        await until(f"{answer!r} on the screen", answers, patience, pause=0.3)
+
     async def shows(self, text: str, patience: float = PATIENCE) -> str:
         """Wait for a text on the screen; returns the screen."""
         seen = ""

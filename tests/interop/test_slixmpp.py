@@ -25,14 +25,14 @@ async def test_it_discovers_the_server(stage: Stage) -> None:
     (alice,) = await stage.friends("alice")
     async with stage.client(alice, plugins=PLUGINS) as desk:
         host = desk.xmpp.boundjid.host
-        info = await desk.xmpp["xep_0030"].get_info(jid=host)
+        info = await desk.xmpp.plugin["xep_0030"].get_info(jid=host)
         identities = {(kind, type) for kind, type, *_ in info["disco_info"]["identities"]}
         assert ("server", "im") in identities
         features = info["disco_info"]["features"]
         for feature in ("http://jabber.org/protocol/disco#info", "urn:xmpp:ping", "jabber:iq:version"):
             assert feature in features
-        assert (await desk.xmpp["xep_0092"].get_version(host))["software_version"]["name"]
-        assert await desk.xmpp["xep_0199"].ping(host) < 5
+        assert (await desk.xmpp.plugin["xep_0092"].get_version(host))["software_version"]["name"]
+        assert await desk.xmpp.plugin["xep_0199"].ping(host) < 5
 
 
 async def test_it_speaks_direct_tls_and_every_mechanism(stage: Stage) -> None:

@@ -36,7 +36,7 @@ async def test_profanity_sees_a_phone_and_chats_with_it(stage: Stage, tmp_path: 
         await terminal.shows("logged in successfully", patience=15)
         await phone.register()
         await phone.publish(pidf(bob.address, note="On holiday"))
-        await terminal.shows("On holiday")
+        await terminal.asked(f"/status get {bob.address}", "On holiday")
 
         await phone.message(alice.address, "Hello profanity")
         await terminal.type(f"/msg {bob.address}")
@@ -73,13 +73,15 @@ async def test_mcabber_sees_a_phone_and_chats_with_it(stage: Stage, tmp_path: Pa
     )
     settings.chmod(0o600)
     async with stage.phone(bob) as phone, Terminal(tmp_path, "mcabber", "-f", str(settings)) as terminal:
-        await terminal.shows("You are now authenticated", patience=15)
+        await terminal.shows("Your status has been set", patience=15)
         await phone.register()
-        await phone.publish(pidf(bob.address, note="On holiday"))
-        await terminal.shows("On holiday")
+        await terminal.shows(f"[o] {bob.address[:10]}")
+        await phone.publish(pidf(bob.address, show="dnd"))
+        await terminal.shows(f"[d] {bob.address[:10]}")
         await phone.message(alice.address, "Hello mcabber")
         await terminal.type(f"/say_to {bob.address} Hello from mcabber")
         await phone.hears("Hello from mcabber")
         await terminal.type(f"/roster search {bob.address}")
+        await terminal.key("Enter")  # opens the conversation
         await terminal.shows("Hello mcabber")
         await terminal.type("/quit")

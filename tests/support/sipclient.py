@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.support.inbox import PATIENCE, Inbox
 from tests.support.sipwire import Framer, SipMessage, address, credentials, parameter, parse
@@ -129,7 +129,7 @@ class Phone:
         self._watches: dict[str, Watch] = {}
         self._registration = secrets.token_hex(8)
         self._register_cseq = 0
-        self._wire: asyncio.DatagramTransport | asyncio.Transport | None = None
+        self._wire: Any = None
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -383,10 +383,7 @@ class Phone:
         """Anything, also nonsense."""
         if self._wire is None or not self.connected:
             raise SilentServer(f"{self.aor}'s phone is not connected")
-        if isinstance(self._wire, asyncio.DatagramTransport):
-            self._wire.sendto(data)
-        else:
-            self._wire.write(data)
+        self._wire.sendto(data) if self.transport == "udp" else self._wire.write(data)
 
     # --- what arrives ---
 

@@ -180,7 +180,7 @@ class Tandem:
         )
         return output.decode()
 
-    def logged(self, lines: int = 60) -> str:
+    def logged(self, lines: int = 25) -> str:
         """The end of what it wrote."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
