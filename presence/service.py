@@ -19,6 +19,7 @@ from presence.model import Snapshot, Text
 from presence.policy import Decision, PhonePolicy, Standing, answer, weigh
 from presence.ports import (
     Account,
+    AccountChanged,
     Accounts,
     AuthorisationChanged,
     Bus,
@@ -257,6 +258,13 @@ class PresenceService:
         known = await self._account(contact) is not None
         await self._exchange(owner, contact, known, between, (), trace)
         self.note(trace, "removed", owner, contact)
+
+    async def seen_on_xmpp(self, address: Address) -> None:
+        """An XMPP client logged in: from now on its user is asked, and no policy answers, in any process."""
+        account = await self._accounts.find(address)
+        if account is not None and account.phone_only:
+            await self._accounts.seen_on_xmpp(address)
+            await self._bus.broadcast(AccountChanged(address=address))
 
     # --- messages -----------------------------------------------------------------------------
 

@@ -157,6 +157,16 @@ async def _write(connection: AsyncConnection, change: RosterChange) -> None:
             raise Conflict(f"{change.owner}'s item for {contact} appeared in between") from error
 
 
+async def forget_person(connection: AsyncConnection, address: Address) -> None:
+    """Nobody of this name is left, in anybody's roster: a later account of the name is another person."""
+    name = str(address)
+    befriended = select(roster.c.owner).where(roster.c.contact == name)
+    owners = [parse_address(row.owner) for row in await connection.execute(befriended)]
+    await connection.execute(delete(roster).where(or_(roster.c.owner == name, roster.c.contact == name)))
+    for owner in (*sorted(owners), address):
+        await _advance(connection, owner)
+
+
 async def _version(connection: AsyncConnection, owner: Address) -> int:
     query = select(roster_versions.c.version).where(roster_versions.c.owner == str(owner))
     return await connection.scalar(query) or 0

@@ -16,6 +16,7 @@ from presence.memory import MemoryBus
 from presence.messages import Accepted, Delivery, InstantMessage
 from presence.model import PresenceTuple, Source, Text
 from presence.ports import (
+    AccountChanged,
     Accounts,
     AuthorisationChanged,
     Deliver,
@@ -23,6 +24,7 @@ from presence.ports import (
     EndpointKind,
     Failed,
     Lease,
+    NodeInfo,
     PresenceChanged,
     Relay,
     SourceWrite,
@@ -249,6 +251,14 @@ async def test_policy_deny_refuses_and_leaves_nothing_pending(house: House) -> N
 
 async def test_who_has_an_xmpp_client_answers_for_themselves(house: House) -> None:
     await house.accounts.seen_on_xmpp(BOB)
+    assert (await house.allow.request(ALICE, BOB)).standing is Standing.PENDING
+
+
+async def test_the_first_xmpp_login_is_known_everywhere_at_once(house: House) -> None:
+    await house.bus.join(NodeInfo(name="sip-1", role="sip", incarnation="i1", started=NOW, beat=NOW))
+    for _ in range(2):
+        await house.allow.seen_on_xmpp(BOB)
+    assert house.bus.drain("sip-1") == [AccountChanged(address=BOB)]
     assert (await house.allow.request(ALICE, BOB)).standing is Standing.PENDING
 
 

@@ -192,3 +192,19 @@ async def test_what_one_process_wrote_the_other_reads_at_once(store: SqlStore, t
         before = item
     assert await other.item(ALICE, BOB) == before
     await other.close()
+
+
+async def test_a_deleted_person_is_in_nobodys_roster(store: SqlStore, people: Accounts) -> None:
+    carol = Address("carol", "example.org")
+    await people.add(BOB, "secret")
+    await store.save(
+        [
+            RosterChange(owner=ALICE, previous=RosterItem(contact=BOB), item=friend()),
+            RosterChange(owner=BOB, previous=RosterItem(contact=ALICE), item=friend(contact=ALICE)),
+            RosterChange(owner=carol, previous=RosterItem(contact=ALICE), item=friend(contact=ALICE)),
+        ]
+    )
+    await people.delete(BOB)
+    assert await store.roster(ALICE) == ("2", [])
+    assert await store.roster(BOB) == ("2", [])
+    assert await store.roster(carol) == ("1", [friend(contact=ALICE)])

@@ -18,6 +18,7 @@ from presence.edge.accounts import AccountSettings, Backend
 from presence.edge.accounts.proofs import matches, proofs
 from presence.edge.database import Database
 from presence.edge.reading import Query
+from presence.edge.sql import forget_person
 from presence.edge.tables import accounts, credentials
 from presence.errors import Condition, Refused
 from presence.ports import Account, Accounts, DigestAlgorithm, ScramKeys
@@ -89,12 +90,13 @@ class SqlAccounts:
         self.forget(address)
 
     async def delete(self, address: Address) -> None:
-        """Raises `Refused` ITEM_NOT_FOUND."""
+        """With its roster, and its places in other rosters. Raises `Refused` ITEM_NOT_FOUND."""
         async with self._database.writing() as connection:
             gone = await connection.execute(delete(accounts).where(accounts.c.address == str(address)))
+            if gone.rowcount == 0:
+                raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
+            await forget_person(connection, address)
         self.forget(address)
-        if gone.rowcount == 0:
-            raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
 
     async def list(self) -> list[Account]:
         """All accounts, by address."""
