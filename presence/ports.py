@@ -77,7 +77,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 
     An endpoint that is put and eligible receives, through its node's inbox and in order of acceptance, every
     message that waits for the address. Putting an endpoint with the id of another owner replaces it.
-    Dropping a source drops the sources tied to it. Dropping an endpoint makes what was owed to it `UNREACHABLE`.
+    Dropping a source drops the sources tied to it. Dropping an endpoint makes what was owed to it
+    `UNREACHABLE`.
     """
 
     put_sources: tuple[SourceWrite, ...] = ()
@@ -128,7 +129,9 @@ class PresenceChanged(msgspec.Struct, frozen=True, kw_only=True, tag="presence")
 
 
 class Deliver(msgspec.Struct, frozen=True, kw_only=True, tag="deliver"):
-    """For a node that holds endpoints the message is owed to. May come again: deduplicate by message and endpoint."""
+    """For a node that holds endpoints the message is owed to. May come again: deduplicate by message and
+    endpoint.
+    """
 
     message: InstantMessage
     endpoints: tuple[str, ...]
@@ -160,8 +163,8 @@ class AuthorisationChanged(msgspec.Struct, frozen=True, kw_only=True, tag="autho
     "Owner's item after the change."
     previous: RosterItem
     stanza: str = ""
-    """What owner's clients are shown, if anything: `subscribe`, `subscribed`, `unsubscribe`, `unsubscribed` from
-    contact (RFC 6121 §3)."""
+    """What owner's clients are shown, if anything: `subscribe`, `subscribed`, `unsubscribe`, `unsubscribed`
+    from contact (RFC 6121 §3)."""
     push: bool = False
     "Owner's item as clients see it changed: roster push (RFC 6121 §2.1.6)."
     version: str = ""
@@ -257,7 +260,9 @@ class Bus(Protocol):
         (RESOURCE_CONSTRAINT) when the recipient's queue is full.
         """
 
-    async def settle(self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float) -> Settled:
+    async def settle(
+        self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float
+    ) -> Settled:
         """Strike one obligation off. Settling what is not owed changes nothing."""
 
     async def relay(self, envelope: Relay) -> int:
@@ -282,30 +287,40 @@ class Bus(Protocol):
 
     # nodes
     async def join(self, info: NodeInfo) -> None:
-        """Heartbeat; call at start and every few seconds. Beyond 10 s without one, a node counts as dead."""
+        """Heartbeat; call at start and every few seconds. Beyond 10 s without one, a node counts as dead.
+
+        Raises `Conflict` when it was swept meanwhile, or another incarnation took its name: start anew.
+        """
 
     async def leave(self, name: str) -> None: ...
     async def nodes(self) -> list[NodeInfo]: ...
 
     async def sweep(self, node: str, incarnation: str | None, now: float) -> int:
-        """End every source and endpoint owned by `node` under any incarnation but this one (None: all), tell who
-        watches, re-drive what was owed. Returns how many addresses changed."""
+        """End every source and endpoint owned by `node` under any incarnation but this one (None: all), tell
+        who watches, re-drive what was owed. Returns how many addresses changed.
+
+        The node's interest ends too: a starting node sweeps itself before it watches anyone, and receives after.
+        """
 
     async def maintain(self, now: float, limit: int = 100) -> int:
-        """Take addresses that are due: expire sources and endpoints, re-drive overdue obligations. Each address is
-        taken by one caller. Returns how many were handled; call again at once when it equals `limit`."""
+        """Take addresses that are due: expire sources and endpoints, re-drive overdue obligations. Each
+        address is taken by one caller. Returns how many were handled; call again at once when it equals
+        `limit`."""
 
     # inspection
     def trace(self, entry: TraceEntry) -> None:
         """Buffered, sent with the next batch."""
 
-    async def traces(self, *, trace: str = "", address: str = "", after: str = "", limit: int = 500,
-                     timeout: float = 0.0) -> tuple[str, list[TraceEntry]]:
-        """Entries after a cursor ("" = from the oldest kept, "$" = only new), waiting up to `timeout` for one.
-        Returns the new cursor."""
+    async def traces(
+        self, *, trace: str = "", address: str = "", after: str = "", limit: int = 500, timeout: float = 0.0
+    ) -> tuple[str, list[TraceEntry]]:
+        """Entries after a cursor ("" = from the oldest kept, "$" = only new), waiting up to `timeout` for
+        one. Returns the new cursor."""
 
     async def inspect(self, address: Address, now: float) -> dict[str, Any]:
-        """Everything kept under one address, for humans: sources with leases, endpoints, pending, interest, cells."""
+        """Everything kept under one address, for humans: sources with leases, endpoints, pending, interest,
+        cells.
+        """
 
     async def ping(self) -> float:
         """Round trip in seconds."""
@@ -335,8 +350,8 @@ class Store(Protocol):
         """one's item for other, other's item for one; in one read."""
 
     async def save(self, changes: Sequence[RosterChange]) -> dict[Address, str]:
-        """Write all changes in one transaction, if `previous` still holds for each, else `Conflict`. Items that became
-        empty are deleted. Returns the new roster version per owner."""
+        """Write all changes in one transaction, if `previous` still holds for each, else `Conflict`. Items
+        that became empty are deleted. Returns the new roster version per owner."""
 
     async def watchers(self, presentity: Address) -> list[RosterItem]:
         """Items of `presentity`'s roster with subscription from or both."""
@@ -385,7 +400,9 @@ class Accounts(Protocol):
         """None when unknown. Cached for seconds; `forget` empties the cache for one address."""
 
     async def check_password(self, address: Address, password: str) -> bool:
-        """For SASL PLAIN. Constant time in the password; takes as long for unknown users. Never blocks the loop."""
+        """For SASL PLAIN. Constant time in the password; takes as long for unknown users. Never blocks the
+        loop.
+        """
 
     async def set_password(self, address: Address, password: str) -> None: ...
     async def add(self, address: Address, password: str) -> None:
@@ -411,7 +428,9 @@ class Metrics(Protocol):
 
 
 class Outlet(Protocol):
-    """A door's receiving side: called for each envelope of its node's inbox, in order. Must not block or raise."""
+    """A door's receiving side: called for each envelope of its node's inbox, in order. Must not block or
+    raise.
+    """
 
     def receive(self, envelope: Envelope) -> None: ...
 
