@@ -367,6 +367,8 @@ class Session:
     async def closed(self, reason: str) -> None:
         """See `xmpp.host.BoundSession.closed`."""
         self.outbound = None
+        if self.ended:
+            return
         kept = [hook(self, reason) for hook in self.router.registry.detached]
         if not any(kept):
             await self.end(reason)

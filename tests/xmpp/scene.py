@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import StreamError
 from xmpp.reader import parse_fragment
 from xmpp.router import XmppRouter
+from xmpp.runtime import Timer
 from xmpp.session import Session
 from xmpp.settings import XmppSettings
 
@@ -35,15 +37,43 @@ class Silence:
     def gauge(self, name: str, value: float, /, **labels: str) -> None: ...
 
 
+@dataclass(slots=True)
+class Alarm:
+    at: float
+    callback: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class WatchedRuntime(LoopRuntime):
     """One whose work can be waited for, and whose time is the test's."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(Silence())
         self._clock = clock
+        self.timers: list[Alarm] = []
 
     def now(self) -> float:
         return self._clock()
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        alarm = Alarm(self._clock() + delay, callback)
+        self.timers.append(alarm)
+        return alarm
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    def ring(self) -> None:
+        """Call what is due."""
+        now = self._clock()
+        due = [alarm for alarm in self.timers if alarm.at <= now]
+        self.timers = [alarm for alarm in self.timers if alarm.at > now]
+        for alarm in due:
+            if not alarm.cancelled:
+                alarm.callback()
 
     async def idle(self) -> bool:
         """Wait for all that is under way; False when nothing was."""
@@ -142,9 +172,7 @@ def _read(data: bytes) -> list[Element]:
 
 
 class Scene:
-    def __init__(
-        self, bus: MemoryBus, store: SqlStore, accounts: Accounts, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, bus: MemoryBus, store: SqlStore, accounts: Accounts, clock: Clock) -> None:
         self.bus = bus
         self.store = store
         self.accounts = accounts
@@ -170,7 +198,7 @@ class Scene:
             await self.bus.join(info)
             runtime = self.runtimes[name] = WatchedRuntime(self.clock)
             self.nodes[name] = XmppRouter(
-                XmppSettings(ping_interval=0, **settings), service, self.accounts, Silence(), runtime
+                XmppSettings(**{"ping_interval": 0, **settings}), service, self.accounts, Silence(), runtime
             )
         return self.nodes[name]
 
@@ -204,6 +232,13 @@ class Scene:
                     if outbound is not None and not outbound.pending():
                         session.flushed()
             busy |= any(runtime._tasks for runtime in self.runtimes.values())
+
+    async def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.clock.now += seconds
+        for runtime in self.runtimes.values():
+            runtime.ring()
+        await self.settle()
 
     async def people(self, *users: str) -> None:
         for user in users:

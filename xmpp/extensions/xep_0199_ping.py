@@ -23,7 +23,8 @@ class Keepalive:
         self._session = session
         self._interval = session.router.settings.ping_interval
         self._timeout = session.router.settings.ping_timeout
-        self._pinged = False
+        self._pinged: float | None = None
+        "When, Unix seconds; None while no answer is awaited."
         self._number = 0
         self._timer: Timer = session.runtime.call_later(self._interval, self._due)
 
@@ -32,13 +33,14 @@ class Keepalive:
 
     def _due(self) -> None:
         session = self._session
-        silent = session.router.clock() - session.heard
-        if self._pinged and silent >= self._timeout:
+        now = session.router.clock()
+        if self._pinged is not None and session.heard < self._pinged:
             session.kick(StreamError("connection-timeout", "no answer to a ping"))
             return
-        wait = self._interval - silent
-        self._pinged = wait <= 0
-        if self._pinged:
+        self._pinged = None
+        wait = self._interval - (now - session.heard)
+        if wait <= 0:
+            self._pinged = now
             self._number += 1
             session.send(_ping(session, self._number), "iq")
             wait = self._timeout
