@@ -1,4 +1,4 @@
-"""Refusals of the domain. `sip/errors.py` maps a condition to a status, `xmpp/errors.py` to a stanza error."""
+"""Refusals of the domain. `sip/errors.py` makes a status of a condition, `xmpp/errors.py` a stanza error."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     put_endpoints: tuple[Endpoint, ...] = ()
     drop_endpoints: tuple[str, ...] = ()
     only_owner: str | None = None
-    "Drop sources and endpoints only if their lease has this owner: an old session must not end its successor."
+    "Drop sources and endpoints only if this owns their lease: an old session must not end its successor."
     cells: tuple[CellWrite, ...] = ()
     farewell: LastSeen | None = None
     "Kept as last-seen if this leaves the presentity without sources."
@@ -214,7 +214,9 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hop: str
     "Vocabulary in docs/bus.md: `sip.in`, `submitted`, `delivered`, `xmpp.out`, ..."
     address: str = ""
+    "Whom it is for, or whose state changed."
     peer: str = ""
+    "From whom it comes."
     detail: str = ""
     "Never a body, never a credential."
 
@@ -274,7 +276,7 @@ class Bus(Protocol):
     async def broadcast(self, envelope: Inbound) -> None:
         """To every live node."""
 
-    async def receive(self, node: str, timeout: float) -> list[Inbound]:
+    async def receive(self, node: str, timeout: float) -> list[Inbound]:  # noqa: ASYNC109
         """Next envelopes of the node's inbox, oldest first; [] after `timeout` seconds. One reader per node.
 
         They are hints: obligations and snapshots are the truth, so what is lost with a process is re-driven.
@@ -312,7 +314,13 @@ class Bus(Protocol):
         """Buffered, sent with the next batch."""
 
     async def traces(
-        self, *, trace: str = "", address: str = "", after: str = "", limit: int = 500, timeout: float = 0.0
+        self,
+        *,
+        trace: str = "",
+        address: str = "",
+        after: str = "",
+        limit: int = 500,
+        timeout: float = 0.0,  # noqa: ASYNC109
     ) -> tuple[str, list[TraceEntry]]:
         """Entries after a cursor ("" = from the oldest kept, "$" = only new), waiting up to `timeout` for
         one. Returns the new cursor."""
