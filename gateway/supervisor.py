@@ -32,6 +32,11 @@ GRACE = 2.0
 "Seconds beyond the drain before a child that does not stop is killed."
 
 
+PATIENCE = 0.5
+"""Seconds within which a second SIGTERM is the first one's echo: a shell or `make` often passes on what the
+terminal has sent to all."""
+
+
 class Child:
     """One supervised process: start, wait for its end, start again."""
 
@@ -130,10 +135,13 @@ class Supervisor:
         drain: float,
         on_ready: Callable[[], None],
         grace: float = GRACE,
+        patience: float = PATIENCE,
     ) -> None:
         """`drain`: seconds the children may take to stop. `on_ready` is called once, when all serve."""
         self._drain = drain
         self._grace = grace
+        self._patience = patience
+        self._stopping_since = 0.0
         self._on_ready = on_ready
         self._stopping = asyncio.Event()
         self._children = [Child(name, command, self._child_ready) for name, command in commands.items()]
@@ -171,10 +179,13 @@ class Supervisor:
             self._on_ready()
 
     def _terminate(self) -> None:
+        now = asyncio.get_running_loop().time()
         if self._stopping.is_set():
-            log.warning("killing")
-            self._signal_all(signal.SIGKILL)
+            if now - self._stopping_since >= self._patience:
+                log.warning("killing")
+                self._signal_all(signal.SIGKILL)
             return
+        self._stopping_since = now
         log.info("stopping", drain=self._drain)
         notify("STOPPING=1")
         self._stopping.set()

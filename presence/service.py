@@ -219,7 +219,7 @@ class PresenceService:
 
         done = await self._exchange(user, contact, account is not None, between, notes, trace)
         self._metrics.count("subscription_acts_total", act=act.value)
-        self.note(trace, act.value, user, contact, done.item.standing)
+        self.note(trace, act.value, contact, user, done.item.standing)
         return done.item
 
     async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:
@@ -257,7 +257,7 @@ class PresenceService:
 
         known = await self._account(contact) is not None
         await self._exchange(owner, contact, known, between, (), trace)
-        self.note(trace, "removed", owner, contact)
+        self.note(trace, "removed", contact, owner)
 
     async def seen_on_xmpp(self, address: Address) -> None:
         """An XMPP client logged in: from now on its user is asked, and no policy answers, in any process."""

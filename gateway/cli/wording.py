@@ -25,8 +25,8 @@ def clock(at: float) -> str:
 
 
 def people(entry: dict[str, Any]) -> str:
-    """`alice@x → bob@x`, or the one that is named."""
-    named = [entry[name] for name in ("address", "peer") if entry.get(name)]
+    """`alice@x → bob@x`: from whom, for whom; or the one that is named."""
+    named = [entry[name] for name in ("peer", "address") if entry.get(name)]
     return " → ".join(named)
 
 

@@ -78,7 +78,7 @@ class Stage:
 
     def hop(self, trace: str, after: float, node: str, hop: str, detail: str = "") -> None:
         entry = TraceEntry(
-            trace=trace, at=NOW + after, node=node, hop=hop, address=str(ALICE), peer=str(BOB), detail=detail
+            trace=trace, at=NOW + after, node=node, hop=hop, address=str(BOB), peer=str(ALICE), detail=detail
         )
         self.bus.trace(entry)
 

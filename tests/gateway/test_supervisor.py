@@ -38,7 +38,13 @@ class Stage:
     """A supervisor over one child per script, each with a directory to leave traces in."""
 
     def __init__(
-        self, root: Path, scripts: dict[str, str], *, drain: float = 5.0, grace: float = 2.0
+        self,
+        root: Path,
+        scripts: dict[str, str],
+        *,
+        drain: float = 5.0,
+        grace: float = 2.0,
+        patience: float = 0.5,
     ) -> None:
         self.root = root
         self.ready = asyncio.Event()
@@ -48,7 +54,9 @@ class Stage:
             name: [sys.executable, "-c", PRELUDE + script, str(root / name)]
             for name, script in scripts.items()
         }
-        self.supervisor = Supervisor(commands, drain=drain, on_ready=self.ready.set, grace=grace)
+        self.supervisor = Supervisor(
+            commands, drain=drain, on_ready=self.ready.set, grace=grace, patience=patience
+        )
 
     def starts(self, name: str) -> int:
         return len((self.root / name / "starts").read_text())
@@ -122,7 +130,7 @@ DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nready()\nwhile True: sign
 
 
 async def test_a_second_sigterm_kills(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, {"xmpp-1": DEAF}, drain=600)
+    stage = Stage(tmp_path, {"xmpp-1": DEAF}, drain=600, patience=0)
     async with asyncio.timeout(10):
         running = stage.start()
         await stage.ready.wait()
@@ -149,3 +157,15 @@ def test_every_configured_process_has_its_command() -> None:
         *("-m", "gateway", "--config", "/etc/tandem/tandem.toml"),
         *("run", "--no-demo", "--only", "xmpp", "--index", "2"),
     ]
+
+
+async def test_an_echo_of_the_first_sigterm_does_not_kill(tmp_path: Path) -> None:
+    slow = "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.2), sys.exit(0)))\nready()\nsignal.pause()"
+    stage = Stage(tmp_path, {"xmpp-1": slow}, patience=60)
+    async with asyncio.timeout(10):
+        running = stage.start()
+        await stage.ready.wait()
+        send(signal.SIGTERM)
+        await asyncio.sleep(0)
+        send(signal.SIGTERM)
+        assert await running is Exit.OK

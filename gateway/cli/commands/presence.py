@@ -29,8 +29,33 @@ def show(
         return
     for line in document_lines(answer):
         out.print(line, markup=False, soft_wrap=True)
-    out.print("on the bus", style="bold")
-    out.print_json(json.dumps(answer["bus"]))
+    for line in bus_lines(answer["bus"], answer["now"]):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def bus_lines(kept: dict[str, Any], now: float) -> list[str]:
+    """What the document is made of, and who is told of changes."""
+    lines = ["sources:"]
+    for each in kept["sources"]:
+        spoken = f", speaks for {each['source']['tied_to']}" if each["source"].get("tied_to") else ""
+        lines.append(f"  {each['source']['id']}: {lease(each['lease'], now)}{spoken}")
+    lines.append("endpoints:")
+    for each in kept["endpoints"]:
+        takes = "" if each["eligible"] else ", takes no messages to the bare address"
+        lines.append(f"  {each['id']} at {each['node']}: {lease(each['lease'], now)}{takes}")
+    lines.append("messages that wait:")
+    for each in kept["pending"]:
+        lines.append(f"  from {each['sender']}, {ago(now - each['created'])} ago, trace {each['trace']}")
+    lines.append(f"nodes told of changes: {', '.join(kept['interest']) or 'none'}")
+    return lines
+
+
+def lease(held: dict[str, Any], now: float) -> str:
+    """Why it is believed to be alive."""
+    parts = [f"while {held['owner']} lives"] if held["owner"] else []
+    if held["expires"] is not None:
+        parts.append(f"for {ago(held['expires'] - now)} more")
+    return ", ".join(parts) or "for ever"
 
 
 def document_lines(answer: dict[str, Any]) -> list[str]:
