@@ -301,7 +301,8 @@ class Bus(Protocol):
         """End every source and endpoint owned by `node` under any incarnation but this one (None: all), tell
         who watches, re-drive what was owed. Returns how many addresses changed.
 
-        The node's interest ends too: a starting node sweeps itself before it watches anyone, and receives after.
+        The node's interest ends too: a starting node sweeps itself before it watches anyone, and receives
+        after.
         """
 
     async def maintain(self, now: float, limit: int = 100) -> int:
