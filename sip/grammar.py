@@ -67,14 +67,14 @@ def split_quoted(text: str, separator: str) -> list[str]:
         return text.split(separator)
     parts = []
     begin = position = 0
-    while position < len(text):
+    while True:
         quote = text.find('"', position)
         at = text.find(separator, position)
-        if at < 0:
-            break
-        if 0 <= quote < at:
+        if quote >= 0 and (at < 0 or quote < at):
             position = closing_quote(text, quote) + 1
             continue
+        if at < 0:
+            break
         parts.append(text[begin:at])
         begin = position = at + 1
     parts.append(text[begin:])

@@ -190,12 +190,10 @@ class CSeq:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        number, _, method = text.partition(" ")
-        method = method.strip()
-        if not grammar.is_token(method):
-            number, _, method = " ".join(text.split()).partition(" ")
-            if not grammar.is_token(method):
-                raise Malformed("no method")
+        parts = text.split()
+        if len(parts) != 2 or not grammar.is_token(parts[1]):
+            raise Malformed("not a number and a method")
+        number, method = parts
         # A leading zero is allowed and leading zeros are unbounded (RFC 4475 §3.1.1.1 has eight).
         digits = number.lstrip("0") or number[-1:]
         return cls(grammar.parse_number(digits, MAX_CSEQ), method)
