@@ -35,19 +35,33 @@ def show(
 
 def bus_lines(kept: dict[str, Any], now: float) -> list[str]:
     """What the document is made of, and who is told of changes."""
-    lines = ["sources:"]
-    for each in kept["sources"]:
-        spoken = f", speaks for {each['source']['tied_to']}" if each["source"].get("tied_to") else ""
-        lines.append(f"  {each['source']['id']}: {lease(each['lease'], now)}{spoken}")
-    lines.append("endpoints:")
-    for each in kept["endpoints"]:
-        takes = "" if each["eligible"] else ", takes no messages to the bare address"
-        lines.append(f"  {each['id']} at {each['node']}: {lease(each['lease'], now)}{takes}")
-    lines.append("messages that wait:")
-    for each in kept["pending"]:
-        lines.append(f"  from {each['sender']}, {ago(now - each['created'])} ago, trace {each['trace']}")
-    lines.append(f"nodes told of changes: {', '.join(kept['interest']) or 'none'}")
-    return lines
+    return [
+        *_list("sources", [_source(each, now) for each in kept["sources"]]),
+        *_list("endpoints", [_endpoint(each, now) for each in kept["endpoints"]]),
+        *_list(
+            "messages that wait",
+            [
+                f"from {m['sender']}, {ago(now - m['created'])} ago, trace {m['trace']}"
+                for m in kept["pending"]
+            ],
+        ),
+        *_list("nodes told of changes", kept["interest"]),
+    ]
+
+
+def _list(title: str, rows: list[str]) -> list[str]:
+    return [f"{title}:", *(f"  {row}" for row in rows)] if rows else [f"{title}: none"]
+
+
+def _source(each: dict[str, Any], now: float) -> str:
+    source = each["source"]
+    spoken = f", speaks for {source['tied_to']}" if source.get("tied_to") else ""
+    return f"{source['id']}: {lease(each['lease'], now)}{spoken}"
+
+
+def _endpoint(each: dict[str, Any], now: float) -> str:
+    takes = "" if each["eligible"] else ", takes no messages to the bare address"
+    return f"{each['id']} at {each['node']}: {lease(each['lease'], now)}{takes}"
 
 
 def lease(held: dict[str, Any], now: float) -> str:
