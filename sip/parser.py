@@ -119,16 +119,15 @@ def _unusual(name: str) -> str:
 def _request(start: str, headers: Headers, body: bytes, complaint: str) -> Request:
     method, uri_text, version, status = _request_line(start)
     request = Request(method, _NOWHERE, headers)
+    answerable = request if _answerable(request) else None
     if len(body) > MAX_MESSAGE:
         status = 513
-    if not _answerable(request):
-        raise BadMessage(status or 400, complaint)
     if status:
-        raise BadMessage(status, request=request)
+        raise BadMessage(status, request=answerable)
     if version.upper() != "SIP/2.0":
-        raise BadMessage(505, request=request)
+        raise BadMessage(505, request=answerable)
     if complaint:
-        raise BadMessage(400, _phrase(complaint), request=request)
+        raise BadMessage(400, _phrase(complaint), request=answerable)
     try:
         request.uri = parse_uri(uri_text)
         if request.uri.headers:
@@ -138,12 +137,10 @@ def _request(start: str, headers: Headers, body: bytes, complaint: str) -> Reque
         if request.cseq.method != method:
             raise BadHeader("CSeq", "method differs from the request's")
         request.body = _body(headers, body)
-    except BadUri as error:
-        raise BadMessage(error.status, error.reason, request=request) from None
-    except BadHeader as error:
-        raise BadMessage(error.status, error.reason, request=request) from None
+    except (BadUri, BadHeader) as error:
+        raise BadMessage(error.status, error.reason, request=answerable) from None
     if request.uri.scheme not in _SCHEMES:
-        raise BadMessage(416, request=request)
+        raise BadMessage(416, request=answerable)
     return request
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,9 +88,10 @@ def test_lone_line_ends_between_messages_end_the_stream(bad: bytes) -> None:
 
 def test_a_head_that_never_ends_is_cut_off() -> None:
     framer = StreamFramer()
+    for _ in range(MAX_MESSAGE // 1024):
+        assert framer.receive_data(b"x" * 1024) == []
     with pytest.raises(FramingError) as caught:
-        for _ in range(MAX_MESSAGE // 1000 + 2):
-            framer.receive_data(b"x" * 1000)
+        framer.receive_data(b"x")
     assert (caught.value.status, caught.value.head) == (513, b"")
 
 
@@ -99,9 +102,5 @@ def test_where_the_stream_is_cut_makes_no_difference(parts: list[bytes], cuts: l
     stream = b"".join(parts)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     framer = StreamFramer()
-    events = [
-        event
-        for start, end in zip(edges, edges[1:], strict=False)
-        for event in framer.receive_data(stream[start:end])
-    ]
+    events = [event for start, end in pairwise(edges) for event in framer.receive_data(stream[start:end])]
     assert events == [PING if part == b"\r\n\r\n" else part for part in parts]

@@ -72,6 +72,10 @@ def test_what_may_be_written_differently_is_accepted(data: bytes) -> None:
     assert (request.body, request.call_id, request.to.uri.user) == (b"hello", "c", "bob")
 
 
+def test_an_ack_is_accepted() -> None:
+    assert accepted(wire("ACK sip:bob@example.org SIP/2.0", CSeq="1 ACK")).method == "ACK"
+
+
 def test_names_in_utf_8_and_in_latin_1() -> None:
     assert accepted(wire(From="Jürgen <sip:j@d>;tag=1")).from_.display == "Jürgen"
     latin = wire(From="J\x00rgen <sip:j@d>;tag=1").replace(b"\x00", b"\xfc")
