@@ -10,33 +10,29 @@ GAP WAITAOF: with an external server its own `appendfsync` decides what survives
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgpack  # type: ignore[import-untyped]
-import msgspec
 
 from presence.address import Address
-from presence.edge import codec
+from presence.edge import codec, inspection
 from presence.edge.codec import base_key, encode, milliseconds, pairs
 from presence.edge.inbox import InboxReader, forget
 from presence.edge.link import PATIENCE, Link, ReplyError, Word
+from presence.edge.lua import Scripts
 from presence.edge.server import parse_server
 from presence.edge.traces import KEPT, TraceLog
 from presence.errors import Condition, Conflict, Refused, StaleTag, Unavailable
-from presence.memory import (
+from presence.ledger import (
     DEAD_SECONDS,
     DEDUP_SECONDS,
     INBOX_LIMIT,
     PENDING_LIMIT,
-    pending_summary,
-    printable,
 )
 from presence.messages import Accepted, Delivery, InstantMessage
 from presence.model import LastSeen, Snapshot
@@ -65,23 +61,6 @@ SWEEP_BATCH = 200
 
 ACCEPTED = {b"L": Accepted.LIVE, b"S": Accepted.STORED, b"X": Accepted.DROPPED, b"D": Accepted.DUPLICATE}
 STATE = {Delivery.DELIVERED: b"d", Delivery.UNREACHABLE: b"u", Delivery.REFUSED: b"r"}
-
-
-class Scripts:
-    """The Lua sources beside this file, by name; `engine` is a prelude of those that change an address."""
-
-    def __init__(self) -> None:
-        folder = Path(__file__).parent / "scripts"
-        engine = (folder / "engine.lua").read_text()
-        alone = {name: (folder / f"{name}.lua").read_text() for name in ("broadcast", "join", "claim")}
-        on_engine = {
-            name: engine + (folder / f"{name}.lua").read_text()
-            for name in ("submit", "settle", "commit", "relay", "tell")
-        }
-        self.sources = {**alone, **on_engine}
-        self.sha = {
-            name: hashlib.sha1(text.encode()).hexdigest().encode() for name, text in self.sources.items()
-        }
 
 
 class RedisBus:
@@ -447,43 +426,7 @@ class RedisBus:
             raise Unavailable(str(error)) from error
 
     async def inspect(self, address: Address, now: float) -> dict[str, Any]:
-        key = base_key(address)
-        meta, sources, endpoints, interest, pending, cells = await self._all(
-            [
-                ("HMGET", f"{key}:meta", "ver", "last"),
-                *(("HGETALL", f"{key}:{name}") for name in ("sources", "endpoints")),
-                ("SMEMBERS", f"{key}:interest"),
-                *(("HGETALL", f"{key}:{name}") for name in ("pending", "cells")),
-            ]
-        )
-        heads = [codec.parse_source_head(value) for _, value in sorted(pairs(sources).items())]
-        waiting = sorted(codec.parse_pending(value) for value in pairs(pending).values())
-        return {
-            "address": str(address),
-            "version": int(meta[0] or 0),
-            "last_seen": msgspec.to_builtins(codec.decode_last_seen(meta[1])) if meta[1] else None,
-            "sources": [
-                {
-                    "source": printable(codec.decode_source(payload)),
-                    "lease": {"expires": codec.seconds(head.expires), "owner": head.owner},
-                    "tag": head.tag,
-                }
-                for head, payload in heads
-            ],
-            "endpoints": [
-                printable(codec.parse_endpoint(name, value))
-                for name, value in sorted(pairs(endpoints).items())
-            ],
-            "interest": sorted(name.decode() for name in interest),
-            "pending": [
-                pending_summary(codec.decode_message(payload), dict(states)) for _, states, payload in waiting
-            ],
-            "cells": {
-                name.decode(): {"version": cell.version, "bytes": len(cell.data)}
-                for name, value in sorted(pairs(cells).items())
-                for cell in (codec.parse_cell(value),)
-            },
-        }
+        return inspection.describe(address, await self._all(inspection.commands(address)))
 
     async def ping(self) -> float:
         began = time.perf_counter()

@@ -230,6 +230,18 @@ async def test_sweeping_many_addresses_finds_them_all(bus: RedisBus) -> None:
     assert await bus._call("KEYS", "t:node:xmpp-1:*") == []
 
 
+async def test_steady_traffic_of_many_processes_does_not_put_off_what_is_overdue(
+    server: EmbeddedValkey,
+) -> None:
+    for number in range(5):
+        async with RedisBus(server.url) as process:  # which knows no mark yet
+            await put(process, NOW, LAPTOP)
+            await process.submit(message(f"m{number}"), NOW + number * 6)
+    async with RedisBus(server.url) as bus:
+        assert await bus.maintain(NOW + 29) == 0
+        assert await bus.maintain(NOW + 30) == 1
+
+
 async def test_two_processes_share_one_bus(server: EmbeddedValkey, bus: RedisBus) -> None:
     async with RedisBus(server.url, name="sip-1") as sip:
         await put(sip, NOW, PHONE, endpoint("xmpp:laptop"))
