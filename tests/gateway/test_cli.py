@@ -1,0 +1,197 @@
+"""The command line as its user meets it: help, configuration, check and accounts."""
+
+from __future__ import annotations
+
+import socket
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner, Result
+
+from gateway import certs
+from gateway.cli import commands
+from gateway.cli.app import app
+from gateway.discovery import modules
+from gateway.exits import Exit
+
+ROOT = Path(__file__).parents[2]
+for _ in modules(commands):
+    pass
+
+
+class Shell:
+    """A directory to run commands in."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.environment = {"TANDEM_STATE_DIR": str(directory / "state"), "COLUMNS": "200"}
+
+    def run(self, *arguments: str, stdin: str = "", **settings: str) -> Result:
+        extra = {f"TANDEM_{name}": value for name, value in settings.items()}
+        return CliRunner().invoke(app, list(arguments), input=stdin, env=self.environment | extra)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("TANDEM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path)
+
+
+def every_command(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield path, command
+        return
+    for name, each in below.items():
+        yield from every_command(each, f"{path} {name}".strip())
+
+
+ALL = dict(every_command(typer.main.get_command(app)))
+
+
+def test_every_command_is_there() -> None:
+    assert sorted(ALL) == [
+        *("bus tail", "check", "config", "presence show", "run", "sessions", "trace"),
+        *("user add", "user delete", "user list", "user passwd", "version", "who-sees"),
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(ALL))
+def test_every_command_option_and_argument_is_explained(path: str) -> None:
+    command = ALL[path]
+    assert command.help
+    assert [parameter.name for parameter in command.params if not parameter.help] == []
+
+
+def test_the_documentation_names_every_command_and_exit_code() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text()
+    assert [path for path in ALL if f"`tandem {path}" not in text] == []
+    assert [code for code in Exit if f"| {int(code)} |" not in text] == []
+
+
+def test_config_prints_a_file_that_loads(shell: Shell) -> None:
+    printed = shell.run("config")
+    assert printed.exit_code == 0
+    (shell.directory / "tandem.toml").write_text(printed.output)
+    assert shell.run("config", "--effective").exit_code == 0
+
+
+def test_wrong_settings_are_all_told_with_exit_code_78(shell: Shell) -> None:
+    result = shell.run("config", "--effective", ADMIN__PORT="x", NONSENSE="1")
+    assert result.exit_code == Exit.CONFIG
+    assert "admin.port: " in result.output
+    assert "nonsense: there is no such setting (environment TANDEM_NONSENSE)" in result.output
+
+
+# --- check -------------------------------------------------------------------------------------------
+
+
+def free(**more: str) -> dict[str, str]:
+    """Settings with which nothing is in the way."""
+    listening = ("XMPP__LISTEN", "XMPP__LISTEN_TLS", "SIP__LISTEN_UDP", "SIP__LISTEN_TCP", "SIP__LISTEN_TLS")
+    return {**dict.fromkeys(listening, "127.0.0.1:0"), "ADMIN__PORT": "0", **more}
+
+
+def test_check_is_content_with_free_ports(shell: Shell) -> None:
+    result = shell.run("check", **free())
+    assert result.exit_code == 0, result.output
+    assert "Tandem can start with this configuration" in result.output
+
+
+def test_check_names_each_taken_port_with_its_setting(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        taken, also = f"127.0.0.1:{tcp.getsockname()[1]}", f"127.0.0.1:{udp.getsockname()[1]}"
+        result = shell.run("check", **free(XMPP__LISTEN=taken, SIP__LISTEN_UDP=also))
+    assert result.exit_code == Exit.CONFIG
+    assert f"xmpp.listen: {taken}/tcp is taken by another program" in result.output
+    assert f"sip.listen_udp: {also}/udp is taken by another program" in result.output
+
+
+def test_check_tells_problems_of_all_kinds_at_once(shell: Shell) -> None:
+    result = shell.run(
+        "check",
+        **free(
+            TLS__CERTIFICATE="absent.pem",
+            TLS__KEY="absent.key",
+            BUS__URL="unix:///nowhere/at/all.sock",
+            XMPP__LISTEN="192.0.2.1:5222",
+        ),
+    )
+    assert result.exit_code == Exit.CONFIG
+    assert "tls.certificate, tls.key: absent.pem with absent.key: " in result.output
+    assert "bus.url: no bus at /nowhere/at/all.sock" in result.output
+    assert "xmpp.listen: 192.0.2.1 is not an address of this machine" in result.output
+
+
+def test_check_hints_at_a_certificate_for_another_domain(shell: Shell) -> None:
+    pair = shell.directory / "c.pem", shell.directory / "c.key"
+    certs.ensure_self_signed(*pair, ["other.example"])
+    result = shell.run(
+        "check", **free(DOMAINS="chat.invalid", TLS__CERTIFICATE=str(pair[0]), TLS__KEY=str(pair[1]))
+    )
+    assert result.exit_code == 0
+    assert "it does not cover chat.invalid, only localhost, other.example" in result.output
+    assert "chat.invalid has no address in DNS" in result.output
+
+
+# --- accounts ----------------------------------------------------------------------------------------
+
+
+def test_an_account_is_made_listed_changed_and_deleted(shell: Shell) -> None:
+    assert shell.run("user", "add", "Alice@LOCALHOST", stdin="secret\n").exit_code == 0
+    assert shell.run("user", "list", "--plain").output == "alice@localhost\n"
+    assert shell.run("user", "passwd", "alice@localhost", stdin="other\n").exit_code == 0
+    assert shell.run("user", "delete", "alice@localhost", "--yes").exit_code == 0
+    assert shell.run("user", "list", "--plain").output == ""
+
+
+def test_an_account_is_not_made_twice(shell: Shell) -> None:
+    shell.run("user", "add", "alice@localhost", stdin="secret\n")
+    result = shell.run("user", "add", "alice@localhost", stdin="secret\n")
+    assert result.exit_code == Exit.FAILED
+    assert "there is such an account already" in result.output
+
+
+@pytest.mark.parametrize("command", [("user", "passwd"), ("user", "delete", "--yes")])
+def test_an_unknown_account_is_told(shell: Shell, command: tuple[str, ...]) -> None:
+    result = shell.run(*command, "bob@localhost", stdin="secret\n")
+    assert result.exit_code == Exit.FAILED
+    assert "there is no account bob@localhost" in result.output
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "text"),
+    [
+        ("alice@elsewhere.example", Exit.FAILED, "elsewhere.example is not served here"),
+        ("localhost", Exit.USAGE, "an account is written USER@DOMAIN"),
+        ("a b@localhost", Exit.USAGE, "not an address"),
+    ],
+)
+def test_what_cannot_be_an_account_is_refused(shell: Shell, address: str, code: Exit, text: str) -> None:
+    result = shell.run("user", "add", address, stdin="secret\n")
+    assert result.exit_code == code
+    assert text in result.output
+
+
+def test_an_empty_password_is_refused(shell: Shell) -> None:
+    assert shell.run("user", "add", "alice@localhost", stdin="\n").exit_code == Exit.USAGE
+
+
+def test_deleting_asks_first(shell: Shell) -> None:
+    shell.run("user", "add", "alice@localhost", stdin="secret\n")
+    assert shell.run("user", "delete", "alice@localhost", stdin="n\n").exit_code == 1
+    assert shell.run("user", "list", "--plain").output == "alice@localhost\n"
+
+
+def test_effective_configuration_shows_the_environment(shell: Shell) -> None:
+    printed = shell.run("config", "--effective", DOMAINS="a.example,b.example").output
+    assert tomllib.loads(printed)["domains"] == ["a.example", "b.example"]
