@@ -13,7 +13,7 @@ from presence.subscriptions import RosterItem
 from xmpp.element import CLIENT_NS, Element
 from xmpp.errors import StanzaError
 from xmpp.jid import JID
-from xmpp.presence import OPAQUE, read_presence, write_gone, write_presence
+from xmpp.presence import OPAQUE, directed, read_presence, write_gone, write_presence
 from xmpp.publication import Publication
 from xmpp.relay import carry
 
@@ -124,30 +124,24 @@ class Availability:
         self.shown = False
         self._awaited = None
         self._session.router.watches_nobody(self._session)
-        directed, self.directed = self.directed, {}
+        told, self.directed = self.directed, {}
         stanza = Element("presence", CLIENT_NS, {"type": "unavailable"})
-        for to in directed.values():
-            self._send_directed(stanza, to)
+        for to in told.values():
+            self._session.runtime.spawn(self._pass_on(directed(stanza, self._session.jid, to), to))
         if not self._session.superseded:
             self.publish()
 
     # --- out: directed (§4.6) ---------------------------------------------------------------------------
 
-    def direct(self, stanza: Element, to: JID) -> None:
-        """Presence to one entity. Raises `StanzaError`."""
+    def direct(self, stanza: Element, to: JID) -> Element:
+        """Presence to one entity, as it goes there. Raises `StanzaError`."""
         if stanza.get("type") == "unavailable":
             self.directed.pop(to.full, None)
         elif len(self.directed) >= MAX_DIRECTED and to.full not in self.directed:
             raise StanzaError("resource-constraint", text="directed presence to too many")
         else:
             self.directed[to.full] = to
-        self._send_directed(stanza, to)
-
-    def _send_directed(self, stanza: Element, to: JID) -> None:
-        session = self._session
-        copy = Element("presence", CLIENT_NS, dict(stanza.attrs), stanza.children)
-        copy.attrs["from"], copy.attrs["to"] = session.jid.full, to.full
-        session.runtime.spawn(self._pass_on(copy, to))
+        return directed(stanza, self._session.jid, to)
 
     async def _pass_on(self, stanza: Element, to: JID) -> None:
         session = self._session

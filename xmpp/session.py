@@ -105,7 +105,7 @@ class Session:
             if stanza.name == "message":
                 later = await self._message(stanza, number)
             elif stanza.name == "presence":
-                await self._presence(stanza)
+                later = await self._presence(stanza, number)
             elif stanza.name == "iq":
                 later = await self._iq(stanza, number)
             else:
@@ -163,7 +163,7 @@ class Session:
 
     async def _submit(self, stanza: Element, message: InstantMessage) -> None:
         service = self.router.service
-        service.note(message.trace, "xmpp.in", message.sender, message.recipient, self.endpoint)
+        service.note(message.trace, "xmpp.in", message.recipient, message.sender, self.endpoint)
         try:
             await service.submit(message)
         except Refused as refusal:
@@ -197,26 +197,33 @@ class Session:
         await iq.answer(self, stanza, to, whom)
         return False
 
-    async def _presence(self, stanza: Element) -> None:
+    async def _presence(self, stanza: Element, number: int) -> bool:
         kind = stanza.get("type")
-        if kind == "error":
-            to = self._to(stanza)
-            if to.resource and self.router.service.serves(to.domain):
-                await self.router.pass_on(carry(stanza, self._jid, to), to)
-            return
-        if kind in ("", "unavailable"):
-            if not stanza.get("to"):
+        to = self._to(stanza)
+        ours = self.router.service.serves(to.domain)
+        if not stanza.get("to"):
+            if kind in ("", "unavailable"):
                 self.availability.broadcast(stanza)
-                return
-            to = self._to(stanza)
-            if self.router.service.serves(to.domain):
-                self.availability.direct(stanza, to)
+            elif kind != "error":
+                raise StanzaError("bad-request", text="to whom?")
+            return False
+        if kind in ("", "unavailable"):
+            if ours:
+                directed = self.availability.direct(stanza, to)
+                await self._launch(stanza, number, self._forward(directed, to, None))
             elif not kind:
                 raise StanzaError("remote-server-not-found")
-            return
-        if not stanza.get("to"):
-            raise StanzaError("bad-request", text="to whom?")
-        to = self._to(stanza)
+            return ours
+        if kind == "error":
+            if ours and to.resource:
+                await self._launch(stanza, number, self._forward(stanza, to, None))
+                return True
+            return False
+        await self._negotiate(stanza, kind, to)
+        return False
+
+    async def _negotiate(self, stanza: Element, kind: str, to: JID) -> None:
+        """Subscriptions and probes."""
         if kind == "probe":
             await self._probe(to)
         elif kind in ACTS:
