@@ -20,6 +20,7 @@ from presence.subscriptions import Act
 NAMES = ("alice", "bob")
 CONSONANTS = "bdfghkmnprstvz"
 VOWELS = "aeiou"
+BARESIP_MODULES = (Path("/usr/lib/baresip/modules"), Path("/usr/local/lib/baresip/modules"))
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -74,27 +75,41 @@ async def prepare(everyone: list[Person], accounts: Accounts, service: PresenceS
                 await service.set_item(contact, user, user.local.capitalize(), ())
 
 
+def write_phone(settings: Settings, everyone: list[Person]) -> Path:
+    """A directory with which the baresip phone is bob: `baresip -f DIRECTORY`."""
+    directory = settings.state_dir / "baresip"
+    alice, bob = everyone[0], everyone[1]
+    server = f"sip:{_host(settings, 'sip.listen_udp')}:{_port(settings, 'sip.listen_udp')};transport=udp"
+    account = f'<sip:{bob.address}>;auth_pass={bob.password};outbound="{server}";regint=60;pubint=60'
+    write_private(directory / "accounts", f"{account}\n".encode())
+    write_private(directory / "contacts", f'"Alice" <sip:{alice.address}>;presence=p2p\n'.encode())
+    modules = next((path for path in BARESIP_MODULES if path.is_dir()), BARESIP_MODULES[0])
+    lines = ["sip_listen 127.0.0.1:0", f"module_path {modules}", "module stdio.so", "module_tmp account.so"]
+    lines += [f"module_app {name}.so" for name in ("contact", "presence", "menu")]
+    write_private(directory / "config", "\n".join([*lines, ""]).encode())
+    return directory
+
+
 def welcome(settings: Settings, everyone: list[Person], command: str) -> str:
     """One screen: an XMPP client, a SIP phone, and how to look at the bus."""
     alice, bob = everyone[0], everyone[1]
     local, _, domain = bob.address.partition("@")
-    host, xmpp, sip, sips = (
-        _host(settings),
-        *(_port(settings, name) for name in ("xmpp.listen", "sip.listen_udp", "sip.listen_tls")),
-    )
+    xmpp_host, sip_host = _host(settings, "xmpp.listen"), _host(settings, "sip.listen_udp")
+    xmpp, sip, sips = (_port(settings, name) for name in ("xmpp.listen", "sip.listen_udp", "sip.listen_tls"))
     return f"""
 Tandem is running. Alice takes an XMPP client, Bob a SIP phone; both accounts work in both.
 
   alice   {alice.address}   {alice.password}
   bob     {bob.address}   {bob.password}
 
-XMPP, e.g. profanity (the certificate is self-signed: accept it when asked):
+XMPP, e.g. profanity:
   profanity
-  /connect {alice.address} server {host} port {xmpp} tls trust
+  /connect {alice.address} server {xmpp_host} port {xmpp} tls trust
+Any other client: server {xmpp_host}, port {xmpp}; the certificate is self-signed, accept it when asked.
 
-SIP, e.g. baresip (put the line into ~/.baresip/accounts, then start baresip):
-  <sip:{local}@{domain}:{sip};transport=udp>;auth_user={local};auth_pass={bob.password};pubint=600
-Any other phone: user {local}, domain {domain}, proxy {host}, UDP or TCP port {sip}, TLS port {sips}.
+SIP, e.g. baresip, for which everything is written down already (/message TEXT talks to Alice):
+  baresip -f {settings.state_dir / "baresip"}
+Any other phone: user {local}, domain {domain}, proxy {sip_host}, UDP or TCP port {sip}, TLS port {sips}.
 
 Look at the bus, in another terminal here:
   {command} bus tail
@@ -109,8 +124,8 @@ def _port(settings: Settings, setting: str) -> int:
     return next((each.port for each in _of(settings, setting)), 0)
 
 
-def _host(settings: Settings) -> str:
-    hosts = [each.host for each in _of(settings, "xmpp.listen")]
+def _host(settings: Settings, setting: str) -> str:
+    hosts = [each.host for each in _of(settings, setting)]
     return next((host for host in hosts if host not in ("::", "0.0.0.0")), "127.0.0.1")
 
 

@@ -89,6 +89,7 @@ async def _first_start(settings: Settings) -> list[demo.Person]:
         await made.connect()
         everyone = demo.people(settings)
         await demo.prepare(everyone, made.accounts, made.service)
+        demo.write_phone(settings, everyone)
         return everyone
     finally:
         await made.close()
