@@ -79,7 +79,7 @@ class XmppRouter:
         try:
             account = await self.accounts.find(address)
             if account is not None and account.phone_only:
-                await self.accounts.seen_on_xmpp(address)
+                await self.service.seen_on_xmpp(address)
             jid = JID.of(address, await self._settle_conflict(address, resource))
         except (Refused, Unavailable) as refusal:
             raise to_stanza_error(refusal) from None

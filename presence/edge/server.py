@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import RedisError
 
 from presence.errors import Unavailable
 
@@ -45,28 +47,21 @@ class Server:
         await loop.create_connection(protocol, host, port, ssl=self.tls)
 
     async def _master(self) -> tuple[str, int]:
-        for host, port in self.hosts:
-            with contextlib.suppress(OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
-                async with asyncio.timeout(1):
-                    return await ask_sentinel(host, port, self.service)
-        raise Unavailable(f"no Sentinel of {self} knows the master")
+        try:
+            return await ask_sentinels(self.hosts, self.service)
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"no Sentinel of {self} knows the master") from error
 
 
-async def ask_sentinel(host: str, port: int, service: str) -> tuple[str, int]:
-    """Raises ValueError when this Sentinel does not know the service."""
-    reader, writer = await asyncio.open_connection(host, port)
+async def ask_sentinels(hosts: tuple[tuple[str, int], ...], service: str) -> tuple[str, int]:
+    """The first answer of those who know the master. Raises `MasterNotFoundError`."""
+    group = Sentinel(list(hosts), socket_timeout=1)  # type: ignore[no-untyped-call]
     try:
-        name = service.encode()
-        writer.write(b"*3\r\n$8\r\nSENTINEL\r\n$23\r\nget-master-addr-by-name\r\n")
-        writer.write(b"$%d\r\n%b\r\n" % (len(name), name))
-        if await reader.readline() != b"*2\r\n":
-            raise ValueError(service)
-        await reader.readline()
-        found = (await reader.readline()).strip().decode()
-        await reader.readline()
-        return found, int(await reader.readline())
+        host, port = await group.discover_master(service)
+        return str(host), int(port)
     finally:
-        writer.close()
+        for sentinel in group.sentinels:
+            await sentinel.aclose()
 
 
 def parse_server(url: str) -> Server:
