@@ -45,11 +45,13 @@ async def logged_in_again(stage: Stage, person: Person) -> Client:
     async with asyncio.timeout(LEASE):
         while True:
             client = stage.client(person)
-            with suppress(LoginFailed, OSError, asyncio.TimeoutError):
-                await client.login(patience=3)
+            with suppress(LoginFailed, OSError):
+                _, writer = await asyncio.open_connection(*client.server)  # somebody listens
+                writer.close()
+                await client.login(patience=5)
                 return client
             await client.abort()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
 
 
 class ChattyClient:
@@ -67,14 +69,20 @@ class ChattyClient:
     async def talk(self, to: str) -> None:
         number = 0
         while True:
-            if not self.clients or self.clients[-1].disconnected.is_set():
-                self.clients.append(await logged_in_again(self.stage, self.person))
-            client = self.clients[-1]
+            client = await self.present()
             number += 1
             text = f"from alice {number}"
             id = client.say(to, text)
             if await client.answered(id):
                 self.acknowledged.append(text)
+
+    async def present(self) -> Client:
+        """Her client; a new one where the last was thrown out."""
+        if self.clients and self.clients[-1].disconnected.is_set():
+            await self.clients[-1].abort()
+        if not self.clients or self.clients[-1].disconnected.is_set():
+            self.clients.append(await logged_in_again(self.stage, self.person))
+        return self.clients[-1]
 
     def heard(self) -> list[str]:
         return [m["body"] for client in self.clients for m in client.messages.history if m["body"]]
@@ -131,8 +139,7 @@ async def test_no_acknowledged_message_is_lost(stage: Stage, role: str) -> None:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [o for o in outcomes if not isinstance(o, asyncio.CancelledError)] == []
-        if client.clients[-1].disconnected.is_set():
-            client.clients.append(await logged_in_again(stage, alice))
+        await client.present()
 
         def lost() -> list[str]:
             unheard_of_alice = set(client.acknowledged) - set(talker.heard())

@@ -10,7 +10,7 @@ from typing import Any, Self
 from xml.etree.ElementTree import Element
 
 from slixmpp import ClientXMPP
-from slixmpp.exceptions import IqError, IqTimeout
+from slixmpp.exceptions import IqError
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath, StanzaPath
 
@@ -203,13 +203,17 @@ class Client:
 
     async def answered(self, id: str, patience: float = 5.0) -> bool:
         """A ping behind the message is answered and the message was not refused: the server has taken it."""
+        ping = asyncio.ensure_future(self.echo(patience))
+        gone = asyncio.ensure_future(self.disconnected.wait())
         try:
-            await self.echo(patience)
-        except IqTimeout:
-            return False
-        return not self.disconnected.is_set() and not self.messages.matching(
-            lambda m: m.xml.get("type") == "error" and m["id"] == id
-        )
+            await asyncio.wait([ping, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not ping.done() or ping.exception() is not None:
+                return False
+        finally:
+            ping.cancel()
+            gone.cancel()
+            await asyncio.gather(ping, gone, return_exceptions=True)
+        return not self.messages.matching(lambda m: m.xml.get("type") == "error" and m["id"] == id)
 
     async def echo(self, patience: float = PATIENCE) -> None:
         """A round trip to the server: what it sent before has arrived after."""
