@@ -1,7 +1,7 @@
 """Addresses in SIP's spelling (RFC 7247 §6).
 
-The domain's address carries what XMPP cannot carry as XEP-0106 escapes; a SIP URI carries what SIP cannot carry as
-percent-escapes. Both directions agree: `to_address(to_uri(a)) == a`.
+The domain's address carries what XMPP cannot carry as XEP-0106 escapes; a SIP URI carries what SIP cannot
+carry as percent-escapes. Both directions agree: `to_address(to_uri(a)) == a`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _PARAMETER_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 
 @lru_cache(maxsize=8192)
 def to_address(uri: Uri) -> Address:
-    """Whom a URI names. Raises `ProtocolError`: 416 for a scheme that names nobody here, 404 for what is no address.
+    """Whom a URI names. Raises `ProtocolError`: 416 for a scheme that names nobody here, 404 for what is
+    no address.
 
     RFC 7247 §8: a sips URI promises what the XMPP side cannot keep, so it is never translated.
     """

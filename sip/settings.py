@@ -19,8 +19,8 @@ class SipSettings(BaseModel):
     listen_tls: tuple[str, ...] = ("[::]:5061",)
     "Addresses for TLS."
     advertise: str = ""
-    """Host name or address phones can reach this server under, for Via and Contact. Empty: the address that each
-    phone's packets arrive at, which is right unless the server stands behind a NAT."""
+    """Host name or address phones can reach this server under, for Via and Contact. Empty: the address
+    that each phone's packets arrive at, which is right unless the server stands behind a NAT."""
 
     min_expires: int = Field(default=60, ge=1, le=3600)
     "Shortest registration, publication or subscription in seconds; shorter ones get 423 (RFC 3261 §10.3)."
@@ -33,8 +33,8 @@ class SipSettings(BaseModel):
     subscribe_expires: int = Field(default=3600, ge=60)
     "Seconds of a subscription that asks for no time."
     notify_interval: float = Field(default=5.0, ge=0, le=300)
-    """Seconds between two notifications of the same presentity to one phone (RFC 3856 §6.10). The first comes at
-    once, the last state always. 0: no limit."""
+    """Seconds between two notifications of the same presentity to one phone (RFC 3856 §6.10). The first
+    comes at once, the last state always. 0: no limit."""
     on_the_phone: Literal["dnd", "away"] = "dnd"
     "How a phone's `on-the-phone` (RFC 4480) looks to XMPP clients."
 
@@ -45,8 +45,8 @@ class SipSettings(BaseModel):
     max_dialogs: int = Field(default=500, ge=1, le=100_000)
     "Subscriptions of one account."
     max_datagram: int = Field(default=1300, ge=500, le=65_000)
-    """Bytes of a MESSAGE that may go over UDP (RFC 3428 §8). A longer one takes the phone's TCP or TLS connection,
-    or is refused to its sender."""
+    """Bytes of a MESSAGE that may go over UDP (RFC 3428 §8). A longer one takes the phone's TCP or TLS
+    connection, or is refused to its sender."""
     max_connections: int = Field(default=20_000, ge=1)
     "TCP and TLS connections of one process."
     max_connections_per_address: int = Field(default=1_000, ge=1)

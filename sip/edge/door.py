@@ -1,0 +1,208 @@
+"""The SIP server of one process: sockets, transactions and application glued into a `presence.ports.Door`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from presence.errors import Unavailable
+from presence.ports import Accounts, Envelope, Metrics
+from presence.service import PresenceService
+from sip.edge.listener import Listener, Listening
+from sip.edge.runtime import LoopRuntime
+from sip.edge.stream import server_context
+from sip.edge.wire import Wire
+from sip.effects import Key
+from sip.flow import Flow
+from sip.message import Request, respond
+from sip.server import SipServer
+from sip.settings import SipSettings
+
+log = structlog.get_logger()
+
+_TIDY = 15.0
+"Seconds between looks for what has expired or fallen silent."
+_IN_FLIGHT = 4_000
+"Requests worked on at once; beyond, 503 (RFC 3261 §21.5.4)."
+_RESUME_RETRY = 2.0
+
+
+class SipDoor:
+    """Implements `presence.ports.Door`."""
+
+    def __init__(
+        self,
+        settings: SipSettings,
+        *,
+        domains: Sequence[str],
+        service: PresenceService,
+        accounts: Accounts,
+        metrics: Metrics,
+        certificate: Path,
+        key: Path,
+        share_ports: bool = False,
+    ) -> None:
+        """`domains` are canonical, the first is the default. `share_ports`: several processes serve the same
+        ports."""
+        self._settings = settings
+        self._domains = tuple(domains)
+        self._service = service
+        self._accounts = accounts
+        self._metrics = metrics
+        self._certificate = certificate
+        self._key = key
+        self._share_ports = share_ports
+        self._runtime = LoopRuntime(metrics)
+        self._wire: Wire | None = None
+        self._listener: Listener | None = None
+        self._server: SipServer | None = None
+        self._context: ssl.SSLContext | None = None
+        self._tidier: asyncio.TimerHandle | None = None
+        self._in_flight = 0
+        self._stopping = False
+
+    @property
+    def listening(self) -> list[Listening]:
+        """Open sockets with the ports they really have."""
+        return self._listener.listening if self._listener is not None else []
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read the certificate and open the sockets. Raises `OSError`."""
+        self._context = await asyncio.to_thread(server_context, str(self._certificate), str(self._key))
+        # Processes on the same ports, and the next one after a restart, know each other's nonces.
+        secret = hashlib.sha256(b"sip nonces" + await asyncio.to_thread(self._key.read_bytes)).digest()
+        self._wire = Wire(self._request, self._flow_lost, self._metrics)
+        self._listener = Listener(self._settings, self._wire, self._metrics, share_ports=self._share_ports)
+        self._wire.listener = self._listener
+        self._server = SipServer(
+            self._settings,
+            self._service,
+            self._accounts,
+            self._metrics,
+            self._runtime,
+            self._wire,
+            secret=secret,
+            is_here=self._listener.is_here,
+        )
+        await self._listener.start(self._context)
+        await self._resume()
+        self._tidier = asyncio.get_running_loop().call_later(_TIDY, self._tidy)
+
+    async def _resume(self) -> None:
+        assert self._server is not None
+        try:
+            resumed = await self._server.notifier.resume()
+        except Unavailable as error:
+            log.warning("subscriptions_not_resumed", error=str(error), retry_in=_RESUME_RETRY)
+            self._runtime.spawn(self._resume_later())
+        else:
+            if resumed:
+                log.info("subscriptions_resumed", count=resumed)
+
+    async def _resume_later(self) -> None:
+        await asyncio.sleep(_RESUME_RETRY)
+        await self._resume()
+
+    async def stop(self) -> None:
+        """Stop accepting, finish what is under way as long as the settings say, close. Subscriptions and UDP
+        registrations go on in the next process."""
+        self._stopping = True
+        if self._tidier is not None:
+            self._tidier.cancel()
+        if self._listener is not None:
+            self._listener.stop_accepting()
+        if self._wire is not None:
+            await self._finish(self._wire)
+        if self._server is not None:
+            self._server.notifier.close()
+        if self._listener is not None:
+            self._listener.close()
+        if self._wire is not None:
+            self._wire.close()
+        await self._runtime.cancel()
+
+    async def _finish(self, wire: Wire) -> None:
+        """Answers we owe and answers we are owed, with what follows from them."""
+        try:
+            async with asyncio.timeout(self._settings.drain_timeout):
+                await self._runtime.idle()
+                await wire.quiet.wait()
+                await self._runtime.idle()
+        except TimeoutError:
+            log.info("sip_drain_incomplete", requests=len(wire), tasks=len(self._runtime))
+
+    async def reload(self) -> None:
+        """Show a renewed certificate to phones that connect from now on; the old one stays if it is
+        broken."""
+        if self._context is None:
+            return
+        try:
+            await asyncio.to_thread(server_context, str(self._certificate), str(self._key))
+            self._context.load_cert_chain(self._certificate, self._key)
+        except OSError as error:
+            log.error("sip_certificate_unusable", certificate=str(self._certificate), error=str(error))
+        else:
+            log.info("sip_certificate_loaded", certificate=str(self._certificate))
+
+    def _tidy(self) -> None:
+        if self._server is not None and self._listener is not None:
+            self._server.tidy()
+            self._listener.close_idle(self._server.holds)
+        self._tidier = asyncio.get_running_loop().call_later(_TIDY, self._tidy)
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def receive(self, envelope: Envelope) -> None:
+        """An envelope of this node's inbox."""
+        if self._server is not None:
+            self._server.receive(envelope)
+
+    def _request(self, key: Key, request: Request, flow: Flow) -> None:
+        assert self._wire is not None
+        if self._in_flight >= _IN_FLIGHT or self._stopping:
+            self._metrics.count("sip_overload_total")
+            self._wire.respond(key, respond(request, 503, headers=[("Retry-After", "5")]))
+            return
+        self._in_flight += 1
+        self._runtime.spawn(self._answer(key, request, flow))
+
+    async def _answer(self, key: Key, request: Request, flow: Flow) -> None:
+        assert self._wire is not None
+        assert self._server is not None
+        assert self._listener is not None
+        connection = self._listener.connection(flow)
+        if connection is not None:
+            connection.began()
+        try:
+            reply = await self._server.answer(request, flow)
+            self._wire.respond(key, reply.response)
+            if reply.then is not None:
+                reply.then()
+        finally:
+            self._in_flight -= 1
+            if connection is not None:
+                connection.ended()
+
+    def _flow_lost(self, flow: Flow) -> None:
+        # When stopping, what hangs on the connections ends with this process, all at once.
+        if self._server is not None and not self._stopping:
+            self._server.flow_lost(flow)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Bindings and dialogs, then the connections nobody has registered over."""
+        if self._server is None or self._listener is None:
+            return []
+        strangers = [
+            {"address": "", "kind": "sip connection", "transport": flow.transport, "peer": flow.remote}
+            for flow, _ in self._listener.connections()
+            if not self._server.registrar.holds(flow)
+        ]
+        return [*self._server.sessions(), *strangers]

@@ -1,0 +1,209 @@
+"""Sockets and connections of one process: who may connect, and which flow leads where."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Protocol
+
+import structlog
+
+from presence.ports import Metrics
+from sip.edge.sockets import bound, local_address
+from sip.edge.stream import Connection
+from sip.edge.udp import UdpSocket
+from sip.errors import FramingError
+from sip.flow import Flow
+from sip.settings import SipSettings
+from sip.uri import write_hostport
+
+log = structlog.get_logger()
+
+_BACKLOG = 1024
+_HANDSHAKE = 10.0
+"Seconds for TLS."
+
+
+class Above(Protocol):
+    """What sits on the flows."""
+
+    def received(self, data: bytes, flow: Flow) -> None: ...
+    def unframed(self, head: bytes, status: int, flow: Flow) -> None: ...
+    def flow_lost(self, flow: Flow) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """An open listening socket."""
+
+    transport: str
+    host: str
+    port: int
+
+
+class Listener:
+    """To be made inside the running loop."""
+
+    def __init__(self, settings: SipSettings, above: Above, metrics: Metrics, *, share_ports: bool) -> None:
+        self._settings = settings
+        self._above = above
+        self._metrics = metrics
+        self._share_ports = share_ports
+        self.loop = asyncio.get_running_loop()
+        self.max_outbound = settings.max_outbound
+        self.lost_timeout = settings.lost_timeout
+        self.received: Callable[[bytes, Flow], None] = above.received
+        self.listening: list[Listening] = []
+        self._udp: dict[str, UdpSocket] = {}
+        self._servers: list[asyncio.Server] = []
+        self._connections: dict[Flow, Connection] = {}
+        self._per_network: Counter[str] = Counter()
+        self._serials = itertools.count(1)
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def start(self, context: ssl.SSLContext | None) -> None:
+        """Open all sockets, or none. Raises `OSError` with the address."""
+        settings = self._settings
+        try:
+            for text in settings.listen_udp:
+                for sock in bound(text, socket.SOCK_DGRAM, share=self._share_ports):
+                    self._open_udp(sock)
+            for text in settings.listen_tcp:
+                for sock in bound(text, socket.SOCK_STREAM, share=self._share_ports):
+                    await self._open_stream(sock, "tcp", None)
+            for text in settings.listen_tls if context is not None else ():
+                for sock in bound(text, socket.SOCK_STREAM, share=self._share_ports):
+                    await self._open_stream(sock, "tls", context)
+        except OSError:
+            self.close()
+            raise
+        for one in self.listening:
+            log.info("sip_listening", transport=one.transport, host=one.host, port=one.port)
+
+    def _open_udp(self, sock: socket.socket) -> None:
+        opened = UdpSocket(sock, self._above.received)
+        self._udp[opened.name] = opened
+        self.listening.append(Listening("udp", opened.host, opened.port))
+
+    async def _open_stream(self, sock: socket.socket, name: str, context: ssl.SSLContext | None) -> None:
+        host, port = sock.getsockname()[:2]
+        server = await self.loop.create_server(
+            lambda: Connection(self, name),
+            sock=sock,
+            backlog=_BACKLOG,
+            ssl=context,
+            ssl_handshake_timeout=_HANDSHAKE if context else None,
+        )
+        self._servers.append(server)
+        self.listening.append(Listening(name, host, port))
+
+    def stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers = []
+
+    def close(self) -> None:
+        """Everything, at once."""
+        self.stop_accepting()
+        for opened in self._udp.values():
+            opened.close()
+        self._udp = {}
+        for connection in list(self._connections.values()):
+            connection.close()
+        self.listening = []
+
+    # --- connections ----------------------------------------------------------------------------
+
+    def admit(self, connection: Connection, name: str, host: str, port: int) -> Flow | None:
+        """A flow for a new connection; None when there are too many."""
+        local = write_hostport(connection.local, connection.port)
+        flow = Flow(name, local, host, port, next(self._serials))
+        if (
+            len(self._connections) >= self._settings.max_connections
+            or self._per_network[flow.network] >= self._settings.max_connections_per_address
+        ):
+            self._metrics.count("sip_connections_refused_total")
+            return None
+        self._connections[flow] = connection
+        self._per_network[flow.network] += 1
+        connection.since = self.loop.time()
+        return flow
+
+    def left(self, connection: Connection, flow: Flow) -> None:
+        if self._connections.pop(flow, None) is not None:
+            self._per_network[flow.network] -= 1
+            if not self._per_network[flow.network]:
+                del self._per_network[flow.network]
+            self._above.flow_lost(flow)
+
+    def unframed(self, connection: Connection, error: FramingError) -> None:
+        """A stream lost its boundaries; the peer is told if it can be."""
+        if connection.flow is not None and error.head:
+            self._above.unframed(error.head, error.status, connection.flow)
+
+    def close_idle(self, holds: Callable[[Flow], bool]) -> None:
+        """Hang up on who says nothing and is nobody."""
+        earliest = self.loop.time() - self._settings.idle_timeout
+        for flow, connection in list(self._connections.items()):
+            if connection.heard < earliest and not holds(flow):
+                connection.close()
+        self._metrics.gauge("sip_connections", len(self._connections))
+
+    def connection(self, flow: Flow) -> Connection | None:
+        return self._connections.get(flow)
+
+    def connections(self) -> list[tuple[Flow, Connection]]:
+        return list(self._connections.items())
+
+    # --- flows ----------------------------------------------------------------------------------
+
+    def send(self, flow: Flow, data: bytes) -> bool:
+        """False when the flow is dead."""
+        if flow.transport == "udp":
+            opened = self._socket(flow)
+            return opened is not None and opened.send(flow, data)
+        connection = self._connections.get(flow)
+        return connection is not None and connection.send(data)
+
+    def _socket(self, flow: Flow) -> UdpSocket | None:
+        """The one it came in on; after a change of configuration, any that can reach the peer."""
+        opened = self._udp.get(flow.local)
+        if opened is not None:
+            return opened
+        return next((other for other in self._udp.values() if other.takes(flow.host)), None)
+
+    def alive(self, flow: Flow) -> bool:
+        if flow.transport == "udp":
+            return self._socket(flow) is not None
+        return flow in self._connections
+
+    def own_hostport(self, flow: Flow) -> str:
+        """Where the peer finds us on this flow's transport: for Via and Contact."""
+        if flow.transport == "udp":
+            opened = self._socket(flow)
+            port = opened.port if opened is not None else 5060
+            host = opened.host if opened is not None and opened.host not in ("::", "0.0.0.0") else ""
+            host = host or local_address(flow.host)
+        else:
+            connection = self._connections.get(flow)
+            port = connection.port if connection is not None else 5060
+            host = connection.local if connection is not None else local_address(flow.host)
+        return write_hostport(self._settings.advertise or host, port)
+
+    def is_here(self, host: str) -> bool:
+        """A name or address of this server itself."""
+        if host == self._settings.advertise.lower():
+            return bool(host)
+        try:
+            ip_address(host)
+        except ValueError:
+            return False
+        # An address of this machine is reached from itself.
+        return local_address(host) == host

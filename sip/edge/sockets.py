@@ -1,0 +1,85 @@
+"""Listening sockets from `HOST:PORT` settings."""
+
+from __future__ import annotations
+
+import socket
+from functools import lru_cache
+from typing import Any
+
+_BUFFER = 4 * 1024 * 1024
+"Bytes a burst of datagrams may wait in the kernel."
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """Host and port of a `listen` setting; IPv6 in brackets. Raises `ValueError`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is no HOST:PORT")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r}: an IPv6 address needs its brackets")
+    return host, int(port)
+
+
+def bound(text: str, kind: socket.SocketKind, *, share: bool) -> list[socket.socket]:
+    """One bound socket per address the setting stands for. `[::]` takes IPv4, too, and is 0.0.0.0 on
+    machines without IPv6. Raises `OSError` with the address."""
+    try:
+        host, port = split_listen(text)
+    except ValueError as error:
+        raise OSError(22, str(error)) from None
+    try:
+        found = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
+        return [_bind(family, kind, where, share) for family, *_, where in dict.fromkeys(found)]
+    except OSError as error:
+        if host == "::" and not has_ipv6():
+            return bound(f"0.0.0.0:{port}", kind, share=share)
+        raise OSError(error.errno, f"cannot listen on {text}: {error.strerror or error}") from None
+
+
+def _bind(family: int, kind: socket.SocketKind, where: tuple[Any, ...], share: bool) -> socket.socket:
+    sock = socket.socket(family, kind)
+    try:
+        if kind is socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        if share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if where[0] == "::" else 1)
+        sock.setblocking(False)
+        sock.bind(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@lru_cache(maxsize=1)
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def plain_host(host: str) -> str:
+    """An address as SIP writes it: IPv4 in its own form, no zone."""
+    return host.removeprefix("::ffff:") if "." in host else host.partition("%")[0]
+
+
+@lru_cache(maxsize=4096)
+def local_address(peer: str) -> str:
+    """Which of this machine's addresses a peer is reached from; a routing question, nothing is sent."""
+    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((peer, 9))
+            return plain_host(str(probe.getsockname()[0]))
+    except OSError:
+        return "::1" if ":" in peer else "127.0.0.1"

@@ -1,0 +1,47 @@
+"""A flow: the path one peer's packets take, and the way back to it (RFC 5626 §3.1).
+
+Requests to a phone always go down the flow it last spoke on, never to a host name it wrote: behind NATs
+and on WebSockets there is no other way to reach it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import NamedTuple
+
+
+class Flow(NamedTuple):
+    transport: str
+    "udp, tcp, tls."
+    local: str
+    "For UDP the address listened on, by which the socket is found again after a restart."
+    host: str
+    "The peer's address; IPv4 in its own form, IPv6 without brackets."
+    port: int
+    serial: int = 0
+    "Tells connections of one process apart; 0 for UDP."
+
+    @property
+    def reliable(self) -> bool:
+        return self.transport != "udp"
+
+    @property
+    def network(self) -> str:
+        """What one peer can easily change its address within: an IPv4 address or an IPv6 /64."""
+        if ":" not in self.host:
+            return self.host
+        return str(ipaddress.IPv6Network((self.host, 64), strict=False))
+
+    @property
+    def remote(self) -> str:
+        """`host:port` for people."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.transport} {self.local} {self.host} {self.port} {self.serial}"
+
+
+def parse_flow(text: str) -> Flow:
+    """What `str` wrote."""
+    transport, local, host, port, serial = text.split(" ")
+    return Flow(transport, local, host, int(port), int(serial))

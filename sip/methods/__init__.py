@@ -1,0 +1,85 @@
+"""Methods the server answers: one file each, with one registration; Allow follows from it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from presence.address import Address
+from sip.flow import Flow
+from sip.message import Request
+from sip.notifier import Notifier, Reply
+from sip.pager import Pager
+from sip.publish import Publisher
+from sip.registrar import Registrar
+from sip.runtime import Runtime
+from sip.settings import SipSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What methods work with."""
+
+    settings: SipSettings
+    runtime: Runtime
+    registrar: Registrar
+    publisher: Publisher
+    notifier: Notifier
+    pager: Pager
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request that may be worked on."""
+
+    request: Request
+    flow: Flow
+    sender: Address | None
+    "Who sent it, proven; None where the method asks for no proof."
+    trace: str
+
+    @property
+    def user(self) -> Address:
+        assert self.sender is not None, "the method is registered as authenticated"
+        return self.sender
+
+
+Handler = Callable[[Services, Incoming], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    name: str
+    handler: Handler
+    authenticated: bool
+    "The sender must prove who they are."
+    passes_on: bool
+    "The request goes on to somebody else, so Max-Forwards counts (RFC 3261 §16.3)."
+
+
+_methods: dict[str, Method] = {}
+
+
+def method(name: str, *, authenticated: bool = True, passes_on: bool = False) -> Callable[[Handler], Handler]:
+    """Register what answers a method. Raises `ProtocolError`, `Refused`, `Unavailable` from inside."""
+
+    def add(handler: Handler) -> Handler:
+        _methods[name] = Method(name, handler, authenticated, passes_on)
+        return handler
+
+    return add
+
+
+def methods() -> dict[str, Method]:
+    """All of them, by name."""
+    if not _methods:
+        for module in pkgutil.iter_modules(__path__):
+            importlib.import_module(f"{__name__}.{module.name}")
+    return _methods
+
+
+def allow() -> str:
+    """CANCEL is answered by the transaction layer, NOTIFY with 481: they are known, not offered."""
+    return ", ".join(sorted(methods()))

@@ -1,0 +1,32 @@
+"""The package `presence` (RFC 3856)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from presence.model import PresenceDocument
+from sip import pidf
+from sip.packages import Body, register
+
+
+class Presence:
+    name = "presence"
+    notified = pidf.CONTENT_TYPE
+    published: tuple[str, ...] = (pidf.CONTENT_TYPE,)
+
+    def parse(
+        self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]
+    ) -> pidf.Published:
+        return pidf.parse_pidf(body, now, lang=lang, on_the_phone=on_the_phone)
+
+    def render(self, document: PresenceDocument) -> Body:
+        language = pidf.language_of(document)
+        headers = (
+            (("Content-Language", language),)
+            if language.isascii() and language.isprintable() and language
+            else ()
+        )
+        return Body(pidf.CONTENT_TYPE, pidf.render_pidf(document), headers)
+
+
+register(Presence())

@@ -1,0 +1,110 @@
+"""The SIP application of one process: everything between the transactions and the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from presence.ports import (
+    AccountChanged,
+    Accounts,
+    AuthorisationChanged,
+    Deliver,
+    Envelope,
+    Failed,
+    Metrics,
+    PresenceChanged,
+    Relay,
+)
+from presence.service import PresenceService
+from sip.authenticator import Authenticator
+from sip.flow import Flow
+from sip.message import Request
+from sip.methods import Services
+from sip.notifier import Notifier, Reply
+from sip.pager import Pager
+from sip.publish import Publisher
+from sip.registrar import Registrar
+from sip.runtime import Runtime, Sender
+from sip.settings import SipSettings
+from sip.uas import UserAgentServer
+
+
+class SipServer:
+    """Implements `presence.ports.Outlet`."""
+
+    def __init__(
+        self,
+        settings: SipSettings,
+        service: PresenceService,
+        accounts: Accounts,
+        metrics: Metrics,
+        runtime: Runtime,
+        sender: Sender,
+        *,
+        secret: bytes,
+        is_here: Callable[[str], bool],
+    ) -> None:
+        self._runtime = runtime
+        self._metrics = metrics
+        self.registrar = Registrar(settings, service, runtime, metrics)
+        self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
+        self.notifier = Notifier(settings, service, runtime, sender, metrics)
+        self.pager = Pager(settings, service, self.registrar, runtime, sender, metrics)
+        services = Services(
+            settings=settings,
+            runtime=runtime,
+            registrar=self.registrar,
+            publisher=self.publisher,
+            notifier=self.notifier,
+            pager=self.pager,
+        )
+        authenticator = Authenticator(
+            service, accounts, metrics, secret=secret, max_failures=settings.max_login_failures
+        )
+        self._uas = UserAgentServer(services, service, authenticator, metrics, is_here)
+
+    async def answer(self, request: Request, flow: Flow) -> Reply:
+        """The final answer to a new request, and what to do behind it."""
+        return await self._uas.answer(request, flow)
+
+    def receive(self, envelope: Envelope) -> None:
+        """An envelope of this node's inbox."""
+        match envelope:
+            case Deliver():
+                self.pager.deliver(envelope)
+            case PresenceChanged():
+                self.notifier.changed(envelope)
+            case AuthorisationChanged():
+                self.notifier.authorisation(envelope)
+            case Failed():
+                self.pager.failed(envelope)
+            case AccountChanged():
+                if envelope.gone:
+                    self.registrar.forget(envelope.address)
+                    self.pager.forget(envelope.address)
+                    self.notifier.account_gone(envelope.address)
+            case Relay():
+                # Protocol-private to the XMPP side.
+                return
+            case _:
+                assert_never(envelope)
+
+    def flow_lost(self, flow: Flow) -> None:
+        """A connection ended."""
+        self.notifier.flow_lost(flow)
+        if self.registrar.holds(flow):
+            self._runtime.spawn(self.registrar.flow_lost(flow))
+
+    def holds(self, flow: Flow) -> bool:
+        """Something here needs this connection."""
+        return self.registrar.holds(flow) or self.notifier.holds(flow)
+
+    def tidy(self) -> None:
+        """Now and then: forget what has expired, say how much there is."""
+        self.registrar.prune()
+        self._metrics.gauge("sip_bindings", len(self.registrar))
+        self._metrics.gauge("sip_dialogs", len(self.notifier))
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return [*self.registrar.sessions(), *self.notifier.sessions()]

@@ -1,0 +1,175 @@
+"""One subscription of a watching phone: what it sees, how far it may, and the dialog it is notified in.
+
+It outlives the process as a `Record`. CSeq numbers are reserved in blocks, so that not every NOTIFY
+writes: after a restart the numbers go on behind the block, and gaps do no harm (RFC 3261 §12.2.1.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from presence.address import Address
+from sip.dialog import Dialog
+from sip.flow import Flow, parse_flow
+from sip.packages import Package, packages
+from sip.runtime import Timer
+
+CSEQ_BLOCK = 100
+RECORD = "sip-dialog:"
+"Prefix of the records' keys."
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a subscription on the bus."""
+
+    schema: int
+    dialog: Dialog
+    "Its `local_cseq` is the end of the reserved block."
+    watcher: Address
+    presentity: Address
+    event: str
+    "Package and parameters, as the watcher wrote them."
+    package: str
+    active: bool
+    expires: float
+    flow: str
+    since: float
+
+
+_SCHEMA = 1
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+class Subscription:
+    """Live state; compared by identity."""
+
+    __slots__ = (
+        "active",
+        "begun",
+        "decided",
+        "dialog",
+        "due",
+        "ending",
+        "event",
+        "expires",
+        "expiry",
+        "flow",
+        "key",
+        "next_at",
+        "outstanding",
+        "package",
+        "presentity",
+        "reserved",
+        "since",
+        "throttle",
+        "urgent",
+        "watcher",
+    )
+
+    def __init__(
+        self,
+        *,
+        dialog: Dialog,
+        watcher: Address,
+        presentity: Address,
+        package: Package,
+        event: str,
+        expires: float,
+        flow: Flow | None,
+        since: float,
+    ) -> None:
+        self.key = (
+            RECORD
+            + hashlib.blake2b("\0".join(dialog.id).encode("utf-8", "replace"), digest_size=12).hexdigest()
+        )
+        self.dialog = dialog
+        self.watcher = watcher
+        self.presentity = presentity
+        self.package = package
+        self.event = event
+        self.expires = expires
+        "Unix seconds."
+        self.flow = flow
+        "None while there is no way to the phone."
+        self.since = since
+        self.active = False
+        "Authorised; otherwise pending, and nothing may be shown."
+        self.decided = False
+        "The authorisation was heard of."
+        self.begun = False
+        "The 2xx has gone out, NOTIFYs may."
+        self.ending = ""
+        "Reason of the terminating NOTIFY that is due."
+        self.outstanding = False
+        "A NOTIFY has no answer yet."
+        self.due = False
+        "There is something to notify of."
+        self.urgent = False
+        "And it may not wait for its turn."
+        self.next_at = 0.0
+        "When the next NOTIFY is allowed that is not urgent."
+        self.reserved = dialog.local_cseq
+        "Highest CSeq the record allows."
+        self.throttle: Timer | None = None
+        self.expiry: Timer | None = None
+
+    @property
+    def state(self) -> str:
+        return "active" if self.active else "pending"
+
+    def cancel_timers(self) -> None:
+        for timer in (self.throttle, self.expiry):
+            if timer is not None:
+                timer.cancel()
+        self.throttle = self.expiry = None
+
+    def reserve(self) -> bool:
+        """True when the next CSeq needs a new block, so that the record must be written."""
+        if self.dialog.local_cseq < self.reserved:
+            return False
+        self.reserved = self.dialog.local_cseq + CSEQ_BLOCK
+        return True
+
+    def record(self) -> dict[str, bytes]:
+        """Key and value for the bus."""
+        kept = Record(
+            _SCHEMA,
+            msgspec.structs.replace(self.dialog, local_cseq=self.reserved),
+            self.watcher,
+            self.presentity,
+            self.event,
+            self.package.name,
+            self.active,
+            self.expires,
+            str(self.flow) if self.flow is not None else "",
+            self.since,
+        )
+        return {self.key: msgspec.msgpack.encode(kept)}
+
+
+def restore(data: bytes) -> Subscription | None:
+    """A subscription from its record; None when this version cannot serve it. A connection is not
+    restored."""
+    try:
+        kept = _decoder.decode(data)
+        flow = parse_flow(kept.flow) if kept.flow else None
+    except (msgspec.DecodeError, ValueError):
+        return None
+    package = packages().get(kept.package)
+    if package is None or kept.schema != _SCHEMA:
+        return None
+    subscription = Subscription(
+        dialog=kept.dialog,
+        watcher=kept.watcher,
+        presentity=kept.presentity,
+        package=package,
+        event=kept.event,
+        expires=kept.expires,
+        flow=None if flow is None or flow.reliable else flow,
+        since=kept.since,
+    )
+    subscription.active = kept.active
+    subscription.begun = True
+    return subscription
