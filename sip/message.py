@@ -95,10 +95,9 @@ class Headers:
 
     def parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
         """First value of a canonical name, parsed and kept; None when absent. Raises `BadHeader`."""
-        try:
-            return self._parsed[name]  # type: ignore[no-any-return]
-        except KeyError:
-            pass
+        kept: T | None = self._parsed.get(name)
+        if kept is not None:
+            return kept
         values = self._fields.get(name)
         if not values:
             return None
@@ -112,10 +111,9 @@ class Headers:
     def parsed_list(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
         """All values of a canonical name, parsed and kept. Raises `BadHeader`."""
         key = name + "*"
-        try:
-            return self._parsed[key]  # type: ignore[no-any-return]
-        except KeyError:
-            pass
+        kept: tuple[T, ...] | None = self._parsed.get(key)
+        if kept is not None:
+            return kept
         try:
             values = tuple(parse(value) for value in self.all(name))
         except (grammar.Malformed, BadUri) as error:

@@ -91,9 +91,11 @@ def _fields(lines: list[str]) -> tuple[dict[str, list[str]], str]:
     if len(lines) > MAX_FIELDS + 1:
         complaint = "too many header fields"
         del lines[MAX_FIELDS + 1 :]
-    for line in lines[1:]:
+    spelling = SPELLINGS.get
+    del lines[0]
+    for line in lines:
         name, colon, value = line.partition(":")
-        known = SPELLINGS.get(name) or _unusual(name)
+        known = spelling(name) or _unusual(name)
         if not colon or not known or len(line) > MAX_LINE:
             complaint = complaint or ("header field too long" if known else "malformed header line")
         elif known not in fields:
@@ -186,16 +188,11 @@ def _body(headers: Headers, body: bytes) -> bytes:
 
 def content_length(headers: Headers) -> int | None:
     """Bytes of the body; None when not said. Raises `BadHeader`; repeats must agree."""
-    values = headers.fields("Content-Length")
-    if not values:
-        return None
-    try:
-        lengths = {grammar.parse_number(value) for value in values}
-    except grammar.Malformed as error:
-        raise BadHeader("Content-Length", str(error)) from None
-    if len(lengths) != 1:
-        raise BadHeader("Content-Length", "contradicts itself")
-    return lengths.pop()
+    length = headers.parsed("Content-Length", grammar.parse_number)
+    for value in headers.fields("Content-Length")[1:]:
+        if not grammar.DIGITS.fullmatch(value) or int(value) != length:
+            raise BadHeader("Content-Length", "contradicts itself")
+    return length
 
 
 def _answerable(request: Request) -> bool:

@@ -140,6 +140,10 @@ def _parse_parameters(text: str) -> grammar.Parameters:
 
 def parse_hostport(text: str) -> tuple[str, int | None]:
     """`host[:port]` of a URI or a Via; IPv6 loses its brackets. Raises `grammar.Malformed`."""
+    return _hostport_cached(text) if len(text) <= _CACHEABLE else _hostport(text)
+
+
+def _hostport(text: str) -> tuple[str, int | None]:
     port = ""
     if text.startswith("["):
         literal, bracket, behind = text[1:].partition("]")
@@ -157,6 +161,9 @@ def parse_hostport(text: str) -> tuple[str, int | None]:
     if _PORT.fullmatch(port) is None or (number := int(port)) > 65535:
         raise grammar.Malformed("malformed port")
     return host, number
+
+
+_hostport_cached = lru_cache(maxsize=4096)(_hostport)
 
 
 def _ipv6(text: str) -> str:
