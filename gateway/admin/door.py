@@ -84,6 +84,7 @@ class AdminDoor:
         log.info("listening", transport="http", address=f"{host}:{bound}")
 
     async def stop(self) -> None:
+        self._desk.stopping.set()
         self._server.should_exit = True
         if self._server.started:
             await self._server.shutdown(sockets=self._sockets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ class Desk:
     clock: Callable[[], float]
     token: str
     "Bearer token of the API."
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    "Set when the server is about to stop: long answers end."
 
 
 class ApiError(Exception):

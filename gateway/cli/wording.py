@@ -19,6 +19,21 @@ def ago(seconds: float) -> str:
     return f"{int(seconds // 86400)} d"
 
 
+def details(row: dict[str, Any], now: float, *leave_out: str) -> str:
+    """`name=value` of what is told of a session, times as how long until or since."""
+    parts = []
+    for name, value in row.items():
+        if name in leave_out or value in ("", None, [], {}):
+            continue
+        if name == "expires":
+            parts.append(f"expires in {ago(value - now)}")
+        elif name == "since":
+            parts.append(f"since {ago(now - value)}")
+        else:
+            parts.append(f"{name}={value}")
+    return " ".join(parts)
+
+
 def clock(at: float) -> str:
     """Local time of day with milliseconds."""
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S.%f")[:-3]

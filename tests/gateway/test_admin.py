@@ -292,7 +292,7 @@ async def test_who_sees_says_yes_why_and_where(stage: Stage) -> None:
     assert code == 0
     assert "bob@localhost sees alice@localhost: active, roster: both" in output
     assert "desk: away" in output
-    assert "kind=dialog" in output
+    assert "dialog at sip-1: event=presence" in output
 
 
 async def test_who_sees_says_no_why_not_and_exits_with_1(stage: Stage) -> None:

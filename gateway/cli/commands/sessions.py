@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gateway.cli import api
 from gateway.cli.app import app, out, settings
-from gateway.cli.wording import ago
+from gateway.cli.wording import ago, details
 
 LEADING = ("address", "kind", "node")
 
@@ -39,8 +39,7 @@ def _table(rows: list[dict[str, Any]], now: float) -> Table:
     for name in (*LEADING, "since", "details"):
         table.add_column(name, overflow="fold")
     for row in rows:
-        rest = {k: v for k, v in row.items() if k not in (*LEADING, "since") and v not in ("", None, [], {})}
         since = ago(now - row["since"]) if isinstance(row.get("since"), (int, float)) else ""
-        details = " ".join(f"{k}={v}" for k, v in rest.items())
-        table.add_row(*(str(row.get(name, "")) for name in LEADING), since, details)
+        named = [str(row.get(name, "")) for name in LEADING]
+        table.add_row(*named, since, details(row, now, *LEADING, "since"))
     return table

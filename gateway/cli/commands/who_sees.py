@@ -10,7 +10,10 @@ import typer
 from gateway.cli import api
 from gateway.cli.app import app, out, settings
 from gateway.cli.commands.presence import document_lines
+from gateway.cli.wording import details
 from gateway.exits import Exit
+
+KNOWN = ("node", "kind", "address")
 
 
 @app.command("who-sees")
@@ -44,7 +47,9 @@ def story(answer: dict[str, Any]) -> list[str]:
     lines += ["", "What there is to see:", *(f"  {line}" for line in document_lines(answer)), ""]
     places = answer["places"]
     lines.append("Where it is shown:" if may else f"Where {watcher} is:")
-    lines += [f"  {_place(place)}" for place in places]
+    lines += [
+        f"  {place['kind']} at {place['node']}: {details(place, answer['now'], *KNOWN)}" for place in places
+    ]
     if not places:
         lines.append(f"  nowhere: {watcher} has no session, no phone and no dialog now")
     lines += [f"  {node} did not answer in time" for node in answer["silent"]]
@@ -61,7 +66,3 @@ def _item(item: dict[str, Any]) -> str:
     if item["approved"]:
         words.append("approved beforehand")
     return ", ".join(words)
-
-
-def _place(place: dict[str, Any]) -> str:
-    return " ".join(f"{k}={v}" for k, v in place.items() if v not in ("", None, [], {}))
