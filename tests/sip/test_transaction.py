@@ -432,6 +432,8 @@ def test_other_credentials_after_stale_ones_are_a_new_request_and_the_same_are_n
     first = make("PUBLISH", "z9hG4bK1", ("Authorization", "Digest old"))
     challenge = bench.respond(bench.begin(first), first, 401)
     assert bench.receive(first) == challenge
+    # A late copy of the request before that, without credentials, is no new one either.
+    assert bench.receive(make("PUBLISH")) == challenge
     assert words(bench.receive(make("PUBLISH", "z9hG4bK1", ("Authorization", "Digest new")))) == ["Incoming"]
 
 
