@@ -33,6 +33,7 @@ from presence.ports import (
     NodeInfo,
     PresenceChanged,
     Relay,
+    Restating,
 )
 
 log = structlog.get_logger()
@@ -82,6 +83,7 @@ class Node:
         self._drain = drain
         self._pace = pace
         self._started = clock()
+        self._breaks = self._bus.breaks
         self._bus_since = 0.0
         "Since when the bus has answered without a break; 0 while it does not."
 
@@ -207,6 +209,12 @@ class Node:
             self._bus_since = self._clock()
             log.info("bus_back")
         self._metrics.gauge("bus_up", 1)
+        breaks = self._bus.breaks
+        if breaks != self._breaks:
+            self._breaks = breaks
+            if isinstance(self.door, Restating):  # whoever took over may lack what was written last
+                log.info("restating", breaks=breaks)
+                await self.door.restate()
         return self._pace.beat
 
     async def _inbox(self) -> float:

@@ -66,6 +66,7 @@ class MemoryBus:
         pending_limit: int = PENDING_LIMIT,
         inbox_limit: int = INBOX_LIMIT,
     ) -> None:
+        self.breaks = 0
         self._clock = clock
         self._pending_limit = pending_limit
         self._inbox_limit = inbox_limit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -237,6 +237,10 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
 class Bus(Protocol):
     """DESIGN: per-address state, node inboxes, trace. Every method may raise `Unavailable`."""
 
+    @property
+    def breaks(self) -> int:
+        """How often the connection to it broke. A server that took over may lack what was written last."""
+
     async def commit(self, address: Address, update: Update, now: float, trace: str = "") -> Committed:
         """Apply one update atomically. Raises `StaleTag`, `Conflict`."""
 
@@ -442,6 +446,14 @@ class Outlet(Protocol):
     """
 
     def receive(self, envelope: Envelope) -> None: ...
+
+
+@runtime_checkable
+class Restating(Protocol):
+    """A door whose peers are connected to it: it can say again what the bus may have lost."""
+
+    async def restate(self) -> None:
+        """Put sources, endpoints and interest once more. Returns when it is on its way."""
 
 
 class Door(Outlet, Protocol):

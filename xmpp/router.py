@@ -154,7 +154,7 @@ class XmppRouter:
         for session in list(self.all_sessions()):
             session.availability.publication.forget()
             session.availability.publish()
-        await self._observe(self.watching.presentities())
+        self.runtime.spawn(self._observe(self.watching.presentities()))
 
     # --- who watches whom -------------------------------------------------------------------------------
 

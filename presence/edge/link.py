@@ -83,6 +83,8 @@ class Link(asyncio.Protocol):
         self._closed = False
         self.key = f"t:link:{os.urandom(8).hex()}"
         "Where scripts keep the number of the last call they have done for this link."
+        self.breaks = 0
+        "Connections that were lost."
         self._number = 0
         self._scheduled = False
         self._queue: deque[Command] = deque()
@@ -196,6 +198,7 @@ class Link(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.breaks += self._ready
         self._ready = False
         self._transport = None
         self._connected.clear()
@@ -259,6 +262,7 @@ class Link(asyncio.Protocol):
     def _drop(self, reason: str) -> None:
         if self._transport is not None:
             log.warning("bus_dropped", server=str(self._server), link=self._name, reason=reason)
+            self.breaks += self._ready
             self._ready = False
             self._transport.abort()
 

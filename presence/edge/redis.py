@@ -98,6 +98,10 @@ class RedisBus:
         self._fenced: set[tuple[str, str]] = set()
         self._tokens = (f"{os.urandom(5).hex()}{n:x}" for n in itertools.count())
 
+    @property
+    def breaks(self) -> int:
+        return self._link.breaks
+
     @classmethod
     async def connect(cls, url: str, **settings: Any) -> Self:
         """A connected bus. Raises `Unavailable` when there is none within `patience`."""

@@ -52,6 +52,9 @@ class RecordingDoor:
     async def reload(self) -> None:
         self.log.append("reloaded")
 
+    async def restate(self) -> None:
+        self.log.append("restated")
+
     def receive(self, envelope: Envelope) -> None:
         if self.fails:
             self.fails = False
@@ -228,6 +231,12 @@ async def test_an_unreachable_bus_is_survived(stage: Stage) -> None:
         await stage.bus.broadcast(change)
         await until(lambda: stage.door.received == [change])
         assert stage.door.log == ["started"]
+
+
+async def test_after_a_break_the_door_says_again_what_the_bus_may_have_lost(stage: Stage) -> None:
+    async with stage.running():
+        stage.bus.breaks += 1
+        await until(lambda: stage.door.log == ["started", "restated"])
 
 
 async def test_a_node_that_was_declared_dead_starts_anew_and_touches_nothing(stage: Stage) -> None:

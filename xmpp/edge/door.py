@@ -88,6 +88,10 @@ class XmppDoor:
         """An envelope of this node's inbox."""
         self.router.receive(envelope)
 
+    async def restate(self) -> None:
+        """See `presence.ports.Restating`."""
+        await self.router.restate()
+
     def sessions(self) -> list[dict[str, Any]]:
         """The bound sessions, then the connections that are still on their way to one."""
         strangers = self._listener.strangers() if self._listener is not None else []
