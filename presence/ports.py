@@ -399,15 +399,29 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     "`SHA-1`, `SHA-256` → keys."
     phone_only: bool = True
     "No XMPP client has ever logged in: a policy answers watchers on its behalf."
+    own_ha1: str = ""
+    "HA1 (MD5) of `spelling`, where that is all a password can be compared with."
+    spelling: str = ""
+    "`login:realm` as the operator wrote it, which `own_ha1` was made with."
+    password: str = ""
+    "Where the backend keeps it in the clear."
 
 
 class Accounts(Protocol):
     """An account backend (one file in `presence/edge/accounts/`, one registration)."""
 
     mechanisms: frozenset[str]
-    "SASL mechanisms some account can prove, without -PLUS: PLAIN, SCRAM-SHA-1, SCRAM-SHA-256."
-    algorithms: tuple[DigestAlgorithm, ...]
-    "SIP digest algorithms, best first."
+    "SASL mechanisms some account can prove, without -PLUS: PLAIN, SCRAM-SHA-1, SCRAM-SHA-256, DIGEST-MD5."
+
+    @property
+    def algorithms(self) -> tuple[DigestAlgorithm, ...]:
+        """SIP digest algorithms, best first; none when no phone can prove anything."""
+
+    async def offers(self, address: Address | None) -> frozenset[str]:
+        """SASL mechanisms to offer: to this person, if the stream said who it is, else what all can prove.
+
+        The same for somebody unknown as for somebody who never logged in.
+        """
 
     async def find(self, address: Address) -> Account | None:
         """None when unknown. Cached for seconds; `forget` empties the cache for one address."""
@@ -426,8 +440,70 @@ class Accounts(Protocol):
     async def seen_on_xmpp(self, address: Address) -> None:
         """Clears `phone_only`."""
 
+    async def set_enabled(self, address: Address, enabled: bool) -> None:
+        """A disabled account cannot log in; tell with `AccountChanged`. Raises `Refused` ITEM_NOT_FOUND."""
+
+    async def refresh(self, *, force: bool = False) -> Sequence[Address]:
+        """Take notice of what changed where accounts are kept; `force`: look even if nothing seems to have.
+        Returns who may no longer log in. Called every second or so, and on SIGHUP."""
+
     def forget(self, address: Address) -> None: ...
     async def close(self) -> None: ...
+
+
+class DigestQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """A digest response as a client gave it (RFC 7616 §3.4)."""
+
+    username: str
+    realm: str
+    nonce: str
+    uri: str
+    response: str
+    method: str
+    algorithm: str = "MD5"
+    qop: str = ""
+    nc: str = ""
+    cnonce: str = ""
+    opaque: str = ""
+    body_digest: str = ""
+    "Hex H(body), for `auth-int`."
+
+
+@runtime_checkable
+class DigestJudge(Protocol):
+    """What an account backend has beside `Accounts` that shows nobody an HA1 but can say whether a response
+    is right. Nonces are the asker's to issue and to check."""
+
+    async def check_digest(self, address: Address, question: DigestQuestion) -> bool:
+        """Raises `Unavailable`: then nothing is known about the password."""
+
+
+class Ban(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody must wait before the next try to log in."""
+
+    kind: str
+    "`peer` or `account`."
+    name: str
+    "A network, or an address."
+    until: float
+    "Unix seconds."
+
+
+class Guard(Protocol):
+    """Counts failed logins over all processes. Never raises: without a bus nobody is guarded."""
+
+    async def wait(self, peer: str, account: str) -> float:
+        """Seconds until this network, and this account from this network, may try again; 0: now."""
+
+    async def failed(self, peer: str, account: str) -> None:
+        """Count a failure. Returns after a delay that grows with their number."""
+
+    async def succeeded(self, peer: str, account: str) -> None:
+        """The network knows the account's password: others' failures must not keep it out."""
+
+    async def bans(self) -> list[Ban]: ...
+    async def lift(self, name: str) -> int:
+        """End the bans of a network or an account, and forget its failures. Returns how many bans."""
 
 
 # --- the doors -----------------------------------------------------------------------------------

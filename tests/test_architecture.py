@@ -200,5 +200,8 @@ def test_one_file_one_registration(folder: str, registration: str) -> None:
         assert len(own) == 1, f"{path.relative_to(ROOT)} registers {len(own)} times"
 
 
-NOT_REGISTERED = {("presence/edge/accounts", "proofs")}
+NOT_REGISTERED = {
+    ("presence/edge/accounts", name)
+    for name in ("borrowed", "derived", "endpoint", "proofs", "settings", "users_file")
+}
 "Files beside the registered ones that several of them use."

@@ -16,8 +16,8 @@ from typing import assert_never
 
 from presence.address import Address
 from presence.errors import InvalidAddress, PresenceError, Unavailable
-from presence.ports import Account, Accounts
-from xmpp import sasl
+from presence.ports import Accounts
+from xmpp import sasl, sasl_digest_md5
 from xmpp.effects import Bound, Close, Effect, LoggedIn, LoginFailed, NewStream, Send, StartTls
 from xmpp.element import CLIENT_NS, STREAM_NS, E, Element
 from xmpp.errors import StanzaError, StreamError, error_stanza, to_stanza_error
@@ -33,6 +33,7 @@ BIND_NS = "urn:ietf:params:xml:ns:xmpp-bind"
 CHANNEL_BINDING_NS = "urn:xmpp:sasl-cb:0"
 STANZAS = frozenset({"message", "presence", "iq"})
 _MAX_BINDS = 10
+sasl.register(sasl_digest_md5.REGISTRATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +192,10 @@ class Negotiation:
                 self._offered = []
                 return features
         self._offered = sasl.offer(
-            proofs=self.realm.accounts.mechanisms,
+            proofs=await self._provable(),
             wanted=self.realm.settings.mechanisms,
             secure=self.secure or self.may_be_clear,
             bound=bool(self.bindings),
-            account=await self._announced(),
         )
         names = (E("mechanism", SASL_NS, {}, name) for name in self._offered)
         features.append(E("mechanisms", SASL_NS, {}, *names))
@@ -204,14 +204,15 @@ class Negotiation:
             features.append(E("sasl-channel-binding", CHANNEL_BINDING_NS, {}, *kinds))
         return features
 
-    async def _announced(self) -> Account | None:
-        """The account the stream's `from` names: only to choose which mechanisms make sense."""
+    async def _provable(self) -> frozenset[str]:
+        """What whom the stream's `from` names can prove, or else what everybody can: many clients would not
+        try another mechanism after one failed."""
+        accounts = self.realm.accounts
         who = self.who
-        if who is None or not who.local or who.domain != self.domain:
-            return None
+        named = who.bare if who is not None and who.local and who.domain == self.domain else None
         with suppress(PresenceError):
-            return await self.realm.accounts.find(who.bare)
-        return None
+            return await accounts.offers(named)
+        return accounts.mechanisms
 
     # --- top-level elements ----------------------------------------------------------------------------
 
@@ -307,9 +308,9 @@ class Negotiation:
         if element.name == "auth":
             self._mechanism = self._choose(element.get("mechanism"))
             data = sasl.decode(element.text)
-            if data is None:  # all our mechanisms begin with the client: ask it to (RFC 4422 §3)
-                return sasl.Challenge(b"")
-            return await self._mechanism.receive(data)
+            if data is None and not sasl.REGISTRY[self._mechanism_name].server_first:
+                return sasl.Challenge(b"")  # the client begins: ask it to (RFC 4422 §3)
+            return await self._mechanism.receive(data or b"")
         if self._mechanism is None:
             raise sasl.SaslFailure("malformed-request", "a response to nothing")
         return await self._mechanism.receive(sasl.decode(element.text) or b"")

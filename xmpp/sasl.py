@@ -20,7 +20,7 @@ from typing import Protocol
 
 from presence.address import Address, parse_address
 from presence.errors import InvalidAddress
-from presence.ports import Account, Accounts, ScramKeys
+from presence.ports import Accounts, ScramKeys
 
 _MAX_MESSAGE = 4096
 "Bytes of one client message; credentials are far shorter."
@@ -85,8 +85,8 @@ class Registration:
     "Needs channel binding."
     clear: bool = False
     "Shows the password to whoever reads the stream."
-    scram: str = ""
-    "Key of `Account.scram` it needs."
+    server_first: bool = False
+    "The server speaks first; an initial response is refused by the mechanism itself."
 
 
 REGISTRY: dict[str, Registration] = {}
@@ -97,15 +97,11 @@ def register(registration: Registration) -> None:
     REGISTRY[registration.name] = registration
 
 
-def offer(
-    *, proofs: frozenset[str], wanted: tuple[str, ...], secure: bool, bound: bool, account: Account | None
-) -> list[str]:
+def offer(*, proofs: frozenset[str], wanted: tuple[str, ...], secure: bool, bound: bool) -> list[str]:
     """Names to offer, strongest first.
 
-    `proofs` is what the accounts' backend can check, `wanted` what the settings allow, `secure` says that
-    nobody can read the stream, `bound` that there is channel binding data. When the client has said who it
-    is, SCRAM is left out if that account has no keys for it: many clients would not try another mechanism
-    after it failed.
+    `proofs` is what can be checked of this client (`Accounts.offers`), `wanted` what the settings allow,
+    `secure` says that nobody can read the stream, `bound` that there is channel binding data.
     """
     return [
         name
@@ -114,7 +110,6 @@ def offer(
         and known.proof in wanted
         and (secure or not known.clear)
         and (bound or not known.binding)
-        and (account is None or not known.scram or known.scram in account.scram)
     ]
 
 
@@ -132,7 +127,7 @@ def decode(text: str) -> bytes | None:
         raise SaslFailure("incorrect-encoding", "not base64") from None
 
 
-def _address(name: str, domain: str) -> Address:
+def lookup_address(name: str, domain: str) -> Address:
     """The account a user name means: the local part, or the whole address as some clients send it."""
     try:
         address = parse_address(name if "@" in name else f"{name}@{domain}")
@@ -143,7 +138,7 @@ def _address(name: str, domain: str) -> Address:
     return address
 
 
-def _check_authzid(authzid: str, address: Address) -> None:
+def check_authzid(authzid: str, address: Address) -> None:
     """Nobody may act for another (RFC 6120 §6.3.8)."""
     if not authzid:
         return
@@ -170,10 +165,10 @@ class Plain:
         if not authcid or not password:
             raise SaslFailure("malformed-request", "empty user name or password")
         accounts = self.context.accounts
-        address = _address(authcid, self.context.domain)
+        address = lookup_address(authcid, self.context.domain)
         if not await accounts.check_password(address, password):
             raise SaslFailure("not-authorized", "wrong password or unknown user", address)
-        _check_authzid(authzid, address)
+        check_authzid(authzid, address)
         account = await accounts.find(address)
         if account is not None and not account.enabled:
             raise SaslFailure("account-disabled", address=address)
@@ -226,9 +221,9 @@ class Scram:
         name, client_nonce = unescape(fields[0][2:]), fields[1][2:]
         if not name or not client_nonce or not client_nonce.isprintable():
             raise SaslFailure("malformed-request", "empty user name or nonce")
-        address = _address(name, self.context.domain)
+        address = lookup_address(name, self.context.domain)
         if authzid:
-            _check_authzid(unescape(authzid), address)
+            check_authzid(unescape(authzid), address)
         account = await self.context.accounts.find(address)
         keys = account.scram.get(self.algorithm) if account is not None else None
         enabled = account is not None and account.enabled
@@ -326,7 +321,6 @@ def _scram(algorithm: str, plus: bool) -> Registration:
         lambda context: Scram(context, algorithm, plus),
         proof=name,
         binding=plus,
-        scram=algorithm,
     )
 
 

@@ -22,7 +22,28 @@ credentials = Table(
     Column("kind", String(32), primary_key=True),
     Column("secret", LargeBinary, nullable=False),
 )
-"""`ha1:MD5`, `ha1:SHA-256`: hex digest; `scram:SHA-1`, `scram:SHA-256`: msgpack of `ScramKeys`."""
+"""`ha1:MD5`, `ha1:SHA-256`: hex digest; `scram:SHA-1`, `scram:SHA-256`: msgpack of `ScramKeys`.
+An imported account has `own:HA1` and `own:spelling` until a password is set."""
+
+account_notes = Table(
+    "account_notes",
+    metadata,
+    Column("address", String(1023), primary_key=True),
+    Column("enabled", Boolean, nullable=False),
+    Column("phone_only", Boolean, nullable=False),
+    Column("since", Float, nullable=False),
+)
+"""Of accounts kept elsewhere; written when someone first logs in or is disabled."""
+
+derived_keys = Table(
+    "derived_keys",
+    metadata,
+    Column("address", String(1023), primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+)
+"""SCRAM keys made at a PLAIN login: good as long as the HA1 has the fingerprint. `secret`: msgpack of
+`ScramKeys` by hash."""
 
 roster = Table(
     "roster",

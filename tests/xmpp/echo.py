@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -70,6 +71,14 @@ class MemoryAccounts:
         if not self.reachable:
             raise Unavailable("the accounts are away")
 
+    async def offers(self, address: Address | None) -> frozenset[str]:
+        self._reach()
+        account = self.accounts.get(address) if address is not None else None
+        if account is None:
+            return self.mechanisms
+        missing = {f"SCRAM-{name}" for name in ("SHA-1", "SHA-256") if name not in account.scram}
+        return self.mechanisms - missing
+
     async def find(self, address: Address) -> Account | None:
         self._reach()
         return self.accounts.get(address)
@@ -93,6 +102,12 @@ class MemoryAccounts:
     async def seen_on_xmpp(self, address: Address) -> None:
         self._reach()
         self.seen.append(address)
+
+    async def set_enabled(self, address: Address, enabled: bool) -> None:
+        self.accounts[address] = msgspec.structs.replace(self.accounts[address], enabled=enabled)
+
+    async def refresh(self, *, force: bool = False) -> Sequence[Address]:
+        return ()
 
     def forget(self, address: Address) -> None: ...
 

@@ -10,20 +10,16 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-
+from presence.edge.accounts.settings import AccountSettings
 from presence.edge.database import Database
 from presence.edge.sql import SqlStore
 from presence.ports import Accounts
 
+__all__ = ["AccountSettings", "Backend", "backends", "open_accounts"]
 
-class AccountSettings(BaseModel):
-    """Where accounts and their passwords are kept."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
-
-    backend: str = "sql"
-    "The account backend: `sql` keeps them in Tandem's own database."
+def _nothing(_settings: AccountSettings) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +30,14 @@ class Backend:
     "What the setting `accounts.backend` says."
     summary: str
     open: Callable[[AccountSettings, Database], Accounts]
+    problems: Callable[[AccountSettings], list[str]] = _nothing
+    "For `tandem check`: what is wrong with the settings, and what they name."
+    creates: bool = False
+    "`tandem user add`, `passwd`, `delete` and password changes from clients work."
+    lists: bool = True
+    "`tandem user list` shows everybody, not only those who have logged in."
+    phones: bool = True
+    "SIP phones can log in."
 
 
 def backends() -> dict[str, Backend]:

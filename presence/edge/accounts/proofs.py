@@ -10,7 +10,7 @@ from precis_i18n import get_profile
 
 from presence.address import Address
 from presence.errors import Condition, Refused
-from presence.ports import DigestAlgorithm, ScramKeys
+from presence.ports import Account, DigestAlgorithm, ScramKeys
 
 ITERATIONS = 10_000
 "RFC 7677 §4 wants at least 4096."
@@ -66,3 +66,40 @@ def matches(password: str, keys: ScramKeys, mechanism_hash: str) -> bool:
         prepared = ""
     found = scram_keys(prepared, mechanism_hash, keys.salt, keys.iterations)
     return hmac.compare_digest(found.stored_key, keys.stored_key) and bool(prepared)
+
+
+def matches_ha1(password: str, hashed: str, spelling: str) -> bool:
+    """Whether a password has this MD5 HA1, made with `login:realm` as spelled. Phones and operators made it
+    of UTF-8 or, before there was such a thing, of ISO 8859-1. Takes as long for every password."""
+    found = False
+    for encoding in ("utf-8", "latin-1"):
+        text = f"{spelling}:{password}".encode(encoding, "replace")
+        made = hashlib.md5(text, usedforsecurity=False).hexdigest()
+        right = hmac.compare_digest(made.encode(), hashed.lower().encode())
+        # what has no ISO 8859-1 form must not match with question marks in its place
+        found |= right and (encoding == "utf-8" or _has_latin_1(text, spelling, password))
+    return found
+
+
+def _has_latin_1(text: bytes, spelling: str, password: str) -> bool:
+    return text.decode("latin-1") == f"{spelling}:{password}"
+
+
+def fingerprint(hashed: str, salt: bytes, iterations: int = ITERATIONS) -> bytes:
+    """Of an HA1, to notice that it changed; as slow to guess from as the SCRAM keys kept beside it."""
+    return hashlib.pbkdf2_hmac("sha256", hashed.lower().encode(), b"fingerprint" + salt, iterations)
+
+
+def derive(password: str) -> dict[str, ScramKeys]:
+    """SCRAM keys by hash; slow, run it in a thread."""
+    prepared = prepare_password(password)
+    salt = secrets.token_bytes(16)
+    return {name: scram_keys(prepared, name, salt) for name in SCRAM_HASHES}
+
+
+def stored_ha1(account: Account) -> tuple[str, str]:
+    """The MD5 HA1 a password can be compared with, and the `login:realm` it was made of; empty without."""
+    if account.own_ha1:
+        return account.own_ha1, account.spelling
+    hashed = account.ha1.get(DigestAlgorithm.MD5, "")
+    return hashed, f"{account.address.local}:{account.address.domain}"

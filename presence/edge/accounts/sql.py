@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presence.address import Address, parse_address
 from presence.edge.accounts import AccountSettings, Backend
-from presence.edge.accounts.proofs import matches, proofs
+from presence.edge.accounts.derived import DerivedKeys
+from presence.edge.accounts.proofs import matches, matches_ha1, proofs, stored_ha1
+from presence.edge.accounts.users_file import Entry
 from presence.edge.database import Database
 from presence.edge.reading import Query
 from presence.edge.sql import forget_person
-from presence.edge.tables import accounts, credentials
+from presence.edge.tables import accounts, credentials, derived_keys
 from presence.errors import Condition, Refused
 from presence.ports import Account, Accounts, DigestAlgorithm, ScramKeys
 
@@ -34,17 +38,50 @@ _people = select(
     accounts.c.address, accounts.c.enabled, accounts.c.phone_only, credentials.c.kind, credentials.c.secret
 ).select_from(accounts.outerjoin(credentials, accounts.c.address == credentials.c.address))
 _ONE = Query(_people.where(accounts.c.address == bindparam("address")))
+_IMPORTED = Query(
+    select(credentials.c.address)
+    .where(credentials.c.kind == "own:HA1")
+    .where(credentials.c.address.not_in(select(derived_keys.c.address)))
+    .limit(1)
+)
+"Somebody without SCRAM keys."
+
+
+@dataclass(slots=True)
+class Adopted:
+    """What became of imported accounts."""
+
+    added: int = 0
+    replaced: int = 0
+    kept: int = 0
 
 
 class SqlAccounts:
     """Implements `presence.ports.Accounts`."""
 
-    mechanisms = frozenset({"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"})
+    mechanisms = frozenset({"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "DIGEST-MD5"})
     algorithms: tuple[DigestAlgorithm, ...] = (DigestAlgorithm.SHA256, DigestAlgorithm.MD5)
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._derived = DerivedKeys(database)
         self._cache: dict[Address, tuple[float, Account | None]] = {}
+        self._all_have_scram = (0.0, True)
+        "Until when, and whether, every account is known to have SCRAM keys."
+
+    async def offers(self, address: Address | None) -> frozenset[str]:
+        """SCRAM to everybody, but for imported accounts that have not shown their password yet."""
+        if address is not None:
+            account = await self.find(address)
+            if account is not None:
+                without = {f"SCRAM-{name}" for name in ("SHA-1", "SHA-256") if name not in account.scram}
+                return self.mechanisms - without
+        until, everybody = self._all_have_scram
+        now = time.monotonic()
+        if until <= now:
+            everybody = not await self._database.rows(_IMPORTED)
+            self._all_have_scram = (now + CACHE_SECONDS, everybody)
+        return self.mechanisms if everybody else frozenset({"PLAIN", "DIGEST-MD5"})
 
     async def find(self, address: Address) -> Account | None:
         """From the cache for seconds, else from the database."""
@@ -54,6 +91,8 @@ class SqlAccounts:
             return cached[1]
         rows = await self._database.rows(_ONE, address=str(address))
         account = _account(rows) if rows else None
+        if account is not None and account.own_ha1:
+            account = replace(account, scram=await self._derived.load(address, account.own_ha1))
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
         self._cache[address] = (now + CACHE_SECONDS, account)
@@ -62,9 +101,21 @@ class SqlAccounts:
     async def check_password(self, address: Address, password: str) -> bool:
         """Against the SHA-256 SCRAM keys, in a thread."""
         account = await self.find(address)
+        if account is not None and account.own_ha1:
+            return await self._check_ha1(account, password)
         known = account is not None and account.enabled and "SHA-256" in account.scram
         keys = account.scram["SHA-256"] if account is not None and known else _nobody
         return await asyncio.to_thread(matches, password, keys, "SHA-256") and known
+
+    async def _check_ha1(self, account: Account, password: str) -> bool:
+        """Of an imported account. The first right password makes its SCRAM keys."""
+        hashed, spelling = stored_ha1(account)
+        if not (matches_ha1(password, hashed, spelling) and account.enabled):
+            return False
+        if not account.scram:
+            await self._derived.make(account.address, password, hashed)
+            self.forget(account.address)
+        return True
 
     async def set_password(self, address: Address, password: str) -> None:
         """Raises `Refused` ITEM_NOT_FOUND, or BAD_REQUEST for a password RFC 8265 does not allow."""
@@ -73,7 +124,7 @@ class SqlAccounts:
             known = select(accounts.c.address).where(accounts.c.address == str(address)).with_for_update()
             if (await connection.execute(known)).first() is None:
                 raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
-            await connection.execute(delete(credentials).where(credentials.c.address == str(address)))
+            await _drop_proofs(connection, address)
             await _write_proofs(connection, address, made)
         self.forget(address)
 
@@ -95,6 +146,7 @@ class SqlAccounts:
             gone = await connection.execute(delete(accounts).where(accounts.c.address == str(address)))
             if gone.rowcount == 0:
                 raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
+            await connection.execute(delete(derived_keys).where(derived_keys.c.address == str(address)))
             await forget_person(connection, address)
         self.forget(address)
 
@@ -116,6 +168,50 @@ class SqlAccounts:
             await connection.execute(update(accounts).where(this).values(phone_only=False))
         self.forget(address)
 
+    async def set_enabled(self, address: Address, enabled: bool) -> None:
+        """Raises `Refused` ITEM_NOT_FOUND."""
+        async with self._database.writing() as connection:
+            this = accounts.c.address == str(address)
+            if (await connection.execute(update(accounts).where(this).values(enabled=enabled))).rowcount == 0:
+                raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
+        self.forget(address)
+
+    async def refresh(self, *, force: bool = False) -> Sequence[Address]:
+        """Changes are told over the bus; on demand everything is read anew."""
+        if force:
+            self._cache.clear()
+        return ()
+
+    async def adopt(self, entries: Iterable[Entry], *, replace_known: bool) -> Adopted:
+        """Take over accounts from a file, in one transaction. Known ones keep what they have, unless they are
+        to be replaced; then their rosters stay."""
+        counted = Adopted()
+        async with self._database.writing() as connection:
+            known = {row.address for row in await connection.execute(select(accounts.c.address))}
+            people: list[dict[str, Any]] = []
+            secrets: list[dict[str, Any]] = []
+            for entry in entries:
+                name = str(entry.address)
+                if name in known and not replace_known:
+                    counted.kept += 1
+                    continue
+                if name in known:
+                    counted.replaced += 1
+                    await _drop_proofs(connection, entry.address)
+                    this = accounts.c.address == name
+                    await connection.execute(update(accounts).where(this).values(enabled=entry.enabled))
+                else:
+                    counted.added += 1
+                    fresh = {"phone_only": True, "created": time.time()}
+                    people.append({"address": name, "enabled": entry.enabled, **fresh})
+                secrets += _imported_proofs(entry)
+            for start in range(0, len(people), 1000):
+                await connection.execute(insert(accounts), people[start : start + 1000])
+            for start in range(0, len(secrets), 1000):
+                await connection.execute(insert(credentials), secrets[start : start + 1000])
+        self._cache.clear()
+        return counted
+
     def forget(self, address: Address) -> None:
         """Empty the cache for one address."""
         self._cache.pop(address, None)
@@ -134,7 +230,28 @@ def _account(rows: Sequence[Sequence[Any]]) -> Account:
         phone_only=bool(phone_only),
         ha1={name: secret.decode() for family, name, secret in found if family == "ha1"},
         scram={name: _decode(secret) for family, name, secret in found if family == "scram"},
+        own_ha1=_own(found, "HA1"),
+        spelling=_own(found, "spelling"),
     )
+
+
+def _own(found: Iterable[tuple[Any, ...]], wanted: str) -> str:
+    return next((secret.decode() for family, name, secret in found if (family, name) == ("own", wanted)), "")
+
+
+def _imported_proofs(entry: Entry) -> list[dict[str, Any]]:
+    """Rows of `credentials`: the HA1, and how login and realm were spelled for it."""
+    account = entry.account()
+    own, spelling = stored_ha1(account)
+    kinds = {f"ha1:{name}": hexed for name, hexed in account.ha1.items()}
+    kinds |= {"own:HA1": own, "own:spelling": spelling}
+    name = str(entry.address)
+    return [{"address": name, "kind": kind, "secret": text.encode()} for kind, text in kinds.items()]
+
+
+async def _drop_proofs(connection: AsyncConnection, address: Address) -> None:
+    await connection.execute(delete(credentials).where(credentials.c.address == str(address)))
+    await connection.execute(delete(derived_keys).where(derived_keys.c.address == str(address)))
 
 
 async def _write_proofs(
@@ -156,4 +273,4 @@ def _open(_settings: AccountSettings, database: Database) -> Accounts:
     return SqlAccounts(database)
 
 
-BACKEND = Backend("sql", "accounts in Tandem's database, with SCRAM keys and digest HA1", _open)
+BACKEND = Backend("sql", "accounts in Tandem's database, with SCRAM keys and digest HA1", _open, creates=True)
