@@ -19,6 +19,7 @@ from sip.digest import NonceKeeper, Verdict, find_credentials
 from sip.errors import ProtocolError
 from sip.flow import Flow
 from sip.message import Request
+from sip.profiles import profile_of
 
 log = structlog.get_logger()
 
@@ -63,7 +64,7 @@ class Authenticator:
         realm = claimed.domain
         credentials = find_credentials(request, realm)
         if credentials is None:
-            raise self._challenge(await self._accounts.find(claimed), realm, now)
+            raise self._challenge(request, await self._accounts.find(claimed), realm, now)
         username = credentials.get("username") or ""
         source = (flow.network, username)
         self._check_failures(source, now)
@@ -80,13 +81,13 @@ class Authenticator:
                     raise ProtocolError(403, "Not Your Address")
                 return claimed
             case Verdict.STALE:
-                raise self._challenge(account, realm, now, stale=True)
+                raise self._challenge(request, account, realm, now, stale=True)
             case Verdict.MISSING:
-                raise self._challenge(account, realm, now)
+                raise self._challenge(request, account, realm, now)
             case _:
                 self._failed(source, now)
                 log.info("login_refused", address=str(claimed), peer=flow.remote, method=request.method)
-                raise self._challenge(account, realm, now)
+                raise self._challenge(request, account, realm, now)
 
     async def _find(self, username: str, realm: str) -> Account | None:
         local, at, domain = username.partition("@")
@@ -98,11 +99,14 @@ class Authenticator:
             return None
 
     def _challenge(
-        self, account: Account | None, realm: str, now: float, *, stale: bool = False
+        self, request: Request, account: Account | None, realm: str, now: float, *, stale: bool = False
     ) -> ProtocolError:
         offered = [algorithm.value for algorithm in self._accounts.algorithms]
         provable = [name for name in offered if account is not None and name in account.ha1]
-        values = self._nonces.challenges(provable or offered, realm, now, stale=stale)
+        wanted = provable or offered
+        understood = profile_of(request.headers.get("User-Agent") or "").digests
+        wanted = [name for name in wanted if name in understood] or wanted
+        values = self._nonces.challenges(wanted, realm, now, stale=stale)
         return ProtocolError(401, headers=tuple(("WWW-Authenticate", value) for value in values))
 
     def _check_failures(self, source: tuple[str, str], now: float) -> None:

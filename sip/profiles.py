@@ -21,11 +21,16 @@ class Profile:
     gruu_in_from: bool = False
     """From carries the sender's resource as `gr` (RFC 7572 §5). Most phones match From with their contact
     list as text and would show a stranger."""
+    digests: tuple[str, ...] = ()
+    """The only digest algorithms it may be offered; empty: all. RFC 8760 §2.4 lets a client pass over a
+    challenge it does not know, but there are phones that then give up."""
     answers_with_to_tag: bool = True
     "False: its responses may lack the To tag."
 
 
 PROFILES: tuple[Profile, ...] = (
+    Profile(name="baresip-1", agents=("baresip v0.", "baresip v1."), digests=("MD5",)),
+    Profile(name="md5-only", agents=("python/", "sipp", "sipsak"), digests=("MD5",)),
     Profile(name="linphone", agents=("linphone", "belle-sip", "flexisip")),
     Profile(name="libpurple", agents=("purple/",), answers_with_to_tag=False),
     Profile(name="tandem", agents=("tandem/",), unique_call_ids=False, gruu_in_from=True),
