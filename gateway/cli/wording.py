@@ -28,7 +28,7 @@ def details(row: dict[str, Any], now: float, *leave_out: str) -> str:
         if name == "expires":
             parts.append(f"expires in {ago(value - now)}")
         elif name == "since":
-            parts.append(f"since {ago(now - value)}")
+            parts.append(f"for {ago(now - value)}")
         else:
             parts.append(f"{name}={value}")
     return " ".join(parts)
