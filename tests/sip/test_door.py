@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.sip.house import ALICE, BOB, House, open_house
+from presence.address import Address
+from tests.sip.house import ALICE, BOB, CAROL, PASSWORD, House, open_house
+from tests.support.pidf import pidf
+from tests.support.sipwire import SipMessage, credentials
 
 
 @pytest.fixture
@@ -56,3 +60,184 @@ async def test_a_subscription_follows_the_other_side(house: House) -> None:
         assert "closed" in last.text
         assert (await watch.end()).status == 200
         await watch.state("terminated;reason=timeout")
+
+
+async def test_options_tell_what_is_served_and_ask_nobody(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        response = await phone.request("OPTIONS", "sip:example.org", authenticate=False)
+        assert response.status == 200
+        assert response["Allow"] == "MESSAGE, OPTIONS, PUBLISH, REGISTER, SUBSCRIBE"
+        assert response["Allow-Events"] == "presence"
+        assert response["Accept"] == "application/pidf+xml, text/plain"
+
+
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("INVITE", 405), ("NONSENSE", 405), ("BYE", 481), ("NOTIFY", 481), ("CANCEL", 481), ("PRACK", 481)],
+)
+async def test_what_is_not_served_says_so(house: House, method: str, status: int) -> None:
+    async with house.phone(BOB) as phone:
+        response = await phone.request(method, "sip:bob@example.org")
+        assert response.status == status
+        if status == 405:
+            assert response["Allow"]
+
+
+# --- who is who -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithms", [("SHA-256",), ("MD5",)])
+@pytest.mark.parametrize("qop", [True, False])
+async def test_digest_in_every_offered_form(house: House, algorithms: tuple[str, ...], qop: bool) -> None:
+    async with house.phone(BOB, algorithms=algorithms, qop=qop) as phone:
+        assert (await phone.register()).status == 200
+
+
+async def test_a_wrong_password_and_an_unknown_user_hear_the_same(house: House) -> None:
+    nobody = Address("nobody", "example.org")
+    async with house.phone(BOB, password="wrong") as liar, house.phone(nobody) as ghost:
+        heard = []
+        for phone in (liar, ghost):
+            asked = await phone.request("REGISTER", "sip:example.org", authenticate=False)
+            refused = await phone.register()
+            heard.append((asked.status, refused.status, len(refused.all("WWW-Authenticate"))))
+        assert heard == [(401, 401, 2), (401, 401, 2)]
+
+
+async def test_too_many_wrong_passwords_end_in_403(tmp_path: Path) -> None:
+    async with open_house(tmp_path, max_login_failures=2) as house:
+        async with house.phone(BOB, password="wrong") as liar:
+            assert [(await liar.register()).status for _ in range(3)] == [401, 401, 403]
+        async with house.phone(CAROL) as other:
+            assert (await other.register()).status == 200
+
+
+async def test_nobody_speaks_registers_or_publishes_as_someone_else(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        forged = f"<sip:{CAROL}>;tag=1"
+        message = await phone.request("MESSAGE", f"sip:{ALICE}", [], b"I am carol", from_=forged)
+        register = await phone.request(
+            "REGISTER", "sip:example.org", [("Contact", phone.contact)], to=f"<sip:{CAROL}>"
+        )
+        assert (message.status, register.status) == (403, 403)
+        stranger = "<sip:eve@elsewhere.example>;tag=1"
+        assert (await phone.request("MESSAGE", f"sip:{ALICE}", [], b"x", from_=stranger)).status == 403
+        assert await house.waiting(ALICE) == []
+        assert not (await house.seen(CAROL)).online
+
+
+async def test_the_same_branch_with_credentials_is_a_new_request(house: House) -> None:
+    async with house.phone(BOB) as phone:
+
+        def build(*more: tuple[str, str]) -> SipMessage:
+            host, port = phone.local
+            return SipMessage(
+                f"MESSAGE sip:{ALICE} SIP/2.0",
+                [("Via", f"SIP/2.0/UDP {host}:{port};branch=z9hG4bKsame"), ("From", f"<sip:{BOB}>;tag=1"),
+                 ("To", f"<sip:{ALICE}>"), ("Call-ID", "same"), ("CSeq", "1 MESSAGE"),
+                 ("Content-Type", "text/plain"), *more],
+                b"hi",
+            )  # fmt: skip
+
+        asked = await phone.send(build())
+        proof = credentials(
+            asked.all("WWW-Authenticate"), method="MESSAGE", uri=f"sip:{ALICE}", user="bob",
+            password=PASSWORD, qop=False,
+        )  # fmt: skip
+        assert (await phone.send(build(("Proxy-Authorization", proof)))).status == 202
+
+
+# --- flows ----------------------------------------------------------------------------------------
+
+
+async def test_a_phone_whose_connection_breaks_is_gone_with_all_it_said(house: House) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        await phone.register(600)
+        await phone.publish(pidf(str(BOB), note="here"))
+        phone.close()
+        document = await house.until_seen(BOB, online=False)
+        assert document.tuples == ()
+
+
+async def test_a_new_connection_of_the_same_phone_outlives_the_old_one(house: House) -> None:
+    contact = '<sip:bob@192.0.2.2;transport=tcp>;+sip.instance="<urn:uuid:1>"'
+    async with house.phone(BOB, "tcp") as old, house.phone(BOB, "tcp") as new:
+        await old.register(contact=contact)
+        assert (await new.register(contact=contact)).status == 200
+        old.close()
+        await new.request("OPTIONS", "sip:example.org")
+        await house.say(ALICE, BOB, "to the new one")
+        await new.hears("to the new one")
+        assert len((await house.seen(BOB)).tuples) == 1
+
+
+async def test_several_phones_of_one_person_are_listed_and_each_hears_everything_once(house: House) -> None:
+    async with house.phone(BOB) as one, house.phone(BOB, "tcp") as two:
+        await one.register()
+        response = await two.register()
+        assert len(response.all("Contact")) == 2
+        await house.say(ALICE, BOB, "both")
+        await one.hears("both")
+        await two.hears("both")
+        assert len((await house.seen(BOB)).tuples) == 2
+
+
+async def test_a_dead_process_leaves_no_connected_phone_and_keeps_the_others(house: House) -> None:
+    async with house.phone(BOB) as udp, house.phone(CAROL, "tcp") as tcp:
+        await udp.register()
+        await tcp.register()
+        await house.stop()
+        await house.start()
+        assert (await house.seen(BOB)).online
+        assert not (await house.seen(CAROL)).online
+
+
+async def test_keepalives_are_answered_on_streams_and_ignored_on_udp(house: House) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.ports["tcp"])
+    writer.write(b"\r\n\r\n")
+    assert await reader.readexactly(2) == b"\r\n"
+    writer.close()
+    await writer.wait_closed()
+    async with house.phone(BOB) as phone:
+        for nothing in (b"\0", b"jaK", b"\r\n\r\n", b"\0\1\0\0\x21\x12\xa4\x42" + bytes(12)):
+            phone.send_bytes(nothing)
+        assert (await phone.register()).status == 200
+
+
+async def test_a_stream_that_loses_its_boundaries_is_closed_with_an_answer(house: House) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        response = await phone.message(str(ALICE), "x" * 200_000, patience=8)
+        assert response.status in (413, 513)
+    async with house.phone(BOB, "tcp") as phone:
+        assert (await phone.register()).status == 200
+
+
+async def test_connections_of_one_address_are_limited(tmp_path: Path) -> None:
+    async with open_house(tmp_path, max_connections_per_address=1) as house:
+        _, first = await asyncio.open_connection("127.0.0.1", house.ports["tcp"])
+        reader, second = await asyncio.open_connection("127.0.0.1", house.ports["tcp"])
+        assert await reader.read() == b""
+        for writer in (first, second):
+            writer.close()
+
+
+async def test_a_broken_request_gets_its_status_and_the_next_one_is_served(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        host, port = phone.local
+        broken = SipMessage(
+            "REGISTER sip:example.org SIP/7.0",
+            [("Via", f"SIP/2.0/UDP {host}:{port};branch=z9hG4bKy"), ("From", "<sip:b@d>;tag=1"),
+             ("To", "<sip:b@d>"), ("Call-ID", "x"), ("CSeq", "1 REGISTER")],
+        )  # fmt: skip
+        assert (await phone.send(broken)).status == 505
+        assert (await phone.register()).status == 200
+
+
+async def test_sessions_are_listed(house: House) -> None:
+    async with house.phone(BOB) as phone, house.phone(CAROL, "tcp") as silent:
+        await phone.register()
+        await phone.subscribe(str(ALICE))
+        await silent.request("OPTIONS", "sip:example.org")
+        assert house.door is not None
+        kinds = sorted(row["kind"] for row in house.door.sessions())
+        assert kinds == ["sip binding", "sip connection", "sip dialog"]

@@ -1,0 +1,297 @@
+"""Instant messages both ways (RFC 3428, RFC 7572)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from presence.errors import Condition
+from presence.messages import InstantMessage, Kind
+from presence.model import Text
+from presence.ports import Deliver
+from sip.bindings import Binding
+from sip.errors import ProtocolError
+from sip.flow import Flow
+from sip.message import serialise
+from sip.pager import build_message, decode_text
+from sip.registrar import Located
+from tests.sip.house import ALICE, BOB, House, open_house
+from tests.support.sipwire import SipMessage
+
+HER = "alice@example.org"
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as opened:
+        yield opened
+
+
+# --- pure -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "charset", "text"),
+    [
+        ("grüße 🎉".encode(), "utf-8", "grüße 🎉"),
+        ("grüße".encode("latin-1"), "iso-8859-1", "grüße"),
+        ("grüße".encode("latin-1"), "utf-8", "grüße"),
+        (b"a\r\nb\n", "us-ascii", "a\nb\n"),
+        (b"a\0b", "utf-8", "ab"),
+    ],
+)
+def test_text_in_many_charsets(body: bytes, charset: str, text: str) -> None:
+    assert decode_text(body, charset) == text
+
+
+@pytest.mark.parametrize("charset", ["rot13", "zlib", "unknown-8", "idna"])
+def test_a_charset_nobody_knows_is_415(charset: str) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        decode_text(b"x", charset)
+    assert refused.value.status == 415
+
+
+def located(agent: str = "", path: tuple[str, ...] = ()) -> Located:
+    flow = Flow("udp", "[::]:5060", "192.0.2.1", 5060)
+    binding = Binding(
+        id="phone-1", contact="sip:bob@192.0.2.1", flow=str(flow), call_id="c", cseq=1,
+        registered=NOW, refreshed=NOW, expires=NOW + 60, agent=agent, path=path,
+    )  # fmt: skip
+    return Located(binding, flow)
+
+
+def message(**fields: object) -> InstantMessage:
+    given: dict[str, object] = {
+        "id": "m1", "trace": "t1", "sender": ALICE, "recipient": BOB, "created": NOW - 60,
+        "bodies": (Text("hi", "de"),), "sender_tuple": "desk", "thread": "thread-1",
+    } | fields  # fmt: skip
+    return InstantMessage(**given)  # type: ignore[arg-type]
+
+
+def test_table_1_of_rfc_7572() -> None:
+    request = build_message(message(subjects=(Text("What\nelse"),), expires=NOW + 30), located(), NOW)
+    wire = serialise(request).decode()
+    assert wire.startswith("MESSAGE sip:bob@192.0.2.1 SIP/2.0\r\n")
+    assert wire.split("From: ")[1].startswith("<sip:alice@example.org>;tag=")
+    for line in (
+        "To: <sip:bob@example.org>",
+        "Call-ID: m1",
+        "CSeq: 1 MESSAGE",
+        "Date: Fri, 15 Jan 2027 07:59:00 GMT",
+        "Expires: 30",
+        "Subject: What else",
+        "Content-Language: de",
+        "Content-Type: text/plain;charset=utf-8",
+    ):
+        assert f"\r\n{line}\r\n" in wire
+
+
+def test_a_gateway_gets_thread_and_resource_and_a_path_is_followed() -> None:
+    request = build_message(message(), located("Tandem/0.1", ("<sip:p1;lr>",)), NOW)
+    assert request.call_id == "thread-1"
+    assert str(request.from_.uri) == "sip:alice@example.org;gr=desk"
+    assert request.headers.all("Route") == ["<sip:p1;lr>"]
+
+
+# --- in -------------------------------------------------------------------------------------------
+
+
+async def test_what_a_phone_says_arrives_with_everything_about_it(house: House) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        response = await phone.message(
+            f"{HER};gr=desk", "Moin", Subject="Gruß", Content_Language="de", Expires="60"
+        )
+        assert response.status == 200
+        (heard,) = await house.heard()
+        assert (heard.sender, heard.recipient, heard.recipient_endpoint) == (BOB, ALICE, "xmpp:desk")
+        assert heard.bodies == (Text("Moin", "de"),)
+        assert heard.subjects == (Text("Gruß", "de"),)
+        assert heard.kind is Kind.CHAT
+        assert heard.thread == response["Call-ID"]
+        assert heard.origin_id == response.branch
+        assert heard.expires is not None
+        assert 50 < heard.expires - heard.created <= 60
+        assert heard.store
+
+
+async def test_for_somebody_who_is_away_it_is_202_and_for_now_or_never_is_not_kept(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        assert (await phone.message(HER, "never", Expires="0")).status == 202
+        assert (await phone.message(HER, "later")).status == 202
+        assert len(await house.waiting(ALICE)) == 1
+
+
+@pytest.mark.parametrize("kind", ["application/im-iscomposing+xml", "message/imdn+xml"])
+async def test_what_is_about_messages_is_taken_and_never_shown(house: House, kind: str) -> None:
+    async with house.phone(BOB) as phone:
+        response = await phone.message(HER, b"\x78\x9c", content_type=kind, Content_Encoding="deflate")
+        assert response.status == 200
+        assert await house.waiting(ALICE) == []
+
+
+@pytest.mark.parametrize(
+    ("to", "kind", "extra", "status", "named"),
+    [
+        (HER, "text/html", {}, 415, "Accept"),
+        (HER, "text/plain", {"Content_Encoding": "gzip"}, 415, "Accept-Encoding"),
+        (HER, "text/plain;charset=klingon", {}, 415, "Accept"),
+        ("nobody@example.org", "text/plain", {}, 404, "CSeq"),
+        ("alice@elsewhere.example", "text/plain", {}, 404, "CSeq"),
+        ("example.org", "text/plain", {}, 404, "CSeq"),
+        (HER, "text/plain", {"Require": "foo, path"}, 420, "Unsupported"),
+    ],
+)
+async def test_refusals(
+    house: House, to: str, kind: str, extra: dict[str, Any], status: int, named: str
+) -> None:
+    async with house.phone(BOB) as phone:
+        response = await phone.message(to, "x", content_type=kind, **extra)
+        assert response.status == status
+        assert response[named]
+
+
+async def test_no_hops_left_is_483_and_sips_is_416(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        assert (await phone.request("MESSAGE", f"sips:{HER}", [], b"x")).status == 416
+        request = _raw(phone.local, "0")
+        phone.send_bytes(request)
+        options = await phone.request("OPTIONS", "sip:example.org")
+        assert options.status == 200
+        assert house.metrics.counts["sip_requests_total:MESSAGE:483"] == 1
+
+
+def _raw(local: tuple[str, int], max_forwards: str) -> bytes:
+    return (
+        f"MESSAGE sip:{HER} SIP/2.0\r\nVia: SIP/2.0/UDP {local[0]}:{local[1]};branch=z9hG4bKx\r\n"
+        f"From: <sip:bob@example.org>;tag=1\r\nTo: <sip:{HER}>\r\nCall-ID: c\r\nCSeq: 1 MESSAGE\r\n"
+        f"Max-Forwards: {max_forwards}\r\nContent-Length: 0\r\n\r\n"
+    ).encode()
+
+
+# --- out ------------------------------------------------------------------------------------------
+
+
+async def test_messages_go_out_one_at_a_time_and_in_order(house: House) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        await phone.register()
+        phone.answers["MESSAGE"] = None
+        for number in range(5):
+            await house.say(ALICE, BOB, f"line {number}")
+        first = await phone.hears("line 0")
+        await phone.request("OPTIONS", "sip:example.org")
+        assert len([r for r in phone.requests.history if r.method == "MESSAGE"]) == 1
+        phone.answers.pop("MESSAGE")
+        phone.send_bytes(_ok(first))
+        await phone.hears("line 4")
+        arrived = [r for r in phone.requests.history if r.method == "MESSAGE"]
+        assert [r.text for r in arrived] == [f"line {n}" for n in range(5)]
+        assert len({r["Call-ID"] for r in arrived}) == 5
+
+
+def _ok(request: SipMessage) -> bytes:
+    copied = [(name, request[name]) for name in ("Via", "From", "Call-ID", "CSeq")]
+    return SipMessage("SIP/2.0 200 OK", [*copied, ("To", request["To"] + ";tag=x")]).encode()
+
+
+async def test_what_waited_arrives_at_register_with_its_own_time(house: House) -> None:
+    await house.say(ALICE, BOB, "are you there?")
+    (waiting,) = (await house.bus.inspect(BOB, NOW))["pending"]
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        heard = await phone.hears("are you there?")
+        assert abs(parsedate_to_datetime(heard["Date"]).timestamp() - waiting["created"]) < 1.5
+        await phone.register()
+        assert await house.waiting(BOB) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "condition"),
+    [
+        (415, Condition.NOT_ACCEPTABLE),
+        (486, Condition.RECIPIENT_UNAVAILABLE),
+        (603, Condition.RECIPIENT_UNAVAILABLE),
+        (404, Condition.ITEM_NOT_FOUND),
+        (407, Condition.INTERNAL),
+        (302, Condition.REDIRECT),
+    ],
+)
+async def test_a_refusal_is_told_to_the_sender(house: House, status: int, condition: Condition) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        phone.answers["MESSAGE"] = (status, "No")
+        await house.say(ALICE, BOB, "hello?")
+        failed = await house.failure()
+        assert (failed.failure.condition, failed.failure.sender_endpoint) == (condition, "xmpp:desk")
+
+
+@pytest.mark.parametrize("status", [408, 480, 503])
+async def test_a_phone_that_cannot_now_gets_it_at_its_next_register(house: House, status: int) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        phone.answers["MESSAGE"] = (status, "Later")
+        await house.say(ALICE, BOB, "hello?")
+        await phone.hears("hello?")
+        phone.answers.pop("MESSAGE")
+        while "unreachable" not in (await house.waiting(BOB))[0].values():
+            await phone.request("OPTIONS", "sip:example.org")
+        await phone.register()
+        await phone.hears("hello?")
+
+
+async def test_a_broken_connection_keeps_the_message_for_the_next(house: House) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        await phone.register()
+        phone.answers["MESSAGE"] = None
+        await house.say(ALICE, BOB, "hello?")
+        await phone.hears("hello?")
+        phone.close()
+        await house.until_seen(BOB, online=False)
+        phone.answers.pop("MESSAGE")
+        await phone.connect()
+        phone._answered.clear()
+        await phone.register()
+        await phone.hears("hello?")
+
+
+async def test_a_long_text_takes_the_stream_or_is_refused_never_cut(house: House) -> None:
+    await house.desk(ALICE)
+    long = "long " * 400
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await house.say(ALICE, BOB, long)
+        assert (await house.failure()).failure.condition is Condition.POLICY_VIOLATION
+        async with house.phone(BOB, "tcp") as other:
+            await other.register()
+            await house.say(ALICE, BOB, long)
+            await other.hears(long)
+
+
+async def test_after_a_restart_a_udp_phone_is_still_found(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await house.stop()
+        await house.say(ALICE, BOB, "while you were away")
+        await house.start()
+        await phone.hears("while you were away")
+
+
+async def test_the_bus_repeats_itself_and_the_phone_hears_it_once(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await house.say(ALICE, BOB, "once")
+        await phone.hears("once")
+        (endpoint,) = await house.bus.endpoints(BOB, 0.0)
+        request = phone.requests.history[-1]
+        again = message(id=request["Call-ID"], bodies=(Text("once"),))
+        assert house.door is not None
+        house.door.receive(Deliver(message=again, endpoints=(endpoint.id,)))
+        await house.say(ALICE, BOB, "twice")
+        await phone.hears("twice")
+        assert [r.text for r in phone.requests.history if r.method == "MESSAGE"] == ["once", "twice"]
