@@ -11,7 +11,8 @@ from sip.profiles import PROFILES, profile_of
         ("Linphone-Desktop/5.2 (belle-sip)", "linphone"),
         ("Purple/2.14.12", "libpurple"),
         ("Tandem/0.1", "tandem"),
-        ("baresip v1.0.0", "default"),
+        ("baresip v1.0.0", "baresip-1"),
+        ("SomePhone/1", "default"),
         ("", "default"),
     ],
 )
