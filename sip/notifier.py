@@ -43,6 +43,8 @@ _RETRY = 2.0
 "Seconds to wait while too many of our requests are in flight."
 _RESUMED_PER_SECOND = 500
 "NOTIFYs after a restart are spread out."
+_CHUNK = 500
+"Presentities or records that go to the bus at once."
 
 
 class Reply(NamedTuple):
@@ -469,8 +471,8 @@ class Notifier:
             self._add(subscription)
             if self._table.add(subscription.presentity, subscription):
                 fresh.append(subscription.presentity)
-        for start in range(0, len(fresh), 500):
-            for snapshot in await self._service.watch(fresh[start : start + 500]):
+        for start in range(0, len(fresh), _CHUNK):
+            for snapshot in await self._service.watch(fresh[start : start + _CHUNK]):
                 self._table.update(snapshot)
         for number, subscription in enumerate(found):
             await self._resume(subscription, number / _RESUMED_PER_SECOND)
@@ -486,6 +488,19 @@ class Notifier:
         else:
             subscription.due = True
             subscription.throttle = self._runtime.call_later(delay, partial(self._turn, subscription))
+
+    async def restate(self) -> None:
+        """Watch and keep everything once more: the bus may have lost what was written last."""
+        watched = self._table.presentities()
+        for start in range(0, len(watched), _CHUNK):
+            for snapshot in await self._service.watch(watched[start : start + _CHUNK]):
+                self._show(snapshot)
+        subscriptions = [s for s in self._by_dialog.values() if s.begun and not s.ending]
+        for start in range(0, len(subscriptions), _CHUNK):
+            records: dict[str, bytes] = {}
+            for subscription in subscriptions[start : start + _CHUNK]:
+                records |= subscription.record()
+            await self._service.put_records(records)
 
     def sessions(self) -> list[dict[str, Any]]:
         """For `tandem sessions`."""

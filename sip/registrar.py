@@ -243,6 +243,25 @@ class Registrar:
                 log.info("phone_lost", address=str(address), endpoint=lost.endpoint, trace=trace)
                 return
 
+    async def restate(self) -> None:
+        """Put every binding known here once more: the bus may have lost what was written last."""
+        now = self._runtime.now()
+        for address in list(self._here):
+            mine = {located.binding.id: located.binding for located in self.phones(address)}
+            for _ in range(_ATTEMPTS):
+                cell = await self._service.cell(address, CELL)
+                kept = {b.id: b for b in decode_bindings(cell.data) if b.expires > now}
+                newer = {k: b for k, b in mine.items() if k not in kept or kept[k].refreshed <= b.refreshed}
+                if not newer:
+                    break
+                merged = tuple((kept | newer).values())
+                try:
+                    trace = self._service.new_trace()
+                    await self._commit(address, cell, Registered(merged, tuple(newer.values())), trace)
+                    break
+                except Conflict:
+                    continue
+
     def forget(self, address: Address) -> list[Flow]:
         """The account is gone. Returns the flows its phones were on."""
         flows = [located.flow for located in self._here.get(address, {}).values()]

@@ -34,7 +34,7 @@ _RESUME_RETRY = 2.0
 
 
 class SipDoor:
-    """Implements `presence.ports.Door`."""
+    """Implements `presence.ports.Door` and `Restating`."""
 
     def __init__(
         self,
@@ -151,6 +151,12 @@ class SipDoor:
             log.error("sip_certificate_unusable", certificate=str(self._certificate), error=str(error))
         else:
             log.info("sip_certificate_loaded", certificate=str(self._certificate))
+
+    async def restate(self) -> None:
+        """The bus was gone: say again what is registered and watched here."""
+        if self._server is not None:
+            await self._server.registrar.restate()
+            await self._server.notifier.restate()
 
     def _tidy(self) -> None:
         if self._server is not None and self._listener is not None:

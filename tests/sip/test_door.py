@@ -241,3 +241,23 @@ async def test_sessions_are_listed(house: House) -> None:
         assert house.door is not None
         kinds = sorted(row["kind"] for row in house.door.sessions())
         assert kinds == ["sip binding", "sip connection", "sip dialog"]
+
+
+async def test_what_the_bus_lost_is_said_again(house: House) -> None:
+    await house.befriend(ALICE, BOB)
+    async with house.phone(BOB) as udp, house.phone(BOB, "tcp") as tcp:
+        await udp.register()
+        await tcp.register()
+        watch = await tcp.subscribe(str(ALICE))
+        await watch.state("active")
+        house.bus._people.clear()
+        house.bus._records.clear()
+        assert house.door is not None
+        await house.door.restate()
+        assert len((await house.seen(BOB)).tuples) == 2
+        assert len(await house.bus.records("sip-1")) == 1
+        await house.desk(ALICE)
+        await watch.notified("her desk", lambda n: "ID-desk" in n.text)
+        await house.say(ALICE, BOB, "both again")
+        await udp.hears("both again")
+        await tcp.hears("both again")
