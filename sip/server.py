@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, assert_never
+from typing import Any
 
 from presence.ports import (
     AccountChanged,
@@ -14,7 +14,6 @@ from presence.ports import (
     Failed,
     Metrics,
     PresenceChanged,
-    Relay,
 )
 from presence.service import PresenceService
 from sip.authenticator import Authenticator
@@ -84,11 +83,9 @@ class SipServer:
                     self.registrar.forget(envelope.address)
                     self.pager.forget(envelope.address)
                     self.notifier.account_gone(envelope.address)
-            case Relay():
-                # Protocol-private to the XMPP side.
-                return
             case _:
-                assert_never(envelope)
+                # The XMPP side's own: relayed stanzas and the like.
+                return
 
     def flow_lost(self, flow: Flow) -> None:
         """A connection ended."""
