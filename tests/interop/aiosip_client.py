@@ -27,16 +27,24 @@ def tell(**what: Any) -> None:
 
 async def main(user: str, domain: str, password: str, host: str, port: int) -> None:
     import asyncsip
-    from asyncsip.auth import Auth
+    from asyncsip.transaction import BaseTransaction
 
-    # It knows one challenge a response (RFC 8760 came later): give it the one it can answer.
-    understood = Auth.from_authenticate_header
+    # It repeats a challenged request with the To tag of the challenge, as if in a dialog; RFC 3261 §8.1.3.5
+    # wants the To it had before.
+    answer_challenge = BaseTransaction._handle_authenticate
 
-    def choose(challenges: str | list[str], method: str) -> Any:
-        every = [challenges] if isinstance(challenges, str) else challenges
-        return understood(next(one for one in every if "SHA-256" not in one), method)
+    def outside_dialogs(self: Any, message: Any) -> None:
+        answer_challenge(self, message)
+        request = self.original_msg
+        tagged = request.to_details
+        request.to_details = asyncsip.Contact.from_header(f"<{tagged['uri']}>")
+        encoded = request.encode()
+        request.to_details = tagged
+        request.encode = lambda: encoded
+        asked = frozenset((None, request.from_details["params"]["tag"], self.dialog.call_id))
+        application._dialogs[asked] = self.dialog  # the next answer has a tag of its own
 
-    Auth.from_authenticate_header = choose
+    BaseTransaction._handle_authenticate = outside_dialogs
 
     class Dialplan(asyncsip.BaseDialplan):  # type: ignore[misc]
         async def resolve(self, method: str, *_: Any, **__: Any) -> Any:

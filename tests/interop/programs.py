@@ -127,55 +127,34 @@ class Terminal:
         return seen
 
 
-class Baresip:
-    """The baresip phone without sound, commanded through its ctrl_tcp module."""
+class Baresip(Terminal):
+    """The baresip phone without sound, in a terminal; commanded through its ctrl_tcp module."""
 
     def __init__(
         self, directory: Path, account: str, contacts: tuple[str, ...] = (), listen: str = "127.0.0.1:0"
     ) -> None:
         """`account` and `contacts` are lines as in its files."""
-        self.directory = directory
+        super().__init__(directory, "baresip", "-f", str(directory))
         self.control = free_port()
         directory.mkdir(parents=True, exist_ok=True)
-        modules = Path("/usr/lib/baresip/modules")
         (directory / "config").write_text(
-            f"sip_listen {listen}\nmodule_path {modules}\nmodule_tmp account.so\nmodule_app contact.so\n"
-            "module_app presence.so\nmodule_app menu.so\nmodule ctrl_tcp.so\n"
-            f"ctrl_tcp_listen 127.0.0.1:{self.control}\n"
+            f"sip_listen {listen}\nmodule_path /usr/lib/baresip/modules\nmodule stdio.so\n"
+            "module_tmp account.so\nmodule_app contact.so\nmodule_app presence.so\nmodule_app menu.so\n"
+            f"module ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{self.control}\n"
         )
         (directory / "accounts").write_text(account + "\n")
         (directory / "contacts").write_text("".join(f"{line}\n" for line in contacts))
-        self.output = directory / "output"
 
     async def __aenter__(self) -> Self:
-        with self.output.open("wb") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                "baresip", "-f", str(self.directory),
-                cwd=self.directory, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
-        await self.prints("baresip is ready")
+        await super().__aenter__()
+        await self.shows("baresip is ready")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process.returncode is None:
-            self._process.terminate()  # it unregisters, then ends
-            try:
-                async with asyncio.timeout(5):
-                    await self._process.wait()
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
-
-    async def prints(self, text: str, patience: float = PATIENCE) -> None:
-        try:
-            await until(f"{text!r} printed", lambda: text in self.printed(), patience)
-        except AssertionError:
-            raise AssertionError(f"baresip never printed {text!r}:\n{self.printed()}") from None
-
-    def printed(self) -> str:
-        return self.output.read_text(errors="replace")
+    async def quit(self) -> None:
+        """Unregister and end, as a user would."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await self.command("quit")
+        await self.shows("Pane is dead")
 
     async def command(self, command: str, parameters: str = "") -> str:
         """Its answer to one command (JSON in netstrings)."""

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.interop
 
 @pytest.fixture(autouse=True)
 def _installed() -> None:
-    need("baresip")
+    need("baresip", "tmux")
 
 
 def phone(
@@ -36,26 +36,29 @@ def phone(
 
 
 @pytest.mark.parametrize(
-    ("transport", "host"), [("udp", "127.0.0.1"), ("tcp", "127.0.0.1"), ("udp", "[::1]")]
+    ("transport", "where"), [("udp", "127.0.0.1"), ("tcp", "127.0.0.1"), ("udp", "[::1]")]
 )
 async def test_baresip_and_an_xmpp_client_see_each_other_and_chat(
-    stage: Stage, tmp_path: Path, transport: str, host: str
+    stage: Stage, tmp_path: Path, transport: str, where: str
 ) -> None:
     alice, bob = await stage.friends("alice", "bob")
-    async with stage.client(alice) as desk:
-        async with phone(stage, tmp_path, bob, alice, transport=transport, host=host) as baresip:
-            await desk.online(bob.address)
+    async with (
+        stage.client(alice) as desk,
+        phone(stage, tmp_path, bob, alice, transport=transport, host=where) as baresip,
+    ):
+        await desk.online(bob.address)
 
-            async def sees() -> bool:
-                contacts = await baresip.command("contacts")
-                return "Online" in contacts
+        async def sees() -> bool:
+            contacts = await baresip.command("contacts")
+            return "Online" in contacts
 
-            await until("baresip shows alice online", sees, 10)
+        await until("baresip shows alice online", sees, 10)
 
-            desk.say(bob.address, "Hello baresip")
-            await baresip.prints("Hello baresip")
+        desk.say(bob.address, "Hello baresip")
+        await baresip.shows("Hello baresip")
 
-            await baresip.command("message", "Hello from baresip")
-            heard = await desk.hears("Hello from baresip")
-            assert heard["from"].bare == bob.address
+        await baresip.command("message", "Hello from baresip")
+        heard = await desk.hears("Hello from baresip")
+        assert heard["from"].bare == bob.address
+        await baresip.quit()
         await desk.offline(bob.address)

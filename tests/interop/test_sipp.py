@@ -19,17 +19,13 @@ SCENARIOS = Path(__file__).with_name("sipp")
 async def play(
     stage: Stage, tmp_path: Path, scenario: str, person: Person, *options: str, **keys: str
 ) -> None:
+    user = person.address.partition("@")[0]
     await sipp(
         tmp_path,
         SCENARIOS / f"{scenario}.xml",
         (stage.host, stage.tandem.sip_port),
-        keys={
-            "user": person.address.partition("@")[0],
-            "password": person.password,
-            "domain": DOMAIN,
-            **keys,
-        },
-        options=options,
+        keys={"user": user, "domain": DOMAIN, **keys},
+        options=("-au", user, "-ap", person.password, *options),
     )
 
 

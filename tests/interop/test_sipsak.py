@@ -48,11 +48,23 @@ async def test_sipsak_registers_and_is_seen(stage: Stage, tmp_path: Path) -> Non
 
 
 async def test_sipsak_sends_a_message(stage: Stage, tmp_path: Path) -> None:
+    """From a file: Debian's sipsak crashes in its own message mode."""
     alice, bob = await stage.friends("alice", "bob")
+    lines = [
+        f"MESSAGE sip:{alice.address} SIP/2.0",
+        f"From: <sip:{bob.address}>;tag=s1",
+        f"To: <sip:{alice.address}>",
+        f"Call-ID: shoot-{bob.address}",
+        "CSeq: 1 MESSAGE",
+        "User-Agent: sipsak",
+        "Max-Forwards: 70",
+        "Content-Type: text/plain",
+        "Content-Length: 17",
+        "",
+        "Hello from sipsak",
+    ]
+    (tmp_path / "message").write_bytes("\r\n".join(lines).encode())
     async with stage.client(alice) as desk:
-        await sipsak(
-            stage, tmp_path, "-M", "-B", "Hello from sipsak", "-c", f"sip:{bob.address}", *user(bob),
-            "-s", f"sip:{alice.address}",
-        )  # fmt: skip
+        await sipsak(stage, tmp_path, "-f", "message", "-L", *user(bob), "-s", f"sip:{alice.address}")
         heard = await desk.hears("Hello from sipsak")
         assert heard["from"].bare == bob.address

@@ -44,7 +44,7 @@ class Stage:
 
     async def person(self, name: str, *, phone_only: bool = False) -> Person:
         """A new account nobody used before: `alice-7@tandem.test`."""
-        person = Person(f"{name}-{next(_numbers)}@{DOMAIN}", f"secret of {name}")
+        person = Person(f"{name}-{next(_numbers)}@{DOMAIN}", f"secret-of-{name}")
         address = parse_address(person.address)
         await self.accounts.add(address, person.password)
         if not phone_only:

@@ -16,6 +16,8 @@ from slixmpp.xmlstream.matcher import MatchXPath, StanzaPath
 
 from tests.support.inbox import PATIENCE, Inbox
 
+STANZA_ERRORS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
+
 Stanza = Any
 "A slixmpp stanza: untyped in its library."
 
@@ -199,7 +201,8 @@ class Client:
         error = await self.messages.take(
             f"an error for message {id}", lambda m: m.xml.get("type") == "error" and m["id"] == id, patience
         )
-        return str(error["error"]["condition"])
+        names = [child.tag.removeprefix(STANZA_ERRORS) for child in error.xml.find("{jabber:client}error")]
+        return next(name for name in names if name != "text")
 
     async def answered(self, id: str, patience: float = 5.0) -> bool:
         """A ping behind the message is answered and the message was not refused: the server has taken it."""
