@@ -174,6 +174,17 @@ class Node:
         )
 
     # --- the loops ------------------------------------------------------------------------------
+    async def reload(self) -> None:
+        """Accounts, certificates and what else the door can change while it serves (SIGHUP)."""
+        await self._look_at_accounts(force=True)
+        await self.door.reload()
+
+    async def _look_at_accounts(self, *, force: bool = False) -> None:
+        """What changed where accounts are kept; who may not log in any more is shown out."""
+        for address in await self._backend.accounts.refresh(force=force):
+            log.info("account_gone", address=str(address))
+            self.door.receive(AccountChanged(address=address, gone=True))
+
 
     async def _forever(self, step: Callable[[], Awaitable[float]]) -> None:
         """Repeat a step, pausing as long as it says; an unreachable bus or a defect delays it but never ends
@@ -243,6 +254,7 @@ class Node:
     async def _janitor(self) -> float:
         now = self._clock()
         if await self._bus.maintain(now, JANITOR_BATCH) == JANITOR_BATCH:
+        await self._look_at_accounts()
             return 0.0
         # After an outage of the bus, the others get the time to beat again before anyone counts as dead.
         if self._bus_since and now - self._bus_since > DEAD_AFTER:

@@ -146,7 +146,7 @@ async def _reload(running: Settings, file: Path | None, node: Node, name: str) -
         log.error("reload_refused", problems=error.problems)
         return
     logging.configure(wanted.log.level, wanted.log.format, node=name)
-    await node.door.reload()
+    await node.reload()
     changed = [field for field in Settings.model_fields if getattr(wanted, field) != getattr(running, field)]
     log.info("reloaded", needs_restart=",".join(field for field in changed if field != "log"))
 

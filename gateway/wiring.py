@@ -17,6 +17,7 @@ from presence.edge.accounts import open_accounts
 from presence.edge.embedded import socket_path
 from presence.edge.redis import RedisBus
 from presence.edge.sql import SqlStore
+from presence.edge.guard import RedisGuard
 from presence.ports import Accounts, Bus, Door, Store
 from presence.service import PresenceService
 
@@ -102,6 +103,24 @@ def backend(settings: Settings, node: str) -> Backend:
         connect=bus.start,
         bus=bus,
         store=store,
+        history=History(bus, archive, store) if kept else None,
+        guard=RedisGuard(
+            bus,
+            settings.accounts.guard.rules,
+            settings.accounts.guard.exempt,
+            clock=time.time,
+            metrics=metrics,
+        ),
+    )
+    archiver = Archiver(
+        holder=f"{node}/{incarnation}",
+        domains=frozenset(settings.domains),
+        bus=bus,
+        archive=archive,
+        store=store,
+        metrics=metrics,
+        clock=time.time,
+        days=settings.archive.days or None,
         accounts=accounts,
         metrics=metrics,
         service=service,

@@ -482,18 +482,19 @@ class Ban(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody must wait before the next try to log in."""
 
     kind: str
-    "`peer` or `account`."
+    "`network`, `account`, or `login`: one account from one network."
     name: str
-    "A network, or an address."
+    "The network, the address, or both with a space between."
     until: float
     "Unix seconds."
 
 
 class Guard(Protocol):
-    """Counts failed logins over all processes. Never raises: without a bus nobody is guarded."""
+    """Counts failed logins over all processes. At the doors it never raises: without a bus nobody is
+    guarded. `peer` is an IP address, `account` an address or whatever name was given."""
 
     async def wait(self, peer: str, account: str) -> float:
-        """Seconds until this network, and this account from this network, may try again; 0: now."""
+        """Seconds until this network may try this account again; 0: now."""
 
     async def failed(self, peer: str, account: str) -> None:
         """Count a failure. Returns after a delay that grows with their number."""

@@ -13,6 +13,8 @@ from msgspec.structs import replace
 from presence.address import Address
 from presence.errors import Condition, Conflict, Refused, Unavailable
 from presence.exchange import Exchange, exchange, parting
+from presence.guarding import Unguarded
+from presence.history import History
 from presence.identifiers import Identifiers
 from presence.messages import Delivery, Failure, InstantMessage
 from presence.model import Snapshot, Text
@@ -26,6 +28,7 @@ from presence.ports import (
     Cell,
     Committed,
     Failed,
+    Guard,
     Metrics,
     Relay,
     RosterChange,
@@ -65,6 +68,8 @@ class PresenceService:
         metrics: Metrics,
         clock: Callable[[], float],
         phone_policy: str = "allow",
+        guard: Guard | None = None,
+        history: History | None = None,
     ) -> None:
         """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `clock`: Unix
         seconds."""
@@ -80,6 +85,8 @@ class PresenceService:
         self._new_id = Identifiers(clock)
 
     @property
+        self.guard: Guard = guard or Unguarded()
+        "Counts failed logins, for both doors."
     def node(self) -> str:
         """Name of this process, stable over its restarts."""
         return self._node
@@ -267,6 +274,12 @@ class PresenceService:
             await self._bus.broadcast(AccountChanged(address=address))
 
     # --- messages -----------------------------------------------------------------------------
+
+    async def change_password(self, address: Address, password: str) -> None:
+        """Of the account's own user. Raises `Refused`: NOT_ALLOWED where passwords are kept elsewhere,
+        BAD_REQUEST for what is no password."""
+        await self._accounts.set_password(address, password)
+        await self._bus.broadcast(AccountChanged(address=address))
 
     async def submit(self, message: InstantMessage, dedup: str = "") -> Submission:
         """Accept a message; when this returns the bus has it. `id`, `trace` and `created` may be left empty

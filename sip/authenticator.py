@@ -7,17 +7,19 @@ does not exist is treated like a wrong password. Whoever claims to be somebody e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import structlog
 
 from presence.address import Address, make_address
 from presence.errors import InvalidAddress
-from presence.ports import Account, Accounts, Metrics
+from presence.ports import Account, Accounts, DigestJudge, Metrics
 from presence.service import PresenceService
 from sip.addressing import to_address
-from sip.digest import NonceKeeper, Verdict, find_credentials
+from sip.digest import NonceKeeper, Verdict, find_credentials, question
 from sip.errors import ProtocolError
 from sip.flow import Flow
+from sip.headers import Credentials
 from sip.message import Request
 from sip.profiles import profile_of
 
@@ -68,16 +70,16 @@ class Authenticator:
         username = credentials.get("username") or ""
         source = (flow.network, username)
         self._check_failures(source, now)
-        account = await self._find(username, realm)
-        ha1 = account.ha1 if account is not None and account.enabled else {}
-        match self._nonces.verify(credentials, request, ha1, now):
-            case Verdict.OK if account is not None:
+        user = _address(username, realm)
+        await self._check_ban(flow, user)
+        account = await self._accounts.find(user) if user is not None else None
+        match await self._judge(credentials, request, user, account, now):
+            case Verdict.OK if user is not None:
                 self._failures.pop(source, None)
-                if account.address != claimed:
+                await self._service.guard.succeeded(flow.host, str(user))
+                if user != claimed:
                     self._metrics.count("sip_forged_total")
-                    log.info(
-                        "sender_forged", address=str(account.address), claimed=str(claimed), peer=flow.remote
-                    )
+                    log.info("sender_forged", address=str(user), claimed=str(claimed), peer=flow.remote)
                     raise ProtocolError(403, "Not Your Address")
                 return claimed
             case Verdict.STALE:
@@ -87,16 +89,38 @@ class Authenticator:
             case _:
                 self._failed(source, now)
                 log.info("login_refused", address=str(claimed), peer=flow.remote, method=request.method)
+                if user is not None:
+                    await self._service.guard.failed(flow.host, str(user))
                 raise self._challenge(request, account, realm, now)
 
-    async def _find(self, username: str, realm: str) -> Account | None:
-        local, at, domain = username.partition("@")
-        if at and domain.lower() != realm:
-            return None
-        try:
-            return await self._accounts.find(make_address(local, realm)) if local else None
-        except InvalidAddress:
-            return None
+    async def _judge(
+        self,
+        credentials: Credentials,
+        request: Request,
+        user: Address | None,
+        account: Account | None,
+        now: float,
+    ) -> Verdict:
+        """By the HA1 we have, or by asking who has it. Raises `Unavailable`."""
+        accounts = self._accounts
+        enabled = account is None or account.enabled
+        if not isinstance(accounts, DigestJudge):
+            ha1 = account.ha1 if account is not None and enabled else {}
+            return self._nonces.verify(credentials, request, ha1, now)
+        verdict = self._nonces.precheck(credentials, request, now)
+        if verdict is not Verdict.OK:
+            return verdict
+        if user is None or not enabled:
+            return Verdict.BAD
+        if not await accounts.check_digest(user, question(credentials, request)):
+            return Verdict.BAD
+        return self._nonces.use(credentials, request, now)
+
+    async def _check_ban(self, flow: Flow, user: Address | None) -> None:
+        wait = await self._service.guard.wait(flow.host, str(user or ""))
+        if wait > 0:
+            after = (("Retry-After", str(ceil(wait))),)
+            raise ProtocolError(403, "Too Many Failures", headers=after)
 
     def _challenge(
         self, request: Request, account: Account | None, realm: str, now: float, *, stale: bool = False
@@ -106,6 +130,8 @@ class Authenticator:
         wanted = provable or offered
         understood = profile_of(request.headers.get("User-Agent") or "").digests
         wanted = [name for name in wanted if name in understood] or wanted
+        if not wanted:
+            raise ProtocolError(403, "No Digest For This Account")
         values = self._nonces.challenges(wanted, realm, now, stale=stale)
         return ProtocolError(401, headers=tuple(("WWW-Authenticate", value) for value in values))
 
@@ -126,3 +152,14 @@ class Authenticator:
                 del self._failures[next(iter(self._failures))]
             failures = self._failures[source] = _Failures(now)
         failures.count += 1
+
+
+def _address(username: str, realm: str) -> Address | None:
+    """The account a digest user name means: the local part, or the whole address as some phones send it."""
+    local, at, domain = username.partition("@")
+    if not local or (at and domain.lower() != realm):
+        return None
+    try:
+        return make_address(local, realm)
+    except InvalidAddress:
+        return None

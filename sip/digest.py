@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from presence.ports import DigestQuestion
 from sip import grammar
 from sip.errors import BadUri
 from sip.headers import Challenge, Credentials
@@ -27,6 +28,10 @@ from sip.message import Request
 from sip.uri import equivalent, parse_uri
 
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+_QOPS = ("", "auth", "auth-int")
+_ASKED = (
+    "username", "realm", "nonce", "uri", "response", "algorithm", "qop", "nc", "cnonce", "opaque",
+)  # fmt: skip
 _WINDOW = 64
 "Counters below the highest one seen that may still come, out of order."
 _NO_HA1 = "0" * 32
@@ -120,22 +125,36 @@ class NonceKeeper:
         """
         if credentials is None:
             return Verdict.MISSING
-        fields = dict(credentials.fields)
-        algorithm = fields.setdefault("algorithm", "MD5").upper().removesuffix("-SESS")
-        qop = fields["qop"] = fields.get("qop", "").lower()
-        if not supported(algorithm) or qop not in ("", "auth", "auth-int"):
+        fields = _fields(credentials)
+        algorithm = fields["algorithm"].upper().removesuffix("-SESS")
+        if not supported(algorithm) or fields["qop"] not in _QOPS:
             return Verdict.BAD
         expected = compute(fields, algorithm, ha1.get(algorithm, _NO_HA1), request.method, request.body)
         given = fields.get("response", "").lower().encode()
         if not hmac.compare_digest(expected.encode(), given) or algorithm not in ha1:
             return Verdict.BAD
+        return self._judge_use(fields, request, now, count=True)
+
+    def precheck(self, credentials: Credentials, request: Request, now: float) -> Verdict:
+        """Judge everything but the response, which somebody else is going to: OK, STALE or BAD. The nonce
+        does not count as used; `use` it when the response was right."""
+        fields = _fields(credentials)
+        if not supported(fields["algorithm"]) or fields["qop"] not in _QOPS:
+            return Verdict.BAD
+        return self._judge_use(fields, request, now, count=False)
+
+    def use(self, credentials: Credentials, request: Request, now: float) -> Verdict:
+        """Note that a right response used its nonce: OK, or STALE if it was used before."""
+        return self._judge_use(_fields(credentials), request, now, count=True)
+
+    def _judge_use(self, fields: Mapping[str, str], request: Request, now: float, *, count: bool) -> Verdict:
+        qop, nonce = fields["qop"], fields.get("nonce", "")
         if not qop and not _same_uri(fields.get("uri", ""), request):
             return Verdict.BAD
-        nonce = fields.get("nonce", "")
         issued = self._issued(nonce, fields.get("realm", ""))
         if issued is None or not now - self._lifetime <= issued <= now + self._lifetime:
             return Verdict.STALE
-        if qop and not self._count(nonce, issued, fields.get("nc", ""), now):
+        if count and qop and not self._count(nonce, issued, fields.get("nc", ""), now):
             return Verdict.STALE
         return Verdict.OK
 
@@ -203,6 +222,27 @@ class _Counters:
             return False
         self.seen |= bit
         return True
+
+
+def _fields(credentials: Credentials) -> dict[str, str]:
+    """With the defaults of RFC 3261 §22.4 and of RFC 2069, which had neither algorithm nor qop."""
+    fields = dict(credentials.fields)
+    fields.setdefault("algorithm", "MD5")
+    fields["qop"] = fields.get("qop", "").lower()
+    return fields
+
+
+def question(credentials: Credentials, request: Request) -> DigestQuestion:
+    """The response, for whoever can judge it."""
+    fields = _fields(credentials)
+    algorithm = fields["algorithm"].upper().removesuffix("-SESS")
+    whole = fields["qop"] == "auth-int" and supported(algorithm)
+    given = {name: fields.get(name, "") for name in _ASKED}
+    return DigestQuestion(
+        **given,
+        method=request.method,
+        body_digest=hexdigest(algorithm, request.body) if whole else "",
+    )
 
 
 def _same_uri(text: str, request: Request) -> bool:

@@ -12,11 +12,13 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import ceil
 from typing import assert_never
 
 from presence.address import Address
 from presence.errors import InvalidAddress, PresenceError, Unavailable
-from presence.ports import Accounts
+from presence.guarding import Unguarded
+from presence.ports import Accounts, Guard
 from xmpp import sasl, sasl_digest_md5
 from xmpp.effects import Bound, Close, Effect, LoggedIn, LoginFailed, NewStream, Send, StartTls
 from xmpp.element import CLIENT_NS, STREAM_NS, E, Element
@@ -48,6 +50,7 @@ class Realm:
     fake_secret: bytes = b""
     negotiable: Mapping[str, Negotiable] = field(default_factory=dict)
     "Namespace → who answers its elements between authentication and binding."
+    guard: Guard = field(default_factory=Unguarded)
     stream_id: Callable[[], str] = field(default=lambda: secrets.token_urlsafe(12))
 
 
@@ -287,6 +290,8 @@ class Negotiation:
         try:
             step = await self._exchange(element)
         except sasl.SaslFailure as failure:
+            if failure.condition == "not-authorized" and failure.address is not None:
+                await self.realm.guard.failed(self._peer(), str(failure.address))
             return self._failed(failure)
         except Unavailable:
             return self._failed(sasl.SaslFailure("temporary-auth-failure", "accounts cannot be asked"))
@@ -294,6 +299,7 @@ class Negotiation:
             return [Send(_with_data("challenge", step.data))]
         self.address = step.address
         self._new_stream()
+        await self.realm.guard.succeeded(self._peer(), str(step.address))
         with suppress(PresenceError):  # a note for policies; nobody's login depends on it
             await self.realm.accounts.seen_on_xmpp(step.address)
         return [
@@ -334,8 +340,19 @@ class Negotiation:
                 channel_bindings=self.bindings,
                 fake_secret=self.realm.fake_secret,
                 fake_iterations=self.realm.settings.fake_iterations,
+                admit=self._admit,
             )
         )
+
+    def _peer(self) -> str:
+        return str(self.outbound.info().get("peer", ""))
+
+    async def _admit(self, address: Address) -> None:
+        """Nobody guesses on for ever, from one network or at one account."""
+        wait = await self.realm.guard.wait(self._peer(), str(address))
+        if wait > 0:
+            text = f"too many failed logins, try again in {ceil(wait)} seconds"
+            raise sasl.SaslFailure("temporary-auth-failure", "banned", address, text=text)
 
     def _failed(self, failure: sasl.SaslFailure) -> list[Effect]:
         self._mechanism = None
@@ -347,11 +364,16 @@ class Negotiation:
         )
         effects: list[Effect] = [
             LoginFailed(str(who), self._mechanism_name, failure.condition, str(failure)),
-            Send(f"<failure xmlns='{SASL_NS}'><{failure.condition}/></failure>"),
+            Send(_failure(failure)),
         ]
         if self._failures >= self.realm.settings.max_login_attempts:
             effects.append(Close(StreamError("policy-violation", "too many failed logins")))
         return effects
+
+
+def _failure(failure: sasl.SaslFailure) -> str:
+    text = f"<text xml:lang='en'>{failure.text}</text>" if failure.text else ""
+    return f"<failure xmlns='{SASL_NS}'><{failure.condition}/>{text}</failure>"
 
 
 def _with_data(name: str, data: bytes | None) -> str:

@@ -14,7 +14,7 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,11 +29,15 @@ _MAX_MESSAGE = 4096
 class SaslFailure(Exception):
     """Authentication ends with `<failure/>` (RFC 6120 §6.5). `why` is for the log only."""
 
-    def __init__(self, condition: str, why: str = "", address: Address | None = None) -> None:
+    def __init__(
+        self, condition: str, why: str = "", address: Address | None = None, *, text: str = ""
+    ) -> None:
         super().__init__(why or condition)
         self.condition = condition
         self.address = address
         "Who tried, as far as it is known."
+        self.text = text
+        "For the user; empty where the condition says all."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,15 @@ class SaslContext:
     "Makes the salts of users who do not exist; the same over restarts, or their salts would change."
     fake_iterations: int = 10_000
     nonce: Callable[[], str] = lambda: secrets.token_urlsafe(18)
+    admit: Callable[[Address], Awaitable[None]] | None = None
+    "Asked before anything is found out about an account. Raises `SaslFailure`."
+
+    async def user(self, name: str) -> Address:
+        """The account a user name means. Raises `SaslFailure`."""
+        address = _address(name, self.domain)
+        if self.admit is not None:
+            await self.admit(address)
+        return address
 
 
 class Mechanism(Protocol):
@@ -127,7 +140,7 @@ def decode(text: str) -> bytes | None:
         raise SaslFailure("incorrect-encoding", "not base64") from None
 
 
-def lookup_address(name: str, domain: str) -> Address:
+def _address(name: str, domain: str) -> Address:
     """The account a user name means: the local part, or the whole address as some clients send it."""
     try:
         address = parse_address(name if "@" in name else f"{name}@{domain}")
@@ -165,7 +178,7 @@ class Plain:
         if not authcid or not password:
             raise SaslFailure("malformed-request", "empty user name or password")
         accounts = self.context.accounts
-        address = lookup_address(authcid, self.context.domain)
+        address = await self.context.user(authcid)
         if not await accounts.check_password(address, password):
             raise SaslFailure("not-authorized", "wrong password or unknown user", address)
         check_authzid(authzid, address)
@@ -221,7 +234,7 @@ class Scram:
         name, client_nonce = unescape(fields[0][2:]), fields[1][2:]
         if not name or not client_nonce or not client_nonce.isprintable():
             raise SaslFailure("malformed-request", "empty user name or nonce")
-        address = lookup_address(name, self.context.domain)
+        address = await self.context.user(name)
         if authzid:
             check_authzid(unescape(authzid), address)
         account = await self.context.accounts.find(address)

@@ -21,7 +21,6 @@ from xmpp.sasl import (
     Step,
     Success,
     check_authzid,
-    lookup_address,
 )
 
 MAX_FIELDS = 32
@@ -52,7 +51,7 @@ class DigestMd5:
     async def _answered(self, data: bytes) -> Step:
         fields = _parse(data)
         username = _text(fields.get("username", b""), fields)
-        address = lookup_address(username, self.context.domain)
+        address = await self.context.user(username)
         account = await self.context.accounts.find(address)
         self._check_fields(fields)
         right = b""

@@ -149,6 +149,10 @@ class RedisBus:
         for answer in answers:
             if isinstance(answer, ReplyError):
                 raise Unavailable(str(answer)) from answer
+    async def command(self, *words: Word) -> Any:
+        """One command, at most once. Raises `Unavailable`."""
+        return await self._call(*words, again=False)
+
             if isinstance(answer, BaseException):
                 raise answer
         return answers

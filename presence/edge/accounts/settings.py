@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from presence.edge.accounts.endpoint import parse_host_port
+from presence.guarding import Exempt, GuardRules
 
 
 class _Section(BaseModel):
@@ -85,6 +86,40 @@ class HttpSettings(_Section):
     "Seconds to wait for an answer."
 
 
+class GuardSettings(_Section):
+    """Failed logins, counted over all processes. Bans double each time; `tandem bans` shows and ends them."""
+
+    window: int = Field(default=600, ge=10, le=86_400)
+    "Seconds after the last failure in which failures add up."
+    per_login: int = Field(default=10, ge=1)
+    "Failures at one account from one network (an IPv4 address, an IPv6 /64) until it is banned from there."
+    per_network: int = Field(default=30, ge=1)
+    """Failures of one network at different accounts until it is banned. Of one account, the first three
+    count."""
+    per_account: int = Field(default=100, ge=1)
+    """Failures at one account from everywhere until only networks that have known its password may try it."""
+    longest_ban: float = Field(default=3600.0, ge=1)
+    "Seconds."
+    exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    "Networks that are never banned, such as a proxy's."
+
+    @field_validator("exempt")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Exempt(value)
+        return value
+
+    @property
+    def rules(self) -> GuardRules:
+        return GuardRules(
+            window=self.window,
+            per_login=self.per_login,
+            per_network=self.per_network,
+            per_account=self.per_account,
+            longest_ban=self.longest_ban,
+        )
+
+
 class AccountSettings(_Section):
     """Where accounts and their passwords are kept."""
 
@@ -95,3 +130,4 @@ class AccountSettings(_Section):
     radius: RadiusSettings = RadiusSettings()
     ldap: LdapSettings = LdapSettings()
     http: HttpSettings = HttpSettings()
+    guard: GuardSettings = GuardSettings()
