@@ -15,9 +15,9 @@ from gateway.config import ConfigError, Role, Settings
 from gateway.metrics import DictMetrics
 from presence.edge.accounts import open_accounts
 from presence.edge.embedded import socket_path
+from presence.edge.guard import RedisGuard
 from presence.edge.redis import RedisBus
 from presence.edge.sql import SqlStore
-from presence.edge.guard import RedisGuard
 from presence.ports import Accounts, Bus, Door, Store
 from presence.service import PresenceService
 
@@ -96,14 +96,6 @@ def backend(settings: Settings, node: str) -> Backend:
         metrics=metrics,
         clock=time.time,
         phone_policy=settings.policy.phone,
-    )
-    return Backend(
-        node=node,
-        incarnation=incarnation,
-        connect=bus.start,
-        bus=bus,
-        store=store,
-        history=History(bus, archive, store) if kept else None,
         guard=RedisGuard(
             bus,
             settings.accounts.guard.rules,
@@ -112,15 +104,12 @@ def backend(settings: Settings, node: str) -> Backend:
             metrics=metrics,
         ),
     )
-    archiver = Archiver(
-        holder=f"{node}/{incarnation}",
-        domains=frozenset(settings.domains),
+    return Backend(
+        node=node,
+        incarnation=incarnation,
+        connect=bus.start,
         bus=bus,
-        archive=archive,
         store=store,
-        metrics=metrics,
-        clock=time.time,
-        days=settings.archive.days or None,
         accounts=accounts,
         metrics=metrics,
         service=service,

@@ -14,7 +14,6 @@ from presence.address import Address
 from presence.errors import Condition, Conflict, Refused, Unavailable
 from presence.exchange import Exchange, exchange, parting
 from presence.guarding import Unguarded
-from presence.history import History
 from presence.identifiers import Identifiers
 from presence.messages import Delivery, Failure, InstantMessage
 from presence.model import Snapshot, Text
@@ -69,7 +68,6 @@ class PresenceService:
         clock: Callable[[], float],
         phone_policy: str = "allow",
         guard: Guard | None = None,
-        history: History | None = None,
     ) -> None:
         """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `clock`: Unix
         seconds."""

@@ -64,7 +64,6 @@ class XmppDoor:
             host=self.router,
             fake_secret=identity.secret,
             guard=self.router.service.guard,
-            negotiable=self.router.negotiable(),
         )
         self._listener = Listener(realm, identity, self._metrics, share_ports=self._share_ports)
         await self._listener.start()
