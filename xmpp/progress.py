@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class Progress:
     """Stanzas may be done with out of order; `handled` counts only up to the first that is not."""
 
-    __slots__ = ("_begun", "_done", "handled")
+    __slots__ = ("_done", "begun", "handled", "moved")
 
     def __init__(self) -> None:
-        self._begun = 0
+        self.begun = 0
+        "Stanzas that came."
         self._done: set[int] = set()
         self.handled = 0
+        self.moved: Callable[[], None] | None = None
+        "Called when `handled` has grown."
 
     def begin(self) -> int:
-        self._begun += 1
-        return self._begun
+        self.begun += 1
+        return self.begun
 
     def done(self, number: int) -> None:
         if number != self.handled + 1:
@@ -25,3 +30,5 @@ class Progress:
         while self._done and self.handled + 1 in self._done:
             self.handled += 1
             self._done.discard(self.handled)
+        if self.moved is not None:
+            self.moved()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, assert_never
 
 import structlog
@@ -33,6 +34,7 @@ from xmpp.availability import FIRST_RETRY, LAST_RETRY
 from xmpp.element import CLIENT_NS, Element
 from xmpp.errors import StanzaError, StreamError, to_stanza_error
 from xmpp.extensions import registry
+from xmpp.host import Negotiable
 from xmpp.jid import JID, parse_jid
 from xmpp.message import write_failure
 from xmpp.presence import OPAQUE, Addressable, write_absence, write_gone, write_presence, write_subscription
@@ -63,6 +65,8 @@ class XmppRouter:
         self.clock = runtime.now
         self.registry = registry()
         self.started = self.clock()
+        self.extra: dict[str, Any] = {}
+        "What extensions keep for all sessions together, by their namespace."
         self.watching: WatchTable[Session] = WatchTable()
         self._sessions: dict[Address, dict[str, Session]] = {}
         "By resource."
@@ -85,7 +89,7 @@ class XmppRouter:
             raise to_stanza_error(refusal) from None
         mine = self._sessions.setdefault(address, {})
         old = mine.get(jid.resource)
-        if old is None and len(mine) >= self.settings.max_resources:
+        if old is None and len(mine) >= self.settings.max_resources and not self._make_room(mine):
             raise StanzaError("resource-constraint", text="too many clients of this account")
         session = Session(self, jid, outbound, lang)
         mine[jid.resource] = session
@@ -99,6 +103,14 @@ class XmppRouter:
             hook(session)
         log.info("session_opened", jid=jid.full, replaced=old is not None)
         return session
+
+    def _make_room(self, mine: dict[str, Session]) -> bool:
+        """End the session whose client was not heard of for longest, if one has no connection."""
+        waiting = [session for session in mine.values() if session.outbound is None]
+        if waiting:
+            oldest = min(waiting, key=lambda session: session.heard)
+            self.runtime.spawn(oldest.end("resource-constraint"))
+        return bool(waiting)
 
     async def _settle_conflict(self, address: Address, resource: str | None) -> str:
         """The resource to bind (RFC 6120 §7.7.2.2). Raises `StanzaError`."""
@@ -123,6 +135,15 @@ class XmppRouter:
         old.superseded = True
         old.kick(StreamError("conflict", "replaced by a new connection"))
         self.runtime.spawn(old.end("conflict"))
+
+    async def stop(self) -> None:
+        """End the sessions that outlived their streams."""
+        for session in list(self.all_sessions()):
+            await session.end("system-shutdown")
+
+    def negotiable(self) -> dict[str, Negotiable]:
+        """What extensions answer between authentication and binding."""
+        return {ns: partial(answer, self) for ns, answer in self.registry.negotiable.items()}
 
     def left(self, session: Session, reason: str) -> None:
         """Called by a session that ends."""
@@ -344,7 +365,7 @@ class XmppRouter:
         asks = carried.name == "iq" and carried.type in ("get", "set")
         if found is None or (asks and not await self._may_ask(carried, found)):
             if asks or (carried.name == "message" and carried.type == "groupchat"):
-                await self._bounce(carried)
+                await self.bounce(carried)
             return
         if carried.name == "presence" and carried.type == "unavailable":
             found.availability.directed.pop(carried.sender, None)
@@ -358,7 +379,8 @@ class XmppRouter:
         decision = await self.service.decide(sender.bare, session.address)
         return decision.standing is Standing.ACTIVE
 
-    async def _bounce(self, carried: Carried) -> None:
+    async def bounce(self, carried: Carried) -> None:
+        """Tell the sender that the resource is not there."""
         sender = parse_jid(carried.sender)
         attrs = {"from": carried.to, "to": carried.sender, "type": "error", "id": carried.id}
         error = StanzaError("service-unavailable").element(CLIENT_NS)

@@ -7,7 +7,7 @@ A session has an `Outbound` while its client is connected; extensions may keep i
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -66,14 +66,21 @@ class Session:
         self.superseded = False
         "Another session has this resource now."
         self.ended = False
-        self.confirmed_by_client = False
-        "Messages are settled by the client's word (XEP-0198), not when the socket took them."
+        self.holds: Callable[[Outgoing], bool] | None = None
+        "Keeps something back for now; True: it will be given to `pass_out` later (XEP-0352)."
+        self.sent: Callable[[Outgoing], None] | None = None
+        "Told of everything that went out, also while there is no connection (XEP-0198)."
         self.extra: dict[str, Any] = {}
         "What extensions keep, by their specification."
         self._in_flight = 0
         self._room = self.runtime.gate()
         self._quiet = self.runtime.gate()
         self._unsettled: dict[str, InstantMessage] = {}
+        "Settled as soon as the socket has taken them."
+        self._unconfirmed: dict[str, InstantMessage] = {}
+        "Settled by the client's word alone."
+        self._strays = 0
+        "Connections given up for another one, of whose end we are still to be told."
         self._sent: OrderedDict[str, None] = OrderedDict()
 
     @property
@@ -305,19 +312,23 @@ class Session:
 
     def send(self, data: bytes, name: str, message: InstantMessage | None = None) -> None:
         """Queue one stanza. Whatever holds it back or keeps a copy is an extension."""
-        hooks = self.router.registry.outgoing
-        if hooks:
-            outgoing = Outgoing(data, name, message)
-            for hook in hooks:
-                if not hook(self, outgoing):
-                    return
-            data = outgoing.data
+        outgoing = Outgoing(data, name, message)
+        for hook in self.router.registry.outgoing:
+            if not hook(self, outgoing):
+                return
+        if self.holds is None or not self.holds(outgoing):
+            self.pass_out(outgoing)
+
+    def pass_out(self, outgoing: Outgoing) -> None:
+        """Send what nothing holds back."""
         if self.outbound is not None:
-            self.outbound.send(data)
+            self.outbound.send(outgoing.data)
+        if self.sent is not None:
+            self.sent(outgoing)
 
     def deliver(self, message: InstantMessage, *, delayed: bool) -> None:
         """A message of the bus: once, however often the bus says so."""
-        if message.id in self._unsettled:
+        if message.id in self._unsettled or message.id in self._unconfirmed:
             return
         if message.id in self._sent:
             self.settle(message, Delivery.DELIVERED)
@@ -334,14 +345,19 @@ class Session:
 
     def flushed(self) -> None:
         """See `xmpp.host.BoundSession.flushed`."""
-        if self._unsettled and not self.confirmed_by_client:
+        if self._unsettled:
             taken, self._unsettled = self._unsettled, {}
             for message in taken.values():
                 self.settle(message, Delivery.DELIVERED)
 
+    def unconfirmed(self, message: InstantMessage) -> None:
+        """From now on this one is settled by the client's word, not when the socket took it (XEP-0198)."""
+        if self._unsettled.pop(message.id, None) is not None:
+            self._unconfirmed[message.id] = message
+
     def confirmed(self, message: InstantMessage) -> None:
         """The client has it (XEP-0198)."""
-        if self._unsettled.pop(message.id, None) is not None:
+        if self._unconfirmed.pop(message.id, None) is not None:
             self.settle(message, Delivery.DELIVERED)
 
     def settle(self, message: InstantMessage, delivery: Delivery) -> None:
@@ -356,7 +372,8 @@ class Session:
 
     async def release(self) -> None:
         """Give back what the client did not take, for the session that replaces this one."""
-        given_back, self._unsettled = self._unsettled, {}
+        given_back = self._unsettled | self._unconfirmed
+        self._unsettled, self._unconfirmed = {}, {}
         for message in given_back.values():
             await self._settle(message, Delivery.UNREACHABLE)
 
@@ -370,9 +387,20 @@ class Session:
     def attach(self, outbound: Outbound) -> None:
         """The client is back (XEP-0198)."""
         self.outbound = outbound
+        self.heard = self.router.clock()
+
+    def detach(self, error: StreamError) -> None:
+        """Give up the connection that still looks alive: the client comes over another one."""
+        if self.outbound is not None:
+            old, self.outbound = self.outbound, None
+            self._strays += 1
+            old.close(error)
 
     async def closed(self, reason: str) -> None:
         """See `xmpp.host.BoundSession.closed`."""
+        if self._strays:
+            self._strays -= 1
+            return
         self.outbound = None
         if self.ended:
             return
@@ -394,6 +422,8 @@ class Session:
             await self.availability.settle_down()
 
     def kick(self, error: StreamError) -> None:
-        """End the stream from our side."""
+        """End the stream from our side; without one, the session."""
         if self.outbound is not None:
             self.outbound.close(error)
+        elif not self.ended:
+            self.runtime.spawn(self.end(error.condition))

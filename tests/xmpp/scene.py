@@ -126,6 +126,11 @@ class Client:
             await self.session.receive(stanza)
         await self.scene.settle()
 
+    async def say_raw(self, element: Element) -> None:
+        """Send something that is no stanza."""
+        await self.session.receive(element)
+        await self.scene.settle()
+
     async def here(self, *children: Element, **attrs: str) -> None:
         await self.say(E("presence", CLIENT_NS, attrs, *children))
 
@@ -213,6 +218,12 @@ class Scene:
     async def online(self, user: str, resource: str = "desk", node: str = "xmpp-1") -> Client:
         client = await self.connect(user, resource, node)
         await client.log_in()
+        return client
+
+    async def online_and_hear(self, user: str, resource: str = "desk") -> Client:
+        """As `online`; what came meanwhile is kept."""
+        client = await self.connect(user, resource)
+        await client.here()
         return client
 
     async def settle(self) -> None:

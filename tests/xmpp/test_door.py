@@ -20,7 +20,7 @@ from presence.subscriptions import RosterItem, Subscription
 from tests.support.waiting import until
 from tests.support.xmppclient import Client, LoginFailed
 from tests.xmpp.echo import client_context, make_certificate
-from tests.xmpp.rawclient import PATIENCE, RawClient
+from tests.xmpp.rawclient import LOGIN, PATIENCE, RawClient
 from tests.xmpp.scene import Silence, address
 from xmpp.edge.door import XmppDoor
 from xmpp.settings import XmppSettings
@@ -189,3 +189,43 @@ async def test_stopping_ends_every_session_and_its_presence(tmp_path: Path) -> N
 async def online(server: Server) -> bool:
     (snapshot,) = await server.bus.snapshots([address("alice")], time.time())
     return any(t.open for source in snapshot.sources for t in source.tuples)
+
+
+SM = b"xmlns='urn:xmpp:sm:3'"
+
+
+async def test_a_session_is_taken_over_from_a_connection_that_still_looks_alive(server: Server) -> None:
+    async with RawClient(server.where()) as old, RawClient(server.where()) as new:
+        bound = await old.log_in()
+        enabled = await old.ask(b"<enable %s resume='true'/>" % SM, b"/>")
+        id = enabled.split(b"id='")[1].split(b"'")[0]
+        old.send(b"<presence/><message to='bob@example.org' type='chat'><body>x</body></message>")
+        old.send(b"<message to='alice@example.org' type='chat'><body>y</body></message><r %s/>" % SM)
+        assert b"h='3'" in await old.until(b"h='3'")
+        await new.secure()
+        await new.ask(LOGIN, b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
+        assert b"<sm xmlns='urn:xmpp:sm:3'/>" in await new.features()
+        answer = await new.ask(b"<resume %s previd='%s' h='0'/>" % (SM, id), b"/>")
+        assert answer == b"<resumed %s previd='%s' h='3'/>" % (SM, id)
+        assert b"<body>y</body>" in await new.until(b"</message>")  # she had not acknowledged it
+        assert b"<conflict" in await old.rest()
+        new.send(b"<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>")
+        answered = await new.until(b"id='p'")
+        assert bound.split(b"<jid>")[1].split(b"</jid>")[0].split(b"/")[1] in answered + await new.until(b">")
+        (session,) = server.door.sessions()
+        assert session["available"]
+        assert "detached" not in session
+
+
+async def test_a_session_that_waits_is_shown_as_such_and_ends_with_the_server(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        async with RawClient(server.where()) as client:
+            await client.log_in()
+            await client.ask(b"<presence/><enable %s resume='true'/>" % SM, b"<enabled")
+            await until("she is online", lambda: online(server), PATIENCE)
+        await until(
+            "it waits", lambda: [s.get("detached") for s in server.door.sessions()] == [True], PATIENCE
+        )
+        assert await online(server)
+        await server.door.stop()
+        assert not await online(server)

@@ -71,6 +71,7 @@ async def test_stream_features_are_optional_extras_of_old_and_the_rosters(xmpp: 
         ("session", "urn:ietf:params:xml:ns:xmpp-session"),
         ("ver", "urn:xmpp:features:rosterver"),
         ("sub", "urn:xmpp:features:pre-approval"),
+        ("sm", "urn:xmpp:sm:3"),
     ]
 
 

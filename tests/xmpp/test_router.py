@@ -545,7 +545,7 @@ async def test_what_is_no_stanza_ends_the_stream(xmpp: Scene) -> None:
     await xmpp.people("alice")
     alice = await xmpp.connect("alice")
     with pytest.raises(StreamError, match="unsupported-stanza-type"):
-        await alice.say(E("r", "urn:xmpp:sm:3"))
+        await alice.say(E("r", "urn:example:unknown"))
 
 
 async def test_an_envelope_for_a_session_that_is_gone_is_given_back(xmpp: Scene) -> None:

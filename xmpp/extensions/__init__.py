@@ -19,8 +19,12 @@ from xmpp.element import Element
 from xmpp.jid import JID
 
 if TYPE_CHECKING:
+    from presence.address import Address
+    from xmpp.host import Outbound, Resumed
     from xmpp.router import XmppRouter
     from xmpp.session import Session
+
+    Negotiates = Callable[[XmppRouter, Address, Element, Outbound, str], Awaitable[Resumed | Element]]
 
 
 class Status(StrEnum):
@@ -98,6 +102,8 @@ class Extension:
     "(namespace, name) of message payloads that are worthless later: alone in a message, it is never stored."
     elements: dict[str, Callable[[Session, Element], Awaitable[None]]] = field(default_factory=dict)
     "Namespace → handler of top-level elements that are no stanzas."
+    negotiable: dict[str, Negotiates] = field(default_factory=dict)
+    "Namespace → handler of top-level elements between authentication and binding (`xmpp.host.Negotiable`)."
 
     # hooks, called for every session; all optional
     incoming: Callable[[Session, Element], Element | None] | None = None
@@ -107,6 +113,8 @@ class Extension:
     opened: Callable[[Session], None] | None = None
     detached: Callable[[Session, str], bool] | None = None
     "The connection is gone; True keeps the session alive without one, until `Session.end` is called."
+    resumed: Callable[[Session], None] | None = None
+    "The client is back, over another connection; it has been sent what it missed."
     closed: Callable[[Session, str], None] | None = None
     accepted: Callable[[Session, Element, InstantMessage], None] | None = None
     "The bus has a message of this client."
@@ -143,6 +151,8 @@ class Registry:
         self.stream_features = tuple(make for e in extensions for make in e.stream_features)
         self.transient = frozenset(payload for e in extensions for payload in e.transient)
         self.elements = {ns: handle for e in extensions for ns, handle in e.elements.items()}
+        self.negotiable = {ns: answer for e in extensions for ns, answer in e.negotiable.items()}
+        self.resumed = tuple(e.resumed for e in extensions if e.resumed is not None)
         self.incoming = tuple(e.incoming for e in extensions if e.incoming is not None)
         self.outgoing = tuple(e.outgoing for e in extensions if e.outgoing is not None)
         self.opened = tuple(e.opened for e in extensions if e.opened is not None)

@@ -34,6 +34,10 @@ class Keepalive:
     def _due(self) -> None:
         session = self._session
         now = session.router.clock()
+        if session.outbound is None:  # it waits for its client (XEP-0198): nobody can answer
+            self._pinged = None
+            self._timer = session.runtime.call_later(self._interval, self._due)
+            return
         if self._pinged is not None and session.heard < self._pinged:
             session.kick(StreamError("connection-timeout", "no answer to a ping"))
             return
