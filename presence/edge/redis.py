@@ -142,6 +142,10 @@ class RedisBus:
         except ReplyError as error:
             raise Unavailable(str(error)) from error
 
+    async def command(self, *words: Word) -> Any:
+        """One command, at most once. Raises `Unavailable`."""
+        return await self._call(*words, again=False)
+
     async def _all(self, commands: Iterable[tuple[Word, ...]], *, numbered: bool = False) -> list[Any]:
         """Many commands in one round trip."""
         futures = [self._link.call(*words, numbered=numbered) for words in commands]
@@ -149,10 +153,6 @@ class RedisBus:
         for answer in answers:
             if isinstance(answer, ReplyError):
                 raise Unavailable(str(answer)) from answer
-    async def command(self, *words: Word) -> Any:
-        """One command, at most once. Raises `Unavailable`."""
-        return await self._call(*words, again=False)
-
             if isinstance(answer, BaseException):
                 raise answer
         return answers
