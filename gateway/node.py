@@ -173,7 +173,6 @@ class Node:
             metrics=self._metrics.samples() | process_samples(),
         )
 
-    # --- the loops ------------------------------------------------------------------------------
     async def reload(self) -> None:
         """Accounts, certificates and what else the door can change while it serves (SIGHUP)."""
         await self._look_at_accounts(force=True)
@@ -185,6 +184,7 @@ class Node:
             log.info("account_gone", address=str(address))
             self.door.receive(AccountChanged(address=address, gone=True))
 
+    # --- the loops ------------------------------------------------------------------------------
 
     async def _forever(self, step: Callable[[], Awaitable[float]]) -> None:
         """Repeat a step, pausing as long as it says; an unreachable bus or a defect delays it but never ends
@@ -253,8 +253,8 @@ class Node:
 
     async def _janitor(self) -> float:
         now = self._clock()
-        if await self._bus.maintain(now, JANITOR_BATCH) == JANITOR_BATCH:
         await self._look_at_accounts()
+        if await self._bus.maintain(now, JANITOR_BATCH) == JANITOR_BATCH:
             return 0.0
         # After an outage of the bus, the others get the time to beat again before anyone counts as dead.
         if self._bus_since and now - self._bus_since > DEAD_AFTER:

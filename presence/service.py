@@ -81,10 +81,10 @@ class PresenceService:
         self._clock = clock
         self._policy = PhonePolicy(phone_policy)
         self._new_id = Identifiers(clock)
-
-    @property
         self.guard: Guard = guard or Unguarded()
         "Counts failed logins, for both doors."
+
+    @property
     def node(self) -> str:
         """Name of this process, stable over its restarts."""
         return self._node
@@ -271,13 +271,13 @@ class PresenceService:
             await self._accounts.seen_on_xmpp(address)
             await self._bus.broadcast(AccountChanged(address=address))
 
-    # --- messages -----------------------------------------------------------------------------
-
     async def change_password(self, address: Address, password: str) -> None:
         """Of the account's own user. Raises `Refused`: NOT_ALLOWED where passwords are kept elsewhere,
         BAD_REQUEST for what is no password."""
         await self._accounts.set_password(address, password)
         await self._bus.broadcast(AccountChanged(address=address))
+
+    # --- messages -----------------------------------------------------------------------------
 
     async def submit(self, message: InstantMessage, dedup: str = "") -> Submission:
         """Accept a message; when this returns the bus has it. `id`, `trace` and `created` may be left empty
