@@ -54,6 +54,8 @@ async def main(user: str, domain: str, password: str, host: str, port: int) -> N
         tell(received=message.method, body=message.payload or "", headers=dict(message.headers))
         dialog = request._create_dialog()
         await dialog.reply(message, 200)
+        if message.method == "NOTIFY":
+            await watch(dialog)
 
     application = asyncsip.Application(dialplan=Dialplan(), dns_resolver=None)
     peer = await application.connect((host, port), local_addr=(host, 0))
@@ -72,15 +74,12 @@ async def main(user: str, domain: str, password: str, host: str, port: int) -> N
             timeout=10,
         )
         tell(answered=method, status=dialog.status_code)
-        if method == "SUBSCRIBE":
-            watching.append(asyncio.create_task(watch(dialog)))
 
     async def watch(dialog: Any) -> None:
         async for message in dialog:
             tell(received=message.method, body=message.payload or "", headers=dict(message.headers))
             await dialog.reply(message, 200)
 
-    watching: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
     tell(ready=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):

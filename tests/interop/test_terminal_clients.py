@@ -57,7 +57,7 @@ async def test_profanity_accepts_a_phones_request(stage: Stage, tmp_path: Path) 
         await terminal.shows(bob.address)
         await terminal.type(f"/sub allow {bob.address}")
         await watch.state("active")
-        await terminal.type("/away Gone fishing")
+        await terminal.type('/status set away "Gone fishing"')
         await watch.notified("her message", lambda n: "Gone fishing" in n.text)
         await terminal.type("/quit")
 

@@ -86,6 +86,7 @@ def message(name: str = "m1", **fields: object) -> InstantMessage:
         "bodies": (Text("Grüße 🐘 <&>\n"),),
         "created": 1_800_000_000.0,
         "opaque": {"xmpp": b"\xff\x00<active/>"},
+        "copied": False,
     }
     return InstantMessage(**{**usual, **fields})  # type: ignore[arg-type]
 
