@@ -64,6 +64,7 @@ class XmppDoor:
             host=self.router,
             fake_secret=identity.secret,
             guard=self.router.service.guard,
+            negotiable=self.router.negotiable(),
         )
         self._listener = Listener(realm, identity, self._metrics, share_ports=self._share_ports)
         await self._listener.start()
@@ -72,6 +73,7 @@ class XmppDoor:
         """Tell every client `system-shutdown` and let the sessions end, as long as the settings say."""
         if self._listener is not None:
             await self._listener.stop()
+        await self.router.stop()
         await self._runtime.drain(self._settings.drain_timeout)
 
     async def reload(self) -> None:
