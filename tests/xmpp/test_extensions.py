@@ -72,6 +72,7 @@ async def test_stream_features_are_optional_extras_of_old_and_the_rosters(xmpp: 
         ("ver", "urn:xmpp:features:rosterver"),
         ("sub", "urn:xmpp:features:pre-approval"),
         ("sm", "urn:xmpp:sm:3"),
+        ("csi", "urn:xmpp:csi:0"),
     ]
 
 

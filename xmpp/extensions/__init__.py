@@ -122,6 +122,10 @@ class Extension:
     "A message was sent to this client."
 
 
+MAX_HEAD = 8192
+"Bytes in which a stanza's attributes stand: three addresses, an id and a language at most."
+
+
 @dataclass(slots=True)
 class Outgoing:
     """Stanzas on their way to one client."""
@@ -131,6 +135,16 @@ class Outgoing:
     "`message`, `presence`, `iq`, or empty for what is no stanza."
     message: InstantMessage | None = None
     "What is settled when the client has it."
+
+    def attributes(self) -> dict[str, str]:
+        """Of the stanza, as `xmpp.serialiser` wrote them; still escaped."""
+        found: dict[str, str] = {}
+        parts = self.data[:MAX_HEAD].decode(errors="replace").split("'")
+        for before, value in zip(parts[::2], parts[1::2], strict=False):
+            if ">" in before:
+                break
+            found[before.rpartition(" ")[2].removesuffix("=")] = value
+        return found
 
 
 class Registry:
