@@ -1,0 +1,178 @@
+"""Account and relay servers nobody here wrote, on free loopback ports: FreeRADIUS, coturn, slapd."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.inbox import PATIENCE
+from tests.support.tandem import free_port
+from tests.support.waiting import until
+
+
+class Server:
+    """A program in the foreground; it is up when it has printed `ready`."""
+
+    ready = ""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.port = free_port()
+        self.output = directory / "output"
+        self._process: asyncio.subprocess.Process | None = None
+
+    def words(self) -> list[str]:
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        with self.output.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.words(), cwd=self.directory, stdin=asyncio.subprocess.DEVNULL,
+                stdout=output, stderr=output,
+            )  # fmt: skip
+        try:
+            await until(f"{self.words()[0]} is up", self.is_up, PATIENCE)
+        except AssertionError:
+            raise AssertionError(f"{self.words()[0]} did not start:\n{self.printed()}") from None
+
+    async def is_up(self) -> bool:
+        return self.ready in self.printed()
+
+    async def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(5):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    def printed(self) -> str:
+        return self.output.read_text(errors="replace")[-4000:]
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+SECRET = "shared secret"
+
+_RADIUSD = """
+name = radiusd
+prefix = {folder}
+logdir = {folder}
+radacctdir = {folder}
+run_dir = {folder}
+libdir = /usr/lib/freeradius
+pidfile = {folder}/pid
+max_request_time = 5
+security {{
+  reject_delay = 0
+}}
+client test {{
+  ipaddr = 127.0.0.1
+  secret = "{secret}"
+}}
+modules {{
+  digest {{ }}
+  files {{
+    filename = {folder}/users
+    key = "%{{User-Name}}"
+  }}
+  always reject {{
+    rcode = reject
+  }}
+}}
+server default {{
+  listen {{
+    type = auth
+    ipaddr = 127.0.0.1
+    port = {port}
+  }}
+  authorize {{
+    digest
+    files
+  }}
+  authenticate {{
+    digest
+  }}
+  post-auth {{
+    {signed}
+    Post-Auth-Type REJECT {{
+      {signed}
+    }}
+  }}
+}}
+"""
+_SIGNED = "update reply { Message-Authenticator := 0x00 }"
+
+
+class FreeRadius(Server):
+    """FreeRADIUS with `rlm_digest` and its users in a file: passwords, or HA1."""
+
+    ready = "Ready to process requests"
+
+    def __init__(self, directory: Path, users: dict[str, str], *, signed: bool = True) -> None:
+        """`users`: name → check items, `Cleartext-Password := "secret"`."""
+        super().__init__(directory)
+        (directory / "users").write_text("".join(f"{name} {items}\n" for name, items in users.items()))
+        (directory / "radiusd.conf").write_text(
+            _RADIUSD.format(folder=directory, port=self.port, secret=SECRET, signed=_SIGNED if signed else "")
+        )
+
+    def words(self) -> list[str]:
+        return ["freeradius", "-X", "-d", str(self.directory)]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+class Coturn(Server):
+    """coturn with long-term credentials: users by their HA1, or by a shared secret."""
+
+    def __init__(
+        self, directory: Path, realm: str, *, users: dict[str, str] | None = None, secret: str = ""
+    ) -> None:
+        """`users`: login → MD5 HA1."""
+        super().__init__(directory)
+        lines = [
+            f"listening-port={self.port}",
+            "listening-ip=127.0.0.1",
+            "relay-ip=127.0.0.1",
+            f"realm={realm}",
+            "fingerprint",
+            "no-tls",
+            "no-dtls",
+            "no-cli",
+            "allow-loopback-peers",
+            "log-file=stdout",
+            f"userdb={directory}/turndb",
+            f"pidfile={directory}/pid",
+        ]
+        if secret:
+            lines += ["use-auth-secret", f"static-auth-secret={secret}"]
+        else:
+            lines += ["lt-cred-mech", *(f"user={login}:0x{ha1}" for login, ha1 in (users or {}).items())]
+        (directory / "turnserver.conf").write_text("\n".join(lines) + "\n")
+
+    def words(self) -> list[str]:
+        return ["turnserver", "-c", str(self.directory / "turnserver.conf")]
+
+    async def is_up(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
