@@ -94,10 +94,11 @@ class LoadPhone(asyncio.DatagramProtocol):
         serial = next(_serial)
         branch = f"l{serial}"
         proof = self._proof(method, uri)
+        to = f"sip:{self.aor}" if method == "REGISTER" else uri
         payload = body.encode()
         data = (
             f"{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {self.local};rport;branch=z9hG4bK{branch}\r\n"
-            f"Max-Forwards: 70\r\nFrom: <sip:{self.aor}>;tag=f{serial}\r\nTo: <{uri}>\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:{self.aor}>;tag=f{serial}\r\nTo: <{to}>\r\n"
             f"Call-ID: {call_id or f'c{serial}'}\r\nCSeq: {serial} {method}\r\n{proof}{headers}"
             f"Content-Length: {len(payload)}\r\n\r\n"
         ).encode() + payload
