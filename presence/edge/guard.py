@@ -83,6 +83,7 @@ class RedisGuard:
         if peer in self._exempt:
             return
         network = network_of(peer)
+        self._known.discard((network, account))
         try:
             failures = await self._count(network, account)
         except Unavailable:
