@@ -51,6 +51,7 @@ class Authenticator:
     ) -> None:
         self._service = service
         self._accounts = accounts
+        self._judge_elsewhere = accounts if isinstance(accounts, DigestJudge) else None
         self._metrics = metrics
         self._nonces = NonceKeeper(secret)
         self._max_failures = max_failures
@@ -102,9 +103,9 @@ class Authenticator:
         now: float,
     ) -> Verdict:
         """By the HA1 we have, or by asking who has it. Raises `Unavailable`."""
-        accounts = self._accounts
+        elsewhere = self._judge_elsewhere
         enabled = account is None or account.enabled
-        if not isinstance(accounts, DigestJudge):
+        if elsewhere is None:
             ha1 = account.ha1 if account is not None and enabled else {}
             return self._nonces.verify(credentials, request, ha1, now)
         verdict = self._nonces.precheck(credentials, request, now)
@@ -112,7 +113,7 @@ class Authenticator:
             return verdict
         if user is None or not enabled:
             return Verdict.BAD
-        if not await accounts.check_digest(user, question(credentials, request)):
+        if not await elsewhere.check_digest(user, question(credentials, request)):
             return Verdict.BAD
         return self._nonces.use(credentials, request, now)
 

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from sip.errors import BadHeader, ProtocolError
-from sip.headers import NameAddr
+from sip.headers import CSeq, NameAddr
 from sip.message import Headers, Request, Response
 from sip.uri import Uri, parse_uri
 
@@ -81,12 +81,14 @@ class Dialog(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         number = self.local_cseq + (method not in _UNSEQUENCED)
         uri, routes = self._way()
         remote_tag = f";tag={self.remote_tag}" if self.remote_tag else ""
-        fields = Headers([("Route", route) for route in routes])
-        fields.add("Max-Forwards", "70")
-        fields.add("From", f"<{self.local_uri}>;tag={self.local_tag}")
-        fields.add("To", f"<{self.remote_uri}>{remote_tag}")
-        fields.add("Call-ID", self.call_id)
-        fields.add("CSeq", f"{number} {method}")
+        lines = {"Route": list(routes)} if routes else {}
+        lines["Max-Forwards"] = ["70"]
+        lines["From"] = [f"<{self.local_uri}>;tag={self.local_tag}"]
+        lines["To"] = [f"<{self.remote_uri}>{remote_tag}"]
+        lines["Call-ID"] = [self.call_id]
+        lines["CSeq"] = [f"{number} {method}"]
+        fields = Headers.adopt(lines)
+        fields.know("CSeq", CSeq(number, method))
         for name, value in headers:
             fields.add(name, value)
         return msgspec.structs.replace(self, local_cseq=number), Request(method, uri, fields, body)

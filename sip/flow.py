@@ -7,6 +7,7 @@ and on WebSockets there is no other way to reach it.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -28,9 +29,7 @@ class Flow(NamedTuple):
     @property
     def network(self) -> str:
         """What one peer can easily change its address within: an IPv4 address or an IPv6 /64."""
-        if ":" not in self.host:
-            return self.host
-        return str(ipaddress.IPv6Network((self.host, 64), strict=False))
+        return self.host if ":" not in self.host else _network(self.host)
 
     @property
     def remote(self) -> str:
@@ -39,6 +38,11 @@ class Flow(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.transport} {self.local} {self.host} {self.port} {self.serial}"
+
+
+@lru_cache(maxsize=4096)
+def _network(host: str) -> str:
+    return str(ipaddress.IPv6Network((host, 64), strict=False))
 
 
 def parse_flow(text: str) -> Flow:

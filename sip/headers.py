@@ -6,6 +6,7 @@ Every `parse` raises `grammar.Malformed` (or `BadUri`); the message classes turn
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -316,7 +317,10 @@ class Authentication:
         scheme, _, rest = text.strip().partition(" ")
         if not grammar.is_token(scheme):
             raise Malformed("no scheme")
-        fields: dict[str, str] = {}
+        fields = _plain_fields(rest)
+        if fields is not None:
+            return cls(scheme.lower(), tuple(fields.items()))
+        fields = {}
         for part in grammar.split_quoted(rest, ","):
             name, equals, value = part.partition("=")
             name = name.strip().lower()
@@ -332,6 +336,26 @@ class Authentication:
             if candidate == name:
                 return value
         return None
+
+
+_PLAIN_FIELD = re.compile(r'[ \t]*([A-Za-z0-9\-]+)=(?:"([^"\\]*)"|([^", \t\\]+))[ \t]*(?:,|\Z)')
+
+
+def _plain_fields(text: str) -> dict[str, str] | None:
+    """The usual spelling, in one scan; None when a closer look is needed."""
+    fields: dict[str, str] = {}
+    position, end = 0, len(text)
+    while position < end:
+        found = _PLAIN_FIELD.match(text, position)
+        if found is None:
+            return None
+        name, quoted, bare = found.groups()
+        name = name.lower()
+        if name in fields:
+            return None
+        fields[name] = bare if quoted is None else quoted
+        position = found.end()
+    return fields
 
 
 class Challenge(Authentication):

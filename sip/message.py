@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 from sip import grammar
@@ -121,6 +122,20 @@ class Headers:
         self._parsed[key] = values
         return values
 
+    def know(self, name: str, value: Any) -> None:
+        """Keep the parsed form of a field that was just written from it; `name` is canonical."""
+        self._parsed[name] = value
+
+    def put_first(self, name: str, value: str) -> None:
+        """As `prepend`, for a canonical name and a value known to be one line."""
+        self._parsed.pop(name, None)
+        fields = {name: [value]}
+        others = self._fields.pop(name, None)
+        if others:
+            fields[name] += others
+        fields.update(self._fields)
+        self._fields = fields
+
     def items(self) -> Iterator[tuple[str, str]]:
         """(name, value) of every field; fields of one name stand together."""
         for name, values in self._fields.items():
@@ -202,7 +217,7 @@ class Message:
 
     @property
     def content_type(self) -> MediaType | None:
-        return self.headers.parsed("Content-Type", MediaType.parse)
+        return self.headers.parsed("Content-Type", _media_type)
 
     @property
     def accept(self) -> tuple[MediaType, ...] | None:
@@ -248,6 +263,7 @@ class Request(Message):
         self.headers.set("Via", ", ".join((str(stamped), *behind)))
         for other in others:
             self.headers.add("Via", other)
+        self.headers.know("Via", stamped)
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.uri}>"
@@ -357,6 +373,10 @@ def _required(name: str, value: T | None) -> T:
     if value is None:
         raise BadHeader(name, "missing")
     return value
+
+
+_media_type = lru_cache(maxsize=256)(MediaType.parse)
+"A handful of texts in all messages."
 
 
 def _first_via(text: str) -> Via:

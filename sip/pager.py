@@ -18,7 +18,7 @@ import zlib
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from functools import partial
+from functools import lru_cache, partial
 
 import structlog
 
@@ -31,6 +31,7 @@ from presence.service import PresenceService
 from sip.addressing import resource_of, to_address, to_uri
 from sip.errors import ProtocolError, condition_to_status, status_to_condition
 from sip.flow import Flow
+from sip.headers import CSeq
 from sip.message import Headers, Request, Response, new_tag, respond
 from sip.profiles import profile_of
 from sip.registrar import Located, Registrar
@@ -71,6 +72,7 @@ _REMEMBERED = 10_000
 "Deliveries remembered, so that what the bus sends again is not sent to the phone again."
 _OVERHEAD = 130
 "Bytes of the Via the edge puts on top."
+_FIRST = CSeq(1, "MESSAGE")
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\r\n\x00", " "))
 
 
@@ -374,23 +376,28 @@ def build_message(message: InstantMessage, located: Located, now: float) -> Requ
     body = message.bodies[0]
     sender = to_uri(message.sender, message.sender_tuple if profile.gruu_in_from else "")
     call_id = message.thread if message.thread and not profile.unique_call_ids else message.id
-    headers = Headers()
-    for route in binding.path:
-        headers.add("Route", route)
-    headers.add("Max-Forwards", "70")
-    headers.add("From", f"<{sender}>;tag={new_tag()}")
-    headers.add("To", f"<{to_uri(message.recipient)}>")
-    headers.add("Call-ID", call_id.translate(_LINE_BREAKS).replace(" ", "-"))
-    headers.add("CSeq", "1 MESSAGE")
-    headers.add("Date", formatdate(message.created, usegmt=True))
+    fields = {"Route": list(binding.path)} if binding.path else {}
+    fields["Max-Forwards"] = ["70"]
+    fields["From"] = [f"<{sender}>;tag={new_tag()}"]
+    fields["To"] = [f"<{to_uri(message.recipient)}>"]
+    fields["Call-ID"] = [call_id.translate(_LINE_BREAKS).replace(" ", "-")]
+    fields["CSeq"] = ["1 MESSAGE"]
+    fields["Date"] = [_date(int(message.created))]
     if message.expires is not None:
-        headers.add("Expires", str(max(1, int(message.expires - now))))
+        fields["Expires"] = [str(max(1, int(message.expires - now)))]
     if message.subjects:
-        headers.add("Subject", message.subjects[0].text.translate(_LINE_BREAKS)[:1024])
+        fields["Subject"] = [message.subjects[0].text.translate(_LINE_BREAKS)[:1024]]
     if body.lang and body.lang.isascii() and body.lang.isprintable():
-        headers.add("Content-Language", body.lang)
-    headers.add("Content-Type", "text/plain;charset=utf-8")
+        fields["Content-Language"] = [body.lang]
+    fields["Content-Type"] = ["text/plain;charset=utf-8"]
+    headers = Headers.adopt(fields)
+    headers.know("CSeq", _FIRST)
     return Request("MESSAGE", parse_uri(binding.contact), headers, body.text.encode("utf-8", "replace"))
+
+
+@lru_cache(maxsize=256)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def _dedup(sender: Address, request: Request, flow: Flow) -> str:

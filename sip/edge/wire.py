@@ -25,6 +25,7 @@ from sip.effects import (
 )
 from sip.errors import BadMessage, TooBusy
 from sip.flow import Flow
+from sip.headers import Via
 from sip.message import Request, Response, new_branch, respond, serialise
 from sip.parser import parse_head, parse_message
 from sip.runtime import Answer, Silence
@@ -49,7 +50,7 @@ class Wire:
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = float("inf")
         self._arming = False
-        self._vias: dict[Flow, str] = {}
+        self._vias: dict[Flow, tuple[Via, str]] = {}
         self._contacts: dict[Flow, str] = {}
         self.quiet = asyncio.Event()
         "Set while no answer is due to us."
@@ -104,7 +105,12 @@ class Wire:
         if not self.alive(flow):
             self._loop.call_soon(done, Answer(None, Silence.BROKEN))
             return
-        request.headers.prepend("Via", f"{self._via(flow)};branch={new_branch()}")
+        branch = new_branch()
+        via, text = self._via(flow)
+        request.headers.put_first("Via", f"{text};branch={branch}")
+        request.headers.know(
+            "Via", Via(via.transport, via.host, via.port, (("branch", branch), *via.parameters))
+        )
         try:
             key, effects = self._layer.send_request(request, flow, flow.reliable, self._loop.time())
         except TooBusy:
@@ -121,24 +127,24 @@ class Wire:
         known = self._contacts.get(flow)
         if known is None:
             known = f"sip:{self._own(flow)};transport={flow.transport}"
-            self._keep(self._contacts, flow, known)
+            if len(self._contacts) >= _CACHED:
+                self._contacts.clear()
+            self._contacts[flow] = known
         return known
 
-    def _via(self, flow: Flow) -> str:
+    def _via(self, flow: Flow) -> tuple[Via, str]:
+        """Our Via on a flow, still without a branch, and its text."""
         known = self._vias.get(flow)
         if known is None:
-            known = f"SIP/2.0/{flow.transport.upper()} {self._own(flow)};rport"
-            self._keep(self._vias, flow, known)
+            text = f"SIP/2.0/{flow.transport.upper()} {self._own(flow)};rport"
+            if len(self._vias) >= _CACHED:
+                self._vias.clear()
+            known = self._vias[flow] = (Via.parse(text), text)
         return known
 
     def _own(self, flow: Flow) -> str:
         assert self.listener is not None
         return self.listener.own_hostport(flow)
-
-    def _keep(self, cache: dict[Flow, str], flow: Flow, text: str) -> None:
-        if len(cache) >= _CACHED:
-            cache.clear()
-        cache[flow] = text
 
     # --- effects --------------------------------------------------------------------------------
 
