@@ -43,7 +43,7 @@ class Person:
 
     async def phone(self, heard: Heard, *, register: bool = True) -> LoadPhone:
         def cut(request: bytes) -> None:
-            for mark in MARK.findall(request):
+            for mark in set(MARK.findall(request)):
                 heard(int(mark))
 
         _, phone = await asyncio.get_running_loop().create_datagram_endpoint(
