@@ -1,6 +1,7 @@
 """Account backends: one file each, one registration each.
 
-A backend module defines `BACKEND = Backend(name, summary, open)`; this package finds it.
+A backend module defines `BACKEND = Backend(name, summary, open)`; this package finds it. What needs an extra
+that may not be installed stands in a `*_client` module, which its backend imports when it is opened.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Backend:
 
 def backends() -> dict[str, Backend]:
     """Every backend by its name."""
-    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
+    names = (info.name for info in pkgutil.iter_modules(__path__))
+    modules = (importlib.import_module(f"{__name__}.{n}") for n in names if not n.endswith("_client"))
     found = [module.BACKEND for module in modules if hasattr(module, "BACKEND")]
     return {backend.name: backend for backend in found}
 
