@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -187,6 +188,8 @@ class Load:
         self.senders: list[Sender] = []
         self.sent: dict[int, tuple[float, int]] = {}
         "Number → when, by which pair."
+        self.open: Counter[int] = Counter()
+        "Pair → operations under way."
         self.number = 0
         self.delivered = 0
         self.duplicates = 0
@@ -200,12 +203,14 @@ class Load:
             self.duplicates += 1
             return
         self.delivered += 1
+        self.open[entry[1]] -= 1
         self.latencies.append(time.perf_counter() - entry[0])
         if self.flowing:
             self.send(entry[1])
 
     def send(self, pair: int) -> None:
         self.number += 1
+        self.open[pair] += 1
         self.sent[self.number] = (time.perf_counter(), pair)
         self.senders[pair](self.number, f"#{self.number:09d}#")
 
@@ -230,6 +235,7 @@ class Load:
         self.latencies.sort()
         lost = len(self.sent)
         self.sent.clear()
+        self.open.clear()
         tell(
             mark="end", phase=name, sent=self.number - first, delivered=self.delivered, lost=lost,
             duplicates=self.duplicates, refused=sum(phone.refused for phone in phones), seconds=took,
@@ -237,13 +243,19 @@ class Load:
         )  # fmt: skip
 
     async def _paced(self, seconds: float, rate: float) -> None:
+        """Pairs take turns; one whose window is full is passed over (a state under way would be overtaken)."""
         began = time.perf_counter()
-        done = 0
-        busy = self.sent
+        pairs = len(self.senders)
+        done = turn = 0
         while (passed := time.perf_counter() - began) < seconds:
-            while done < passed * rate and len(busy) < 4 * len(self.senders):
-                self.send(done % len(self.senders))
-                done += 1
+            tried = 0
+            while done < passed * rate and tried < pairs:
+                turn = (turn + 1) % pairs
+                tried += 1
+                if self.open[turn] < self.window:
+                    self.send(turn)
+                    done += 1
+                    tried = 0
             await asyncio.sleep(min(0.002, 1 / rate))
 
     def _at(self, share: float) -> float:
