@@ -269,6 +269,27 @@ class Registrar:
             self._forget(address, endpoint)
         return flows
 
+    async def account_gone(self, address: Address) -> None:
+        """Its bindings and published documents end, whichever process took them."""
+        trace = self._service.new_trace()
+        for _ in range(_ATTEMPTS):
+            cell = await self._service.cell(address, CELL)
+            (snapshot,) = await self._service.snapshots([address])
+            bindings = decode_bindings(cell.data)
+            sources = tuple(source.id for source in snapshot.sources if source.id.startswith("sip"))
+            if not bindings and not sources:
+                return
+            cells = (CellWrite(name=CELL, expect=cell.version, data=b""),) if bindings else ()
+            update = Update(
+                drop_sources=sources, drop_endpoints=tuple(b.endpoint for b in bindings), cells=cells
+            )
+            try:
+                await self._service.publish(address, update, trace)
+            except Conflict:
+                continue
+            log.info("phones_shut_out", address=str(address), phones=len(bindings), trace=trace)
+            return
+
     def prune(self) -> None:
         """Forget what has expired."""
         for address in list(self._here):

@@ -83,6 +83,7 @@ class SipServer:
                     self.registrar.forget(envelope.address)
                     self.pager.forget(envelope.address)
                     self.notifier.account_gone(envelope.address)
+                    self._runtime.spawn(self.registrar.account_gone(envelope.address))
             case _:
                 # The XMPP side's own: relayed stanzas and the like.
                 return

@@ -59,8 +59,19 @@ ALL = dict(every_command(typer.main.get_command(app)))
 
 def test_every_command_is_there() -> None:
     assert sorted(ALL) == [
-        *("bus tail", "check", "config", "presence show", "run", "sessions", "trace"),
-        *("user add", "user delete", "user list", "user passwd", "version", "who-sees"),
+        *(
+            "bans lift",
+            "bans list",
+            "bus tail",
+            "check",
+            "config",
+            "presence show",
+            "run",
+            "sessions",
+            "trace",
+        ),
+        *("user add", "user delete", "user disable", "user enable", "user export", "user import"),
+        *("user list", "user passwd", "version", "who-sees"),
     ]
 
 
@@ -195,3 +206,53 @@ def test_deleting_asks_first(shell: Shell) -> None:
 def test_effective_configuration_shows_the_environment(shell: Shell) -> None:
     printed = shell.run("config", "--effective", DOMAINS="a.example,b.example").output
     assert tomllib.loads(printed)["domains"] == ["a.example", "b.example"]
+
+
+# --- accounts of a file, and who is kept out -----------------------------------------------------------
+
+
+def test_accounts_of_a_users_txt_are_imported_and_exported(shell: Shell) -> None:
+    ha1 = "0123456789abcdef0123456789abcdef"
+    file = shell.directory / "users.txt"
+    file.write_text(f"alice:{ha1}:localhost:authorized\nbroken\nbob:{ha1}:elsewhere:authorized\n")
+    imported = shell.run("user", "import", str(file))
+    assert imported.exit_code == 0
+    assert "1 accounts added, 0 replaced, 0 kept as they were, 1 lines skipped" in imported.output
+    assert "line 2: login:password:realm:state is wanted; skipped" in imported.output
+    assert "1 accounts of domains not served here" in imported.output
+    exported = shell.run("user", "export")
+    assert exported.stdout == f"alice:{ha1}:localhost:authorized\n"
+    assert shell.run("user", "export", "--format", "coturn").stdout == f"user=alice:0x{ha1}\n"
+
+
+def test_a_file_that_is_not_there_cannot_be_imported(shell: Shell) -> None:
+    result = shell.run("user", "import", "nowhere.txt")
+    assert result.exit_code == Exit.USAGE
+    assert "nowhere.txt: No such file" in result.output
+
+
+def test_a_disabled_account_is_listed_as_such(shell: Shell) -> None:
+    shell.run("user", "add", "alice@localhost", stdin="secret\n")
+    assert shell.run("user", "disable", "alice@localhost").exit_code == 0
+    assert "disabled" in shell.run("user", "list").output
+    assert shell.run("user", "enable", "alice@localhost").exit_code == 0
+    assert "disabled" not in shell.run("user", "list").output
+    missing = shell.run("user", "disable", "nobody@localhost")
+    assert (missing.exit_code, "there is no account" in missing.output) == (1, True)
+
+
+def test_accounts_kept_in_a_file_are_changed_there(shell: Shell) -> None:
+    file = shell.directory / "users.txt"
+    file.write_text("alice:wonderland:localhost:authorized\n")
+    settings = {"ACCOUNTS__BACKEND": "users_txt", "ACCOUNTS__USERS_TXT__FILE": str(file)}
+    assert shell.run("user", "list", "--plain", **settings).stdout == "alice@localhost\n"
+    for arguments in (("add", "bob@localhost"), ("passwd", "alice@localhost")):
+        refused = shell.run("user", *arguments, stdin="secret\n", **settings)
+        assert (refused.exit_code, "in users.txt, not here" in refused.output) == (1, True)
+    assert shell.run("user", "disable", "alice@localhost", **settings).exit_code == 0
+    assert "disabled" in shell.run("user", "list", **settings).output
+
+
+def test_bans_need_a_running_gateway(shell: Shell) -> None:
+    result = shell.run("bans", "list")
+    assert result.exit_code == Exit.NOT_RUNNING

@@ -1,30 +1,26 @@
-"""`tandem user add|list|passwd|delete`: accounts, straight in their store; a running gateway is told over
-the bus."""
+"""`tandem user add|list|passwd|disable|enable|delete`: accounts, straight in their store; a running gateway
+is told over the bus."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from gateway import config
+from gateway.cli import users_file
+from gateway.cli.accounts import tell, with_accounts
 from gateway.cli.app import app, err, fail, out, settings
 from gateway.exits import Exit
-from gateway.wiring import backend, make_state_dir, valkey_dir
 from presence.address import Address, parse_address
-from presence.edge.embedded import answers, socket_path
-from presence.errors import Condition, InvalidAddress, Refused, Unavailable
+from presence.errors import InvalidAddress
 from presence.ports import AccountChanged, Accounts
 
 user = typer.Typer(no_args_is_help=True, help="Manage accounts.")
 app.add_typer(user, name="user")
 
-T = TypeVar("T")
 AddressArgument = Annotated[
     str, typer.Argument(help="The account, e.g. alice@example.org.", metavar="ADDRESS")
 ]
@@ -34,22 +30,22 @@ AddressArgument = Annotated[
 def add(context: typer.Context, address: AddressArgument) -> None:
     """Make an account. The password is asked for, or is the first line of standard input when that is no
     terminal."""
-    chosen, wanted = settings(context), _address(address)
+    chosen, wanted = settings(context), account_address(address)
     if wanted.domain not in chosen.domains:
         fail(f"{wanted.domain} is not served here, only {', '.join(chosen.domains)} (setting: domains)")
     password = _password()
-    _with_accounts(chosen, lambda accounts: accounts.add(wanted, password))
-    _tell(chosen, AccountChanged(address=wanted))
+    with_accounts(chosen, lambda accounts: accounts.add(wanted, password))
+    tell(chosen, AccountChanged(address=wanted))
     err.print(f"{wanted} can log in now.", markup=False)
 
 
 @user.command()
 def passwd(context: typer.Context, address: AddressArgument) -> None:
     """Change a password, asked for or read from standard input like `user add` does."""
-    chosen, wanted = settings(context), _address(address)
+    chosen, wanted = settings(context), account_address(address)
     password = _password()
-    _with_accounts(chosen, lambda accounts: _set(accounts, wanted, password))
-    _tell(chosen, AccountChanged(address=wanted))
+    with_accounts(chosen, lambda accounts: _set(accounts, wanted, password))
+    tell(chosen, AccountChanged(address=wanted))
     err.print(f"{wanted} has a new password.", markup=False)
 
 
@@ -60,12 +56,57 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete an account; its sessions, registrations and dialogs end."""
-    chosen, wanted = settings(context), _address(address)
+    chosen, wanted = settings(context), account_address(address)
     if not yes:
         typer.confirm(f"Delete {wanted}?", abort=True, err=True)
-    _with_accounts(chosen, lambda accounts: _delete(accounts, wanted))
-    _tell(chosen, AccountChanged(address=wanted, gone=True))
+    with_accounts(chosen, lambda accounts: _delete(accounts, wanted))
+    tell(chosen, AccountChanged(address=wanted, gone=True))
     err.print(f"{wanted} is deleted.", markup=False)
+
+
+@user.command()
+def disable(context: typer.Context, address: AddressArgument) -> None:
+    """Keep an account's owner out: sessions, registrations and dialogs end at once; nothing is deleted."""
+    chosen, wanted = settings(context), account_address(address)
+    with_accounts(chosen, lambda accounts: accounts.set_enabled(wanted, False))
+    tell(chosen, AccountChanged(address=wanted, gone=True))
+    err.print(f"{wanted} cannot log in any more.", markup=False)
+
+
+@user.command()
+def enable(context: typer.Context, address: AddressArgument) -> None:
+    """Let the owner of a disabled account in again."""
+    chosen, wanted = settings(context), account_address(address)
+    with_accounts(chosen, lambda accounts: accounts.set_enabled(wanted, True))
+    tell(chosen, AccountChanged(address=wanted))
+    err.print(f"{wanted} can log in again.", markup=False)
+
+
+@user.command("import")
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="login:password-or-HA1:realm:state, one account a line.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Give known accounts the file's password and state, too.")
+    ] = False,
+) -> None:
+    """Take over the accounts of a users.txt into the database. Broken lines are named and skipped; known
+    accounts are kept as they are. A phone works at once; an XMPP client shows its password once (PLAIN over
+    TLS), and has SCRAM from then on."""
+    users_file.take_over(settings(context), file, replace_known=replace)
+
+
+@user.command()
+def export(
+    context: typer.Context,
+    form: Annotated[
+        users_file.Form,
+        typer.Option("--format", help="`return`: a users.txt; `coturn`: lines for turnserver.conf."),
+    ] = users_file.Form.RETURN,
+) -> None:
+    """Print the accounts with their HA1 (MD5). Whoever has that can log in as them: send it to a file nobody
+    else can read, `(umask 077; tandem user export >users.txt)`."""
+    users_file.print_all(settings(context), form)
 
 
 @user.command("list")
@@ -75,7 +116,7 @@ def list_(
 ) -> None:
     """List the accounts."""
     found = sorted(
-        _with_accounts(settings(context), lambda accounts: accounts.list()), key=lambda a: a.address
+        with_accounts(settings(context), lambda accounts: accounts.list()), key=lambda a: a.address
     )
     if plain:
         for account in found:
@@ -105,7 +146,7 @@ async def _must_exist(accounts: Accounts, address: Address) -> None:
         fail(f"there is no account {address}")
 
 
-def _address(text: str) -> Address:
+def account_address(text: str) -> Address:
     try:
         address = parse_address(text)
     except InvalidAddress as error:
@@ -123,42 +164,3 @@ def _password() -> str:
     if not password:
         fail("an empty password is not accepted", Exit.USAGE)
     return password
-
-
-def _with_accounts(chosen: config.Settings, use: Callable[[Accounts], Awaitable[T]]) -> T:
-    async def work() -> T:
-        made = backend(chosen, "cli")
-        try:
-            await made.store.migrate()
-            return await use(made.accounts)
-        finally:
-            await made.close()
-
-    try:
-        make_state_dir(chosen)
-        return asyncio.run(work())
-    except config.ConfigError as error:
-        fail(str(error), Exit.CONFIG)
-    except Refused as refused:
-        text = "there is such an account already" if refused.condition is Condition.CONFLICT else str(refused)
-        fail(text)
-    except Unavailable as error:
-        fail(f"the account store cannot be reached: {error}", Exit.NOT_RUNNING)
-
-
-def _tell(chosen: config.Settings, change: AccountChanged) -> None:
-    """Running processes forget what they know of the account; nobody may be running, which is fine."""
-
-    async def work() -> None:
-        if not chosen.bus.url and not await answers(socket_path(valkey_dir(chosen))):
-            return
-        made = backend(chosen, "cli")
-        try:
-            async with asyncio.timeout(2):
-                await made.connect()
-                await made.bus.broadcast(change)
-        finally:
-            await made.close()
-
-    with contextlib.suppress(Unavailable, TimeoutError):
-        asyncio.run(work())

@@ -1,0 +1,60 @@
+"""The accounts, for commands: straight in their store; a running gateway is told over the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from gateway import config, log
+from gateway.cli.app import fail
+from gateway.exits import Exit
+from gateway.wiring import backend, make_state_dir, valkey_dir
+from presence.edge.embedded import answers, socket_path
+from presence.errors import Condition, Refused, Unavailable
+from presence.ports import AccountChanged, Accounts
+
+T = TypeVar("T")
+
+
+def with_accounts(chosen: config.Settings, use: Callable[[Accounts], Awaitable[T]]) -> T:
+    """Do something with the accounts; what is wrong ends the command."""
+
+    async def work() -> T:
+        made = backend(chosen, "cli")
+        try:
+            await made.store.migrate()
+            return await use(made.accounts)
+        finally:
+            await made.close()
+
+    log.configure("warning", chosen.log.format, node="cli")
+    try:
+        make_state_dir(chosen)
+        return asyncio.run(work())
+    except config.ConfigError as error:
+        fail(str(error), Exit.CONFIG)
+    except Refused as refused:
+        fail("there is such an account already" if refused.condition is Condition.CONFLICT else refused.text)
+    except Unavailable as error:
+        fail(f"the account store cannot be reached: {error}", Exit.NOT_RUNNING)
+
+
+def tell(chosen: config.Settings, *changes: AccountChanged) -> None:
+    """Running processes forget what they know of the accounts; nobody may be running, which is fine."""
+
+    async def work() -> None:
+        if not chosen.bus.url and not await answers(socket_path(valkey_dir(chosen))):
+            return
+        made = backend(chosen, "cli")
+        try:
+            async with asyncio.timeout(2 + len(changes) / 100):
+                await made.connect()
+                for change in changes:
+                    await made.bus.broadcast(change)
+        finally:
+            await made.close()
+
+    with contextlib.suppress(Unavailable, TimeoutError):
+        asyncio.run(work())
