@@ -243,7 +243,7 @@ class Load:
         )  # fmt: skip
 
     async def _paced(self, seconds: float, rate: float) -> None:
-        """Pairs take turns; one whose window is full is passed over (a state under way would be overtaken)."""
+        """Pairs take turns; one whose window is full is passed over, or a state would be overtaken."""
         began = time.perf_counter()
         pairs = len(self.senders)
         done = turn = 0
