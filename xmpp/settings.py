@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from xmpp.relays import parse_relay
+
 
 class XmppSettings(BaseModel):
     """Clients connect here with XMPP (RFC 6120, RFC 6121)."""
@@ -26,6 +28,15 @@ class XmppSettings(BaseModel):
     resource_conflict: Literal["replace", "reject", "rename"] = "replace"
     """When a client asks for a resource that is connected: `replace` ends the older session, `reject`
     refuses the newer one, `rename` gives it another name (RFC 6120 §7.7.2.2)."""
+
+    relays: tuple[str, ...] = ()
+    """STUN and TURN servers told to clients (XEP-0215): `stun:HOST`, `turn:HOST:PORT?transport=udp`,
+    `turns:HOST`."""
+    relay_secret: str = ""
+    """Secret shared with the TURN server (coturn: `static-auth-secret`) for credentials that end by
+    themselves. Empty: the TURN server knows the accounts, as reTurn does with the same users.txt."""
+    relay_lifetime: int = Field(default=86_400, ge=60, le=604_800)
+    "Seconds such credentials are good for."
 
     max_stanza_before_login: int = Field(default=10_000, ge=10_000, le=1_000_000)
     "Bytes of one stanza a client may send before it is authenticated (RFC 6120 §13.12)."
@@ -69,6 +80,13 @@ class XmppSettings(BaseModel):
 
     fake_iterations: int = Field(default=10_000, ge=4096)
     "SCRAM iterations pretended for unknown users: as many as real accounts have, so that nobody can tell."
+
+    @field_validator("relays")
+    @classmethod
+    def _relays(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_relay(text)
+        return value
 
     @field_validator("listen", "listen_tls")
     @classmethod

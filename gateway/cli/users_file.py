@@ -26,7 +26,7 @@ def take_over(chosen: Settings, file: Path, *, replace_known: bool) -> None:
     """Put the accounts of a reTurn `users.txt` or an htdigest file into Tandem's database."""
     options = chosen.accounts.users_txt
     try:
-        parsed = parse_users(file.read_bytes(), secrets=options.secrets, domains=options.domains)
+        parsed = parse_users(file.read_bytes(), secrets=options.second_column, domains=options.domains)
     except OSError as error:
         fail(f"{file}: {error.strerror}", Exit.USAGE)
     for problem in parsed.problems:

@@ -25,7 +25,7 @@ class UsersTxtSettings(_Section):
 
     file: Path | None = None
     "The file. It is read again when it changes."
-    secrets: Literal["auto", "ha1", "plain"] = "auto"
+    second_column: Literal["auto", "ha1", "plain"] = "auto"
     """What the second column has. `auto`: 32 hexadecimal digits are an HA1, anything else a password. Say
     `plain` where passwords may look like that."""
     domains: dict[str, str] = {}

@@ -142,7 +142,7 @@ def _state(path: Path) -> _State:
 def _load(path: Path, settings: UsersTxtSettings) -> Parsed:
     if path.stat().st_size > MAX_SIZE:
         raise OSError(0, f"it is larger than {MAX_SIZE} bytes")
-    return parse_users(path.read_bytes(), secrets=settings.secrets, domains=settings.domains)
+    return parse_users(path.read_bytes(), secrets=settings.second_column, domains=settings.domains)
 
 
 def _open(settings: AccountSettings, database: Database) -> Accounts:
