@@ -154,6 +154,11 @@ class Tandem:
                 return bool(answer.is_success and answer.json()["status"] == "ok")
         return False
 
+    async def metrics(self) -> str:
+        """What Prometheus would read."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return (await client.get(f"http://127.0.0.1:{self.admin_port}/metrics")).text
+
     async def api(self, path: str, **query: str) -> Any:
         """One answer of the admin API."""
         from gateway.admin.contact import read_contact
