@@ -245,6 +245,7 @@ class Node:
                 await inquiry.reply(self._bus, self._name, envelope, self.door.sessions())
             case AccountChanged():
                 self._backend.accounts.forget(envelope.address)
+                self._backend.service.blocking.forget(envelope.address)
                 self.door.receive(envelope)
             case PresenceChanged() | Deliver() | Relay() | AuthorisationChanged() | Failed():
                 self.door.receive(envelope)

@@ -51,8 +51,15 @@ def answer(account: Account | None, policy: PhonePolicy, *, own_people: bool) ->
     return Act.SUBSCRIBED if policy is PhonePolicy.ALLOW and own_people else None
 
 
-def weigh(presentity: Address, item: RosterItem, in_place: Act | None) -> Decision:
-    """From the presentity's roster item for the watcher, and the `answer` given in the presentity's place."""
+BLOCKED = "blocked"
+"Reason of a decision the watcher must not be able to tell from an absent presentity (XEP-0191 §3.2)."
+
+
+def weigh(presentity: Address, item: RosterItem, in_place: Act | None, *, blocked: bool = False) -> Decision:
+    """From the presentity's roster item for the watcher, and the `answer` given in the presentity's place.
+    `blocked`: by the presentity, which outweighs both."""
+    if blocked:
+        return Decision(Standing.REJECTED, BLOCKED)
     if item.seen:
         return Decision(Standing.ACTIVE, f"roster: {item.subscription.value}")
     if in_place is Act.SUBSCRIBED:

@@ -350,7 +350,46 @@ class RosterChange(msgspec.Struct, frozen=True, kw_only=True):
     item: RosterItem
 
 
-class Store(Protocol):
+class BlockStore(Protocol):
+    """Blocklists (`presence.blocking`). Every method may raise `Unavailable`."""
+
+    async def blocklist(self, owner: Address) -> list[str]:
+        """In the order they were blocked."""
+
+    async def blockers(self, names: Sequence[str]) -> list[Address]:
+        """Whose list has one of these names."""
+
+    async def block(self, owner: Address, names: Sequence[str]) -> None: ...
+    async def unblock(self, owner: Address, names: Sequence[str] | None) -> None:
+        """None: all."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Something a person's clients keep with the server."""
+
+    name: str
+    data: bytes
+    changed: float
+    "Unix seconds."
+
+
+class KeptStore(Protocol):
+    """Named things in collections, each under one person. Every method may raise `Unavailable`."""
+
+    async def kept(self, owner: Address, collection: str, name: str | None = None) -> list[Kept]:
+        """All of the collection, least lately changed first; only that one, if a name is given."""
+
+    async def keep(self, owner: Address, collection: str, name: str, data: bytes, most: int) -> list[str]:
+        """Put one; beyond `most`, those changed longest ago are dropped. Returns their names."""
+
+    async def discard(self, owner: Address, collection: str, name: str | None = None) -> int:
+        """Drop one, or all of the collection. Returns how many were there."""
+
+    async def collections(self, owner: Address) -> list[str]:
+        """Names of those that are not empty."""
+
+
+class Store(BlockStore, KeptStore, Protocol):
     """Subscriptions, rosters, and what else must outlive the bus. Every method may raise `Unavailable`."""
 
     async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:

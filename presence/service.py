@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from presence.address import Address
+from presence.blocking import Blocking
 from presence.errors import Condition, Conflict, Refused, Unavailable
 from presence.exchange import Exchange, exchange, parting
 from presence.guarding import Unguarded
@@ -80,6 +81,8 @@ class PresenceService:
         self._metrics = metrics
         self._clock = clock
         self._policy = PhonePolicy(phone_policy)
+        self.blocking = Blocking(store, bus, clock)
+        "Whom people block."
         self._new_id = Identifiers(clock)
         self.guard: Guard = guard or Unguarded()
         "Counts failed logins, for both doors."
@@ -171,7 +174,9 @@ class PresenceService:
             return Decision(Standing.NO_SUCH_PRESENTITY, f"there is no {presentity} here")
         if watcher == presentity:
             return Decision(Standing.ACTIVE, "own presence")
-        return weigh(presentity, await self._store.item(presentity, watcher), self._answer(account, watcher))
+        blocked = await self.blocking.blocks(presentity, watcher)
+        item = await self._store.item(presentity, watcher)
+        return weigh(presentity, item, self._answer(account, watcher), blocked=blocked)
 
     async def request(
         self, watcher: Address, presentity: Address, *, notes: tuple[Text, ...] = (), trace: str = ""
@@ -181,7 +186,8 @@ class PresenceService:
         Asking again while the answer is pending, or what is granted already, changes nothing (RFC 8048 §5.3).
         """
         account = await self._account(presentity)
-        if account is None or watcher == presentity:
+        hidden = account is None or await self.blocking.blocks(presentity, watcher)
+        if account is None or hidden or watcher == presentity:
             return await self.decide(watcher, presentity)
         mine, theirs = await self._store.pair(watcher, presentity)
         in_place = self._answer(account, watcher)
@@ -206,7 +212,8 @@ class PresenceService:
         """User does one of RFC 6121 §3's four acts towards contact. Both rosters change in one transaction;
         the nodes of both hear `AuthorisationChanged`. Returns the user's item after it.
 
-        An unknown contact of ours looks like one who does not answer (§8.5.1). Raises `Refused`: NOT_ALLOWED
+        An unknown contact of ours looks like one who does not answer (§8.5.1), and so does one who blocks the
+        user. Raises `Refused`: NOT_ALLOWED
         (towards oneself), REMOTE_NOT_FOUND (not our domain), RESOURCE_CONSTRAINT (roster full),
         POLICY_VIOLATION (too much said).
         """
@@ -222,7 +229,9 @@ class PresenceService:
         def between(mine: RosterItem, theirs: RosterItem | None) -> Exchange:
             return exchange(user, mine, theirs, act, in_place=in_place, notes=notes, opaque=opaque)
 
-        done = await self._exchange(user, contact, account is not None, between, notes, trace)
+        blocked = await self.blocking.blocks(contact, user)
+        known = account is not None and not (blocked and act is Act.SUBSCRIBE)
+        done = await self._exchange(user, contact, known, between, notes, trace, silent=blocked)
         self._metrics.count("subscription_acts_total", act=act.value)
         self.note(trace, act.value, contact, user, done.item.standing)
         return done.item
@@ -284,7 +293,8 @@ class PresenceService:
         to be given here.
 
         Raises `Refused`: ITEM_NOT_FOUND (no such local user), REMOTE_NOT_FOUND (not our domain),
-        REMOTE_TIMEOUT (expired already), RESOURCE_CONSTRAINT (queue full).
+        REMOTE_TIMEOUT (expired already), SERVICE_UNAVAILABLE (the recipient blocks the sender),
+        RESOURCE_CONSTRAINT (queue full).
         """
         recipient = message.recipient
         if recipient.domain not in self._domains:
@@ -292,6 +302,8 @@ class PresenceService:
         account = await self._accounts.find(recipient)
         if account is None or not account.enabled:
             raise self._refusal(message, Condition.ITEM_NOT_FOUND, "no such user")
+        if await self.blocking.blocks(recipient, message.sender, message.sender_tuple):
+            raise self._refusal(message, Condition.SERVICE_UNAVAILABLE, "")
         now = self._clock()
         if message.expires is not None and message.expires <= now:
             raise self._refusal(message, Condition.REMOTE_TIMEOUT, "it expired before it came")
@@ -369,8 +381,11 @@ class PresenceService:
         between: Callable[[RosterItem, RosterItem | None], Exchange],
         notes: tuple[Text, ...],
         trace: str,
+        *,
+        silent: bool = False,
     ) -> Exchange:
-        """Read both items, let `between` decide, write and tell both; again if another process was first."""
+        """Read both items, let `between` decide, write and tell both; again if another process was first.
+        `silent`: the contact is shown nothing of it."""
         for _ in range(MAX_ATTEMPTS):
             mine, theirs = await self._store.pair(user, contact)
             done = between(mine, theirs if contact_known else None)
@@ -383,7 +398,7 @@ class PresenceService:
                 await self._tell(
                     change,
                     versions.get(event.owner, ""),
-                    shown=event.shown,
+                    shown=None if silent and event.owner == contact else event.shown,
                     push=event.push,
                     notes=notes if event.owner == contact else (),
                     trace=trace,

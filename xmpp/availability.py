@@ -167,6 +167,8 @@ class Availability:
         while True:
             try:
                 _, items = await router.service.roster(session.address)
+                mine_blocked = await router.service.blocking.of(session.address)
+                hidden = await router.service.blocking.blocked_by(session.address)
                 break
             except Unavailable:
                 await router.runtime.sleep(delay)
@@ -175,6 +177,7 @@ class Availability:
                 return
         if self.tuple is None or mine != self._arrival:
             return
+        items = [i for i in items if i.contact not in hidden and not mine_blocked.covers(i.contact)]
         contacts = [i.contact for i in items if i.sees and i.contact not in self.revoked]
         await router.watch(session, [session.address, *contacts])
         if self.tuple is None or mine != self._arrival:

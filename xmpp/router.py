@@ -315,8 +315,9 @@ class XmppRouter:
                     self._unwatch([event.contact])
 
     async def _begin_to_see(self, session: Session, contact: Address) -> None:
-        await self.watch(session, [contact])
-        if contact in self.watching.watched_by(session):
+        known = self.watching.document(contact) is not None
+        await self.watch(session, [contact])  # shows it to all who watch it, if it is news
+        if known and contact in self.watching.watched_by(session):
             session.availability.show(contact)
 
     def _show_act(self, event: AuthorisationChanged, sessions: list[Session]) -> None:
@@ -340,6 +341,12 @@ class XmppRouter:
             return True
         return await self.service.relay(envelope(carried, to)) > 0
 
+    async def say_everywhere(self, word: str, sender: JID, payload: bytes) -> None:
+        """To all processes that have sessions of the sender's account: see `Extension.words`. Raises
+        `Unavailable`."""
+        to = JID.of(sender.bare)
+        await self.service.relay(envelope(Carried(word, "", sender.full, to.full, stanza=payload), to))
+
     def _relayed(self, relay: Relay) -> None:
         try:
             carried = opened(relay)
@@ -351,17 +358,21 @@ class XmppRouter:
             session = self.session(to)
             if session is not None and carried.sender != self.service.owner:
                 session.kick(StreamError("conflict", "replaced by a new connection"))
+        elif (hear := self.registry.words.get(carried.name)) is not None:
+            hear(self, carried, to)
         elif carried.name:
             self.runtime.spawn(self._hand_over(carried, to))
 
     async def _hand_over(self, carried: Carried, to: JID) -> None:
         """Give a stanza from another resource to its addressees here (RFC 6121 §8.5.2.1.2, §8.5.3)."""
+        sender = parse_jid(carried.sender)
+        blocked = await self.service.blocking.blocks(to.bare, sender.bare, sender.resource)
         if not to.resource:
-            for session in self.sessions_of(to.bare):
+            for session in () if blocked else self.sessions_of(to.bare):
                 if session.available:
                     session.send(carried.stanza, carried.name)
             return
-        found = self.session(to)
+        found = None if blocked else self.session(to)
         asks = carried.name == "iq" and carried.type in ("get", "set")
         if found is None or (asks and not await self._may_ask(carried, found)):
             if asks or (carried.name == "message" and carried.type == "groupchat"):

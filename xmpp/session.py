@@ -14,11 +14,12 @@ import structlog
 
 from presence.errors import Condition, InvalidAddress, PresenceError, Refused
 from presence.messages import Delivery, InstantMessage
+from presence.policy import BLOCKED
 from presence.service import Standing
 from presence.subscriptions import RosterItem
 from xmpp import iq
 from xmpp.availability import Availability
-from xmpp.element import CLIENT_NS, Element
+from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import StanzaError, StreamError, deserves_error, error_stanza, to_stanza_error
 from xmpp.extensions import Outgoing
 from xmpp.host import Outbound
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+BLOCKED_NS = "urn:xmpp:blocking:errors"
 WINDOW = 100
 "Stanzas of one client that may wait for the bus at once."
 REMEMBERED = 256
@@ -141,9 +143,15 @@ class Session:
         if not self.router.service.serves(to.domain):
             raise StanzaError("remote-server-not-found")
 
+    async def _not_blocked(self, to: JID) -> None:
+        """XEP-0191 §3.2: who blocks somebody says nothing to them."""
+        if to.local and await self.router.service.blocking.blocks(self.address, to.bare, to.resource):
+            raise StanzaError("not-acceptable", "cancel", extra=E("blocked", BLOCKED_NS))
+
     async def _message(self, stanza: Element, number: int) -> bool:
         to = self._to(stanza)
         self._local(to)
+        await self._not_blocked(to)
         way = route(message_type(stanza), to)
         match way:
             case Submit(store):
@@ -194,6 +202,7 @@ class Session:
             return False  # answers to us: pings, roster pushes
         iq.payload(stanza)
         self._local(to)
+        await self._not_blocked(to)
         whom = iq.target(to, self._jid)
         if whom is None:
             nobody = StanzaError("service-unavailable")
@@ -214,6 +223,8 @@ class Session:
             elif kind != "error":
                 raise StanzaError("bad-request", text="to whom?")
             return False
+        if kind in ("", *ACTS):
+            await self._not_blocked(to)
         if kind in ("", "unavailable"):
             if ours:
                 directed = self.availability.direct(stanza, to)
@@ -263,6 +274,8 @@ class Session:
             return
         if to.bare != self.address:
             decision = await service.decide(self.address, to.bare)
+            if decision.reason == BLOCKED:
+                return
             if decision.standing is not Standing.ACTIVE:
                 self.send(write_subscription(to.bare, "unsubscribed").to(self.escaped), "presence")
                 return

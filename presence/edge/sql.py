@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presence.address import Address, parse_address
+from presence.edge.belongings import Belongings, forget_belongings
 from presence.edge.database import Database
 from presence.edge.reading import Query
 from presence.edge.tables import roster, roster_versions
@@ -46,7 +47,7 @@ _VERSION = Query(select(roster_versions.c.version).where(roster_versions.c.owner
 _SEEN = frozenset({Subscription.FROM, Subscription.BOTH})
 
 
-class SqlStore:
+class SqlStore(Belongings):
     """Implements `presence.ports.Store`."""
 
     def __init__(self, url: str) -> None:
@@ -165,6 +166,7 @@ async def forget_person(connection: AsyncConnection, address: Address) -> None:
     await connection.execute(delete(roster).where(or_(roster.c.owner == name, roster.c.contact == name)))
     for owner in (*sorted(owners), address):
         await _advance(connection, owner)
+    await forget_belongings(connection, address)
 
 
 async def _version(connection: AsyncConnection, owner: Address) -> int:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
 
 metadata = MetaData()
 
@@ -66,6 +78,53 @@ roster_versions = Table(
     Column("owner", String(1023), primary_key=True),
     Column("version", Integer, nullable=False),
 )
+
+archive = Table(
+    "archive",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    Column("id", String(64), nullable=False),
+    Column("sender", String(1023), nullable=False),
+    Column("recipient", String(1023), nullable=False),
+    Column("sender_tuple", String(1023), nullable=False),
+    Column("recipient_tuple", String(1023), nullable=False),
+    Column("for_sender", Boolean, nullable=False),
+    Column("for_recipient", Boolean, nullable=False),
+    Column("message", LargeBinary, nullable=False),
+    Index("archive_id", "id", unique=True),
+    Index("archive_sent", "sender", "position", "recipient"),
+    Index("archive_received", "recipient", "position", "sender"),
+)
+"""One row for both parties. `message`: the `InstantMessage` as on the bus."""
+
+archive_preferences = Table(
+    "archive_preferences",
+    metadata,
+    Column("owner", String(1023), primary_key=True),
+    Column("details", LargeBinary, nullable=False),
+)
+"""`details`: msgpack of `presence.archive.Preferences`; owners without a row have the defaults."""
+
+blocked = Table(
+    "blocked",
+    metadata,
+    Column("owner", String(1023), primary_key=True),
+    Column("name", String(2047), primary_key=True),
+    Column("number", Integer, nullable=False),
+    Index("blocked_name", "name"),
+)
+"""`name`: as `presence.blocking.Blocklist` has it; `number`: in the order they were blocked."""
+
+kept = Table(
+    "kept",
+    metadata,
+    Column("owner", String(1023), primary_key=True),
+    Column("collection", String(1023), primary_key=True),
+    Column("name", String(1023), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""What clients keep with the server. `position`: Unix nanoseconds of the last change."""
 
 schema_versions = Table(
     "schema_versions",

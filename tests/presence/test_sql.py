@@ -208,3 +208,40 @@ async def test_a_deleted_person_is_in_nobodys_roster(store: SqlStore, people: Ac
     assert await store.roster(ALICE) == ("2", [])
     assert await store.roster(BOB) == ("2", [])
     assert await store.roster(carol) == ("1", [friend(contact=ALICE)])
+
+
+# --- blocklists, and what people keep -------------------------------------------------------------------
+
+
+async def test_a_blocklist_keeps_its_order_and_everybody_on_it_once(store: SqlStore) -> None:
+    await store.block(ALICE, ["spam.example", "eve@example.org"])
+    await store.block(ALICE, ["eve@example.org", "bob@example.org", "bob@example.org"])
+    assert await store.blocklist(ALICE) == ["spam.example", "eve@example.org", "bob@example.org"]
+    assert await store.blockers(("bob@example.org", "example.org")) == [ALICE]
+    await store.unblock(ALICE, ["spam.example", "nobody@example.org"])
+    assert await store.blocklist(ALICE) == ["eve@example.org", "bob@example.org"]
+    await store.unblock(ALICE, None)
+    assert await store.blocklist(ALICE) == []
+
+
+async def test_what_is_kept_comes_back_latest_last_and_only_so_much_of_it(store: SqlStore) -> None:
+    for name in ("a", "b", "a"):
+        assert await store.keep(ALICE, "things", name, name.encode(), 2) == []
+    assert await store.keep(ALICE, "things", "c", b"c", 2) == ["b"]
+    assert [(k.name, k.data) for k in await store.kept(ALICE, "things")] == [("a", b"a"), ("c", b"c")]
+    assert [k.data for k in await store.kept(ALICE, "things", "c")] == [b"c"]
+    assert await store.kept(BOB, "things") == []
+    assert await store.collections(ALICE) == ["things"]
+    assert await store.discard(ALICE, "things", "a") == 1
+    assert await store.discard(ALICE, "things") == 1
+    assert await store.collections(ALICE) == []
+
+
+async def test_a_deleted_person_takes_their_belongings_along(store: SqlStore, people: Accounts) -> None:
+    await people.add(ALICE, "secret")
+    await store.block(ALICE, ["eve@example.org"])
+    await store.block(BOB, [str(ALICE)])
+    await store.keep(ALICE, "things", "a", b"a", 1)
+    await people.delete(ALICE)
+    assert await store.blocklist(ALICE) == await store.blocklist(BOB) == []
+    assert await store.collections(ALICE) == []

@@ -14,7 +14,7 @@ from presence.address import Address, parse_address
 from presence.edge.accounts import AccountSettings, open_accounts
 from presence.edge.sql import SqlStore
 from presence.memory import MemoryBus
-from presence.ports import Accounts, Inquiry, NodeInfo, RosterChange
+from presence.ports import AccountChanged, Accounts, Inquiry, NodeInfo, RosterChange
 from presence.service import PresenceService
 from presence.subscriptions import RosterItem, Subscription
 from xmpp.edge.runtime import LoopRuntime
@@ -235,6 +235,8 @@ class Scene:
                 busy |= await self.runtimes[name].idle()
                 for envelope in await self.bus.receive(name, 0):
                     assert not isinstance(envelope, Inquiry)
+                    if isinstance(envelope, AccountChanged):  # as `gateway.node` does
+                        router.service.blocking.forget(envelope.address)
                     router.receive(envelope)
                     busy = True
             for router in self.nodes.values():

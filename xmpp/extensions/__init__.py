@@ -21,6 +21,7 @@ from xmpp.jid import JID
 if TYPE_CHECKING:
     from presence.address import Address
     from xmpp.host import Outbound, Resumed
+    from xmpp.relay import Carried
     from xmpp.router import XmppRouter
     from xmpp.session import Session
 
@@ -105,6 +106,10 @@ class Extension:
     negotiable: dict[str, Negotiates] = field(default_factory=dict)
     "Namespace → handler of top-level elements between authentication and binding (`xmpp.host.Negotiable`)."
 
+    words: dict[str, Callable[[XmppRouter, Carried, JID], None]] = field(default_factory=dict)
+    """`xmpp.relay.Carried.name` → what is done in each process that has sessions of the addressee; see
+    `XmppRouter.say_everywhere`."""
+
     # hooks, called for every session; all optional
     incoming: Callable[[Session, Element], Element | None] | None = None
     "A stanza came from the client, before anything is done with it; None swallows it."
@@ -166,6 +171,7 @@ class Registry:
         self.transient = frozenset(payload for e in extensions for payload in e.transient)
         self.elements = {ns: handle for e in extensions for ns, handle in e.elements.items()}
         self.negotiable = {ns: answer for e in extensions for ns, answer in e.negotiable.items()}
+        self.words = {name: hear for e in extensions for name, hear in e.words.items()}
         self.resumed = tuple(e.resumed for e in extensions if e.resumed is not None)
         self.incoming = tuple(e.incoming for e in extensions if e.incoming is not None)
         self.outgoing = tuple(e.outgoing for e in extensions if e.outgoing is not None)

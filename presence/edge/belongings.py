@@ -1,0 +1,106 @@
+"""Blocklists, and what people keep with the server, in SQL (`presence.ports.BlockStore`, `KeptStore`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from sqlalchemy import BindParameter, bindparam, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from presence.address import Address, parse_address
+from presence.edge.database import Database
+from presence.edge.reading import Query
+from presence.edge.tables import blocked, kept
+from presence.ports import Kept
+
+_owner: BindParameter[str] = bindparam("owner")
+_collection: BindParameter[str] = bindparam("collection")
+_name: BindParameter[str] = bindparam("name")
+_BLOCKED = Query(select(blocked.c.name).where(blocked.c.owner == _owner).order_by(blocked.c.number))
+_BLOCKERS = Query(select(blocked.c.owner).where(blocked.c.name == _name))
+_rows = select(kept.c.name, kept.c.data, kept.c.position)
+_one = kept.c.owner == _owner, kept.c.collection == _collection
+_KEPT = Query(_rows.where(*_one).order_by(kept.c.position))
+_KEPT_ONE = Query(_rows.where(*_one, kept.c.name == _name))
+_COLLECTIONS = Query(select(kept.c.collection).where(kept.c.owner == _owner).distinct())
+
+
+class Belongings:
+    """Half of `presence.edge.sql.SqlStore`."""
+
+    database: Database
+
+    async def blocklist(self, owner: Address) -> list[str]:
+        """In the order they were blocked."""
+        return [row[0] for row in await self.database.rows(_BLOCKED, owner=str(owner))]
+
+    async def blockers(self, names: Sequence[str]) -> list[Address]:
+        """Whose list has one of these names."""
+        found = {row[0] for name in names for row in await self.database.rows(_BLOCKERS, name=name)}
+        return [parse_address(owner) for owner in sorted(found)]
+
+    async def block(self, owner: Address, names: Sequence[str]) -> None:
+        """Add what is not there yet."""
+        async with self.database.writing() as connection:
+            mine = blocked.c.owner == str(owner)
+            known = set(await connection.scalars(select(blocked.c.name).where(mine).with_for_update()))
+            last = await connection.scalar(select(func.max(blocked.c.number)).where(mine)) or 0
+            fresh = [name for name in dict.fromkeys(names) if name not in known]
+            rows = [
+                {"owner": str(owner), "name": n, "number": last + i} for i, n in enumerate(fresh, start=1)
+            ]
+            if rows:
+                await connection.execute(insert(blocked), rows)
+
+    async def unblock(self, owner: Address, names: Sequence[str] | None) -> None:
+        """None: all."""
+        gone = delete(blocked).where(blocked.c.owner == str(owner))
+        if names is not None:
+            gone = gone.where(blocked.c.name.in_(names))
+        async with self.database.writing() as connection:
+            await connection.execute(gone)
+
+    async def kept(self, owner: Address, collection: str, name: str | None = None) -> list[Kept]:
+        """See `presence.ports.KeptStore.kept`."""
+        values = {"owner": str(owner), "collection": collection}
+        if name is None:
+            rows = await self.database.rows(_KEPT, **values)
+        else:
+            rows = await self.database.rows(_KEPT_ONE, **values, name=name)
+        return [Kept(row[0], row[1], row[2] / 1e9) for row in rows]
+
+    async def keep(self, owner: Address, collection: str, name: str, data: bytes, most: int) -> list[str]:
+        """See `presence.ports.KeptStore.keep`."""
+        this = kept.c.owner == str(owner), kept.c.collection == collection
+        async with self.database.writing() as connection:
+            await connection.execute(delete(kept).where(*this, kept.c.name == name))
+            values = {
+                "owner": str(owner), "collection": collection, "name": name, "position": time.time_ns(),
+                "data": data,
+            }  # fmt: skip
+            await connection.execute(insert(kept).values(values))
+            found = list(await connection.scalars(select(kept.c.name).where(*this).order_by(kept.c.position)))
+            oldest = found[: max(0, len(found) - most)]
+            if oldest:
+                await connection.execute(delete(kept).where(*this, kept.c.name.in_(oldest)))
+        return oldest
+
+    async def discard(self, owner: Address, collection: str, name: str | None = None) -> int:
+        """See `presence.ports.KeptStore.discard`."""
+        gone = delete(kept).where(kept.c.owner == str(owner), kept.c.collection == collection)
+        if name is not None:
+            gone = gone.where(kept.c.name == name)
+        async with self.database.writing() as connection:
+            return (await connection.execute(gone)).rowcount
+
+    async def collections(self, owner: Address) -> list[str]:
+        """See `presence.ports.KeptStore.collections`."""
+        return sorted(row[0] for row in await self.database.rows(_COLLECTIONS, owner=str(owner)))
+
+
+async def forget_belongings(connection: AsyncConnection, address: Address) -> None:
+    """Of a person who is deleted; nobody blocks a later one of that name by mistake."""
+    for table in (blocked, kept):
+        await connection.execute(delete(table).where(table.c.owner == str(address)))
+    await connection.execute(delete(blocked).where(blocked.c.name == str(address)))

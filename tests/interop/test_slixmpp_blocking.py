@@ -1,0 +1,53 @@
+"""slixmpp's XEP-0191; and a phone, which is blocked by the same list."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.inbox import PATIENCE
+from tests.support.stage import Stage
+
+pytestmark = pytest.mark.interop
+
+
+async def test_a_blocked_friend_sees_her_leave_and_is_not_heard(stage: Stage) -> None:
+    alice, carol = await stage.friends("alice", "carol")
+    async with stage.client(alice, plugins=("xep_0191",)) as desk, stage.client(carol) as hers:
+        await hers.online(alice.address)
+        blocking = desk.xmpp.plugin["xep_0191"]
+        assert await blocking.get_blocked_jids() == set()
+        pushed = asyncio.Event()
+        desk.xmpp.add_event_handler("blocked", lambda _: pushed.set())
+        await blocking.block(carol.address)
+        async with asyncio.timeout(PATIENCE):
+            await pushed.wait()
+        assert {str(jid) for jid in await blocking.get_blocked_jids()} == {carol.address}
+        await hers.offline(alice.address)
+        id = hers.say(alice.address, "can you hear me?")
+        assert await hers.bounced(id) == "service-unavailable"
+        own = desk.say(carol.address, "no")
+        assert await desk.bounced(own) == "not-acceptable"
+        await blocking.unblock(carol.address)
+        await hers.online(alice.address)
+        hers.say(alice.address, "now?")
+        await desk.hears("now?")
+
+
+async def test_a_blocked_phone_is_shown_out_and_its_messages_are_refused(stage: Stage) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    async with stage.client(alice, plugins=("xep_0191",)) as desk, stage.phone(bob) as phone:
+        await phone.register()
+        await desk.online(bob.address)
+        watch = await phone.subscribe(alice.address)
+        await watch.state("active")
+        await desk.xmpp.plugin["xep_0191"].block(bob.address)
+        assert "reason=rejected" in (await watch.state("terminated"))["Subscription-State"]
+        await desk.offline(bob.address)
+        assert (await phone.message(alice.address, "hello?")).status >= 400
+        await desk.xmpp.plugin["xep_0191"].unblock(bob.address)
+        await desk.online(bob.address)
+        await (await phone.subscribe(alice.address)).state("active")
+        assert (await phone.message(alice.address, "hello!")).status < 300
+        await desk.hears("hello!")
