@@ -200,7 +200,7 @@ class InviteServer(Server):
             self.state = State.COMPLETED
             self.again_at = NEVER
             self.alarms.end(self, now, self.alarms.timers.timeout)
-            if not self.reliable:
+            if not self.reliable and self.alarms.timers.repeat_refusals:
                 self.alarms.again(self, now, self._interval)
         return effects
 

@@ -36,6 +36,8 @@ _MAX_NOTES = 8
 _MAX_NOTE = 1024
 _MAX_ACTIVITIES = 16
 _MAX_NAME = 64
+_LAST_SECOND = 253_402_300_799
+"The end of the year 9999: no time behind it can be written."
 
 ACTIVITIES = frozenset(
     [
@@ -118,7 +120,7 @@ def parse_pidf(
     if root.tag != f"{_PIDF}presence":
         raise ProtocolError(400, "Bad PIDF: no presence element")
     root_lang = root.get(_LANG, lang)
-    person = _person(root, root_lang)
+    person = _person(root, now, root_lang)
     common = _notes(root, _PIDF, root_lang)
     elements = root.findall(f"{_PIDF}tuple")
     if len(elements) > _MAX_TUPLES:
@@ -177,7 +179,7 @@ def _tuple(
     # A tuple that says nothing of its state is there, at least (RFC 3863 §4.1.4 makes basic optional).
     is_open = basic != "closed"
     activities = _activities(element) or (person.activities if person else ())
-    idle = _idle(element)
+    idle = _idle(element, now)
     if idle is None and person is not None:
         idle = person.idle_since
     notes = _notes(element, _PIDF, element.get(_LANG, lang)) or fallback
@@ -211,7 +213,7 @@ def _show(
     return Show.AWAY if idle is not None else None
 
 
-def _person(root: Element, lang: str) -> Person | None:
+def _person(root: Element, now: float, lang: str) -> Person | None:
     element = root.find(f"{_MODEL}person")
     if element is None:
         return None
@@ -220,7 +222,7 @@ def _person(root: Element, lang: str) -> Person | None:
         activities=_activities(element),
         mood=tuple(_names(mood))[:_MAX_ACTIVITIES] if mood is not None else (),
         notes=_notes(element, _MODEL, element.get(_LANG, lang)),
-        idle_since=_idle(element),
+        idle_since=_idle(element, now),
     )
     return person if person != Person() else None
 
@@ -238,12 +240,13 @@ def _names(element: Element) -> Iterator[str]:
             yield child.tag[len(_RPID) :][:_MAX_NAME]
 
 
-def _idle(element: Element) -> float | None:
-    """Time of the last input while idle (RFC 4480 §3.13); what says `active` is not idle."""
+def _idle(element: Element, now: float) -> float | None:
+    """Time of the last input while idle (RFC 4480 §3.13), never in the future; what says `active` is not
+    idle."""
     found = element.find(f"{_RPID}user-input")
     if found is None or (found.text or "").strip() != "idle":
         return None
-    return _time(found.get("last-input") or found.get("since") or "", float("inf"))
+    return _time(found.get("last-input") or found.get("since") or "", now)
 
 
 def _notes(element: Element, namespace: str, lang: str) -> tuple[Text, ...]:
@@ -382,7 +385,9 @@ def to_q(priority: int | None) -> str:
 
 
 def _stamp(at: float) -> str:
-    return datetime.datetime.fromtimestamp(int(at), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.datetime.fromtimestamp(min(int(at), _LAST_SECOND), datetime.UTC).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
 
 
 def _escape(text: str) -> str:

@@ -19,7 +19,7 @@ NEVER = math.inf
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """Seconds."""
+    """Seconds, and what is done when they are over."""
 
     t1: float = 0.5
     "Round-trip time estimate."
@@ -29,6 +29,9 @@ class Timers:
     "How long the network may keep a message."
     trying: float = 0.2
     "After this an INVITE that has no answer gets a 100 (RFC 3261 §17.2.1)."
+    repeat_refusals: bool = True
+    """Timer G. Without it the refusal of an INVITE is sent again only when the INVITE is, as a stateless UAS
+    would (RFC 3261 §8.2.7)."""
 
     @property
     def timeout(self) -> float:

@@ -29,6 +29,7 @@ from sip.headers import Via
 from sip.message import Request, Response, new_branch, respond, serialise
 from sip.parser import parse_head, parse_message
 from sip.runtime import Answer, Silence
+from sip.timers import Timers
 from sip.transaction import TransactionLayer
 
 log = structlog.get_logger()
@@ -45,7 +46,8 @@ class Wire:
         self._on_flow_lost = on_flow_lost
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._layer = TransactionLayer()
+        # No INVITE is accepted here, and one with a forged sender must not make us send eleven refusals.
+        self._layer = TransactionLayer(Timers(repeat_refusals=False))
         self._waiting: dict[Key, Callable[[Answer], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = float("inf")

@@ -101,6 +101,20 @@ def test_on_the_phone_is_away_where_the_operator_wants_it_and_says_so() -> None:
     assert found.notes == (Text("On the phone", "en"),)
 
 
+@pytest.mark.parametrize(
+    "when", ["9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.999999Z", "2090-01-01T00:00:00Z"]
+)
+def test_nobody_is_idle_since_the_future(when: str) -> None:
+    found = one(beside=person(f"<r:user-input last-input='{when}'>idle</r:user-input>"))
+    assert found.idle_since == NOW
+
+
+@pytest.mark.parametrize("at", [253_402_300_800.0, 253_402_387_139.0])
+def test_a_time_nobody_can_write_does_not_spoil_the_document(at: float) -> None:
+    shown = PresenceTuple(id="a", idle_since=at, since=at)
+    assert b"9999-12-31T23:59:59Z" in render_pidf(PresenceDocument(address=BOB, version=1, tuples=(shown,)))
+
+
 def test_idle_is_away_since_then() -> None:
     when = "2026-01-02T03:04:05+01:00"
     idle = person(f"<r:user-input idle-threshold='600' last-input='{when}'>idle</r:user-input>")

@@ -58,11 +58,12 @@ class Bench:
 
     reliable: bool = False
     limit: int = 100
+    timers: Timers = field(default_factory=Timers)
     layer: TransactionLayer = field(init=False)
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.layer = TransactionLayer(Timers(), limit=self.limit)
+        self.layer = TransactionLayer(self.timers, limit=self.limit)
 
     @property
     def flow(self) -> str:
@@ -199,6 +200,16 @@ def test_a_refusal_is_repeated_by_timer_g_until_timer_h() -> None:
         (32.0, "TimedOut"),
     ]
     assert len(bench.layer) == 0
+
+
+def test_without_timer_g_a_refusal_is_repeated_only_when_the_invite_is() -> None:
+    bench = Bench(timers=Timers(repeat_refusals=False))
+    invite = make("INVITE")
+    key = bench.begin(invite)
+    assert words(bench.respond(key, invite, 405)) == ["send 405"]
+    assert bench.until(31) == []
+    assert words(bench.receive(make("INVITE"))) == ["send 405"]
+    assert bench.until(60) == [(32.0, "TimedOut")]
 
 
 def test_an_ack_ends_the_repeats_and_timer_i_the_transaction() -> None:
