@@ -111,6 +111,17 @@ class StoreSettings(Section):
         return url
 
 
+class ArchiveSettings(Section):
+    """Messages kept for both parties, whichever protocol they spoke. Clients read them with XEP-0313."""
+
+    enabled: bool = True
+    "Keep messages. Switched off, what was kept is neither read nor deleted."
+    days: float = Field(default=0, ge=0)
+    "Days after which a message is deleted; 0: never."
+    backlog: int = Field(default=200_000, ge=1000)
+    "Messages that may wait to be written while the database is away. Beyond it new ones are refused."
+
+
 class PolicySettings(Section):
     """Answers given where nobody can be asked."""
 
@@ -183,6 +194,7 @@ class Settings(BaseSettings):
     bus: BusSettings = BusSettings()
     store: StoreSettings = StoreSettings()
     accounts: AccountSettings = AccountSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     policy: PolicySettings = PolicySettings()
     tls: TlsSettings = TlsSettings()
     xmpp: XmppSettings = XmppSettings()

@@ -25,6 +25,7 @@ from presence.errors import Conflict, Unavailable
 from presence.ports import (
     AccountChanged,
     AuthorisationChanged,
+    Copy,
     Deliver,
     Door,
     Failed,
@@ -98,7 +99,7 @@ class Node:
             async with asyncio.TaskGroup() as group:
                 loops = [
                     group.create_task(self._forever(step), name=step.__name__)
-                    for step in (self._beat, self._inbox, self._janitor, self._lag)
+                    for step in (self._beat, self._inbox, self._janitor, self._archive, self._lag)
                 ]
                 code = await self._serve(stop, on_ready)
                 for loop in loops:
@@ -247,7 +248,7 @@ class Node:
                 self._backend.accounts.forget(envelope.address)
                 self._backend.service.blocking.forget(envelope.address)
                 self.door.receive(envelope)
-            case PresenceChanged() | Deliver() | Relay() | AuthorisationChanged() | Failed():
+            case PresenceChanged() | Deliver() | Copy() | Relay() | AuthorisationChanged() | Failed():
                 self.door.receive(envelope)
             case _:
                 assert_never(envelope)
@@ -265,6 +266,15 @@ class Node:
                     await self._bus.leave(node.name)
                     log.warning("node_died", died=node.name, silent=round(now - node.beat, 1), swept=swept)
         return self._pace.janitor
+
+    async def _archive(self) -> float:
+        """One process writes: the admin's, which has the least to do, unless there is none."""
+        archiver = self._backend.archiver
+        if archiver is None:
+            return self._pace.beat
+        if self._role != "admin" and self._clock() - self._started < self._pace.beat:
+            return self._pace.beat
+        return await archiver.step()
 
     async def _lag(self) -> float:
         loop = asyncio.get_running_loop()

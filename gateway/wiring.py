@@ -13,11 +13,14 @@ import structlog
 from gateway import certs
 from gateway.config import ConfigError, Role, Settings
 from gateway.metrics import DictMetrics
+from presence.archiver import Archiver
 from presence.edge.accounts import open_accounts
+from presence.edge.archive import SqlArchive
 from presence.edge.embedded import socket_path
 from presence.edge.guard import RedisGuard
 from presence.edge.redis import RedisBus
 from presence.edge.sql import SqlStore
+from presence.history import History
 from presence.ports import Accounts, Bus, Door, Store
 from presence.service import PresenceService
 
@@ -71,6 +74,8 @@ class Backend:
     accounts: Accounts
     metrics: DictMetrics
     service: PresenceService
+    archiver: Archiver | None = None
+    "Writes the message archive; None when nothing is archived."
 
     async def close(self) -> None:
         """Give connections back."""
@@ -83,8 +88,10 @@ def backend(settings: Settings, node: str) -> Backend:
     """Connects to nothing yet. To be called inside a running loop."""
     incarnation = secrets.token_hex(4)
     metrics = DictMetrics()
-    bus = RedisBus(bus_url(settings), name=node)
+    kept = settings.archive.enabled
+    bus = RedisBus(bus_url(settings), name=node, archive_limit=settings.archive.backlog if kept else 0)
     store = SqlStore(settings.store_url)
+    archive = SqlArchive(store.database)
     accounts = open_accounts(settings.accounts, store)
     service = PresenceService(
         node=node,
@@ -96,6 +103,7 @@ def backend(settings: Settings, node: str) -> Backend:
         metrics=metrics,
         clock=time.time,
         phone_policy=settings.policy.phone,
+        history=History(bus, archive, store) if kept else None,
         guard=RedisGuard(
             bus,
             settings.accounts.guard.rules,
@@ -103,6 +111,16 @@ def backend(settings: Settings, node: str) -> Backend:
             clock=time.time,
             metrics=metrics,
         ),
+    )
+    archiver = Archiver(
+        holder=f"{node}/{incarnation}",
+        domains=frozenset(settings.domains),
+        bus=bus,
+        archive=archive,
+        store=store,
+        metrics=metrics,
+        clock=time.time,
+        days=settings.archive.days or None,
     )
     return Backend(
         node=node,
@@ -113,6 +131,7 @@ def backend(settings: Settings, node: str) -> Backend:
         accounts=accounts,
         metrics=metrics,
         service=service,
+        archiver=archiver if kept else None,
     )
 
 

@@ -24,6 +24,8 @@ DEAD_SECONDS = 10.0
 PENDING_LIMIT = 1000
 INBOX_LIMIT = 100_000
 TRACE_LIMIT = 100_000
+ARCHIVE_LIMIT = 200_000
+"Messages that may wait for the archive; beyond it nothing more is accepted for it."
 
 OWED, UNREACHABLE, DELIVERED, REFUSED = "o", "u", "d", "r"
 

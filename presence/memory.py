@@ -15,8 +15,10 @@ from typing import Any
 import msgspec
 
 from presence.address import Address
+from presence.archive import position_at
 from presence.errors import Condition, Conflict, Refused
 from presence.ledger import (
+    ARCHIVE_LIMIT,
     DEAD_SECONDS,
     DEDUP_SECONDS,
     DELIVERED,
@@ -41,8 +43,10 @@ from presence.ports import (
     AuthorisationChanged,
     Cell,
     Committed,
+    Copy,
     Deliver,
     Endpoint,
+    EndpointKind,
     Failed,
     Inbound,
     Inquiry,
@@ -52,6 +56,7 @@ from presence.ports import (
     Settled,
     Submission,
     TraceEntry,
+    Unarchived,
     Update,
 )
 
@@ -65,11 +70,17 @@ class MemoryBus:
         clock: Callable[[], float] = time.time,
         pending_limit: int = PENDING_LIMIT,
         inbox_limit: int = INBOX_LIMIT,
+        archive_limit: int = ARCHIVE_LIMIT,
     ) -> None:
         self.breaks = 0
         self._clock = clock
         self._pending_limit = pending_limit
         self._inbox_limit = inbox_limit
+        self._archive_limit = archive_limit
+        self._unarchived: list[Unarchived] = []
+        self._archive_position = 0
+        self._archive_arrival = asyncio.Event()
+        self._leases: dict[str, tuple[str, float]] = {}
         self._people: dict[Address, Person] = {}
         self._inboxes: dict[str, deque[Inbound]] = {}
         self._arrivals: dict[str, asyncio.Event] = {}
@@ -205,6 +216,9 @@ class MemoryBus:
             self._drive(person, now)  # what has expired makes room
             if len(person.pending) >= self._pending_limit:
                 raise Refused(Condition.RESOURCE_CONSTRAINT, "too many messages wait for the recipient")
+        kept = message.archived and self._archive_limit > 0
+        if kept and len(self._unarchived) >= self._archive_limit:
+            raise Refused(Condition.RESOURCE_CONSTRAINT, "the archive does not keep up")
         targets = person.targets(message, now)
         ids = tuple(endpoint.id for endpoint in targets)
         if message.store:
@@ -213,10 +227,56 @@ class MemoryBus:
         else:
             answer = Submission(Accepted.LIVE if ids else Accepted.DROPPED, ids)
         self._deliver(message, targets, delayed=False)
+        if kept and answer.accepted is not Accepted.DROPPED:
+            self._archive_position = max(self._archive_position + 1, position_at(self._clock()))
+            self._unarchived.append(Unarchived(self._archive_position, msgspec.msgpack.encode(message)))
+            self._archive_arrival.set()
+        if message.copied:
+            self._copy(message, person, ids, now)
         person.seen[key] = (now + DEDUP_SECONDS, message.id, answer)
         if len(person.seen) > 4096:
             person.seen = {k: entry for k, entry in person.seen.items() if entry[0] > now}
         return answer
+
+    def _copy(self, message: InstantMessage, person: Person, addressed: tuple[str, ...], now: float) -> None:
+        """To the XMPP clients of both that it was not addressed to."""
+        own = message.sender == person.address
+        sending = message.sender_endpoint
+        self._post_copies(message, person, {*addressed, sending} if own else set(addressed), now, sent=False)
+        if not own and message.sender in self._people:
+            self._post_copies(message, self._people[message.sender], {sending}, now, sent=True)
+
+    def _post_copies(
+        self, message: InstantMessage, person: Person, without: set[str], now: float, *, sent: bool
+    ) -> None:
+        nodes: dict[str, list[str]] = {}
+        for endpoint in sorted(person.endpoints.values(), key=lambda e: e.id):
+            xmpp = endpoint.kind is EndpointKind.XMPP
+            if xmpp and endpoint.id not in without and live(endpoint.lease, now):
+                nodes.setdefault(endpoint.node, []).append(endpoint.id)
+        for node, ids in nodes.items():
+            self._put(node, Copy(message=message, endpoints=tuple(ids), sent=sent))
+
+    async def unarchived(self, limit: int, timeout: float) -> list[Unarchived]:  # noqa: ASYNC109
+        if not self._unarchived and timeout > 0:
+            self._archive_arrival.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._archive_arrival.wait()
+            except TimeoutError:
+                return []
+        return self._unarchived[:limit]
+
+    async def forget_unarchived(self, position: int) -> None:
+        self._unarchived = [each for each in self._unarchived if each.position > position]
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        now = self._clock()
+        other, until = self._leases.get(name, (holder, 0.0))
+        if other != holder and until > now:
+            return False
+        self._leases[name] = (holder, now + seconds)
+        return True
 
     async def settle(
         self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float
@@ -328,7 +388,7 @@ class MemoryBus:
             self._nodes.pop(node, None)
         else:
             for envelope in inbox:
-                if not isinstance(envelope, PresenceChanged | Deliver | Relay | Inquiry):
+                if not isinstance(envelope, PresenceChanged | Deliver | Copy | Relay | Inquiry):
                     self._put(node, envelope)
         count = 0
         for person in self._people.values():

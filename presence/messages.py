@@ -54,6 +54,10 @@ class InstantMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     store: bool = True
     "False for what is worthless later (chat states): delivered to live endpoints or dropped."
     audience: Audience = Audience.ALL
+    archived: bool = True
+    "Belongs in the archives of both (XEP-0313), unless one of them does not want it."
+    copied: bool = True
+    "The other XMPP clients of both hear of it (XEP-0280)."
     opaque: dict[str, bytes] = {}
     "Payload only the named package reads, e.g. `xmpp`: serialised extension elements."
 

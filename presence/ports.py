@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from presence.address import Address
+from presence.archive import Archived, Filed, Preferences, Span
 from presence.messages import Accepted, Delivery, Failure, InstantMessage
 from presence.model import LastSeen, Snapshot, Source
 from presence.subscriptions import RosterItem
@@ -110,6 +111,15 @@ class Submission(msgspec.Struct, frozen=True):
     "Endpoint ids it is now owed to."
 
 
+class Unarchived(msgspec.Struct, frozen=True):
+    """A message on its way into the archive."""
+
+    position: int
+    "In the order of all accepted messages; see `presence.archive`."
+    message: bytes
+    "The `InstantMessage` as it is encoded on the bus."
+
+
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """Sent back by `settle` when it decided a message's fate."""
 
@@ -137,6 +147,16 @@ class Deliver(msgspec.Struct, frozen=True, kw_only=True, tag="deliver"):
     endpoints: tuple[str, ...]
     delayed: bool = False
     "It waited for the recipient: show its original time."
+
+
+class Copy(msgspec.Struct, frozen=True, kw_only=True, tag="copy"):
+    """A message, for XMPP endpoints it was not addressed to (XEP-0280). Best effort: never owed, never
+    re-driven; the archive has it."""
+
+    message: InstantMessage
+    endpoints: tuple[str, ...]
+    sent: bool
+    "They are the sender's own; else the recipient's."
 
 
 class Relay(msgspec.Struct, frozen=True, kw_only=True, tag="relay"):
@@ -186,7 +206,7 @@ class AccountChanged(msgspec.Struct, frozen=True, kw_only=True, tag="account"):
     gone: bool = False
 
 
-Envelope = PresenceChanged | Deliver | Relay | AuthorisationChanged | Failed | AccountChanged
+Envelope = PresenceChanged | Deliver | Copy | Relay | AuthorisationChanged | Failed | AccountChanged
 "What a door receives."
 
 
@@ -270,6 +290,17 @@ class Bus(Protocol):
         self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float
     ) -> Settled:
         """Strike one obligation off. Settling what is not owed changes nothing."""
+
+    # what the archive is still to be given: durable with the message's acceptance, in order
+    async def unarchived(self, limit: int, timeout: float) -> list[Unarchived]:  # noqa: ASYNC109
+        """The oldest messages accepted for the archive and not yet `forget_unarchived`; waits up to `timeout`
+        seconds for one. A message that nobody can get any more (`DROPPED`) is not among them."""
+
+    async def forget_unarchived(self, position: int) -> None:
+        """Everything up to there is in the archive."""
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take, or keep, what one process at a time may do. False: another holds it."""
 
     async def relay(self, envelope: Relay) -> int:
         """Send to live endpoints; returns how many nodes got it (0: nobody there)."""
@@ -411,6 +442,34 @@ class Store(BlockStore, KeptStore, Protocol):
     async def migrate(self) -> None: ...
     async def ping(self) -> float: ...
     async def close(self) -> None: ...
+
+
+class Archive(Protocol):
+    """Where messages are kept for good. `presence.history` reads it together with what the bus still has.
+
+    Every method may raise `Unavailable`.
+    """
+
+    async def write(self, rows: Sequence[Filed]) -> None:
+        """Keep all of them, in one transaction. What is kept already stays as it is."""
+
+    async def page(
+        self, owner: Address, span: Span, limit: int, *, backwards: bool = False
+    ) -> list[Archived]:
+        """The first `limit` within the span, or the last ones; always in order."""
+
+    async def count(self, owner: Address, span: Span) -> int: ...
+
+    async def find(self, owner: Address, ids: Sequence[str]) -> list[Archived]:
+        """Those of them that are in the owner's archive, in order."""
+
+    async def preferences(self, owners: Sequence[Address]) -> dict[Address, Preferences]:
+        """Of those who ever chose any."""
+
+    async def set_preferences(self, owner: Address, preferences: Preferences) -> None: ...
+
+    async def expire(self, before: int, limit: int) -> int:
+        """Delete up to `limit` of the oldest messages before a position. Returns how many."""
 
 
 class DigestAlgorithm(StrEnum):

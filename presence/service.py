@@ -15,6 +15,7 @@ from presence.blocking import Blocking
 from presence.errors import Condition, Conflict, Refused, Unavailable
 from presence.exchange import Exchange, exchange, parting
 from presence.guarding import Unguarded
+from presence.history import History
 from presence.identifiers import Identifiers
 from presence.messages import Delivery, Failure, InstantMessage
 from presence.model import Snapshot, Text
@@ -69,9 +70,10 @@ class PresenceService:
         clock: Callable[[], float],
         phone_policy: str = "allow",
         guard: Guard | None = None,
+        history: History | None = None,
     ) -> None:
-        """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `clock`: Unix
-        seconds."""
+        """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `history`: the
+        message archive, where there is one. `clock`: Unix seconds."""
         self._node = node
         self._owner = f"{node}/{incarnation}"
         self._domains = domains
@@ -81,6 +83,8 @@ class PresenceService:
         self._metrics = metrics
         self._clock = clock
         self._policy = PhonePolicy(phone_policy)
+        self.history = history
+        "Everybody's archived messages; None when nothing is archived."
         self.blocking = Blocking(store, bus, clock)
         "Whom people block."
         self._new_id = Identifiers(clock)

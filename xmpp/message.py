@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
+from presence.address import Address
 from presence.messages import Audience, Failure, InstantMessage, Kind
 from presence.model import Text
 from xmpp.element import CLIENT_NS, LANG, Element
 from xmpp.errors import StanzaError, from_condition
+from xmpp.extensions import Hint
 from xmpp.jid import JID
 from xmpp.presence import DELAY_NS, OPAQUE
 from xmpp.serialiser import escape_attribute, escape_text, serialise, serialise_children
 from xmpp.timestamps import stamp
 
+SID_NS = "urn:xmpp:sid:0"
+FORWARD_NS = "urn:xmpp:forward:0"
 _CORE = frozenset({"body", "subject", "thread"})
 
 
@@ -81,6 +87,17 @@ def route(type_: MessageType, to: JID) -> Way:
     return Forward(StanzaError("service-unavailable") if type_ is MessageType.GROUPCHAT else None)
 
 
+class Rules(Protocol):
+    """What the extensions know of payloads; `xmpp.extensions.Registry` is one."""
+
+    @property
+    def transient(self) -> AbstractSet[tuple[str, str]]: ...
+    @property
+    def hints(self) -> Mapping[tuple[str, str], Hint]: ...
+    @property
+    def conversational(self) -> AbstractSet[str]: ...
+
+
 # --- in --------------------------------------------------------------------------------------------
 
 
@@ -91,25 +108,32 @@ def read_message(
     to: JID,
     lang: str,
     store: bool,
-    transient: AbstractSet[tuple[str, str]],
+    rules: Rules,
     now: float,
     trace: str,
 ) -> InstantMessage:
     """A client's message for the bus.
 
     Without a body it is for XMPP clients only. It is stored unless nothing in it is of worth later: receipts
-    are (a lost one leaves the sender's message unconfirmed for ever), chat states are not.
+    are (a lost one leaves the sender's message unconfirmed for ever), chat states are not. What is worth
+    storing is archived (XEP-0313 §6), and what belongs to a conversation is copied to the other clients of
+    both (XEP-0280 §6.1), unless the message says otherwise (XEP-0334).
     """
     default = stanza.get(LANG, lang)
     bodies: list[Text] = []
     subjects: list[Text] = []
     extras: list[Element] = []
     thread = ""
-    worth = False
+    worth = conversational = False
+    hints: set[Hint] = set()
     for child in stanza.elements:
         if child.ns != CLIENT_NS or child.name not in _CORE:
             extras.append(child)
-            worth = worth or (child.ns, child.name) not in transient
+            payload = (child.ns, child.name)
+            worth = worth or payload not in rules.transient
+            conversational = conversational or child.ns in rules.conversational
+            if payload in rules.hints:
+                hints.add(rules.hints[payload])
         elif child.name == "body":
             bodies.append(Text(child.text, child.get(LANG, default)))
         elif child.name == "subject":
@@ -119,6 +143,14 @@ def read_message(
             if child.get("parent"):  # RFC 6121 §5.2.5; nobody else has a place for it
                 extras.append(child)
     type_ = message_type(stanza)
+    kind = Kind(type_.value)
+    lasting = store and bool(bodies or subjects or worth)
+    talk = kind is Kind.CHAT or (kind is Kind.NORMAL and bool(bodies or conversational))
+    archived, copied = lasting, talk
+    if hints:
+        lasting = (lasting or (store and Hint.STORE in hints)) and Hint.NO_STORE not in hints
+        archived = lasting and Hint.NO_ARCHIVE not in hints
+        copied = talk and Hint.NO_COPY not in hints
     return InstantMessage(
         id=trace,
         trace=trace,
@@ -127,14 +159,16 @@ def read_message(
         sender_tuple=sender.resource,
         recipient=to.bare,
         recipient_endpoint=f"xmpp:{to.resource}" if to.resource else "",
-        kind=Kind(type_.value),
+        kind=kind,
         origin_id=stanza.get("id"),
         bodies=tuple(bodies),
         subjects=tuple(subjects),
         thread=thread,
         created=now,
-        store=store and bool(bodies or subjects or worth),
+        store=lasting,
         audience=Audience.ALL if bodies else Audience.XMPP,
+        archived=archived,
+        copied=copied,
         opaque={OPAQUE: serialise_children(extras)} if extras else {},
     )
 
@@ -148,8 +182,9 @@ def addressee(message: InstantMessage) -> str:
     return f"{message.recipient}/{name}" if kind == "xmpp" and name else str(message.recipient)
 
 
-def write_message(message: InstantMessage, *, delayed: bool) -> bytes:
-    """A message for a client. `delayed` adds when and where it was kept (XEP-0203)."""
+def write_message(message: InstantMessage, *, delayed: bool, by: Address | None = None) -> bytes:
+    """A message for a client. `delayed` adds when and where it was kept (XEP-0203). `by`: whose client it is,
+    when not the recipient's; the archive's id is shown to whom the archive belongs (XEP-0359)."""
     sender = f"{message.sender}/{message.sender_tuple}" if message.sender_tuple else str(message.sender)
     out = [f"<message from='{escape_attribute(sender)}' to='{escape_attribute(addressee(message))}'"]
     if message.kind is not Kind.NORMAL:
@@ -167,10 +202,21 @@ def write_message(message: InstantMessage, *, delayed: bool) -> bytes:
     if message.thread and b"<thread xmlns='jabber:client'" not in extras:
         out.append(f"<thread>{escape_text(message.thread)}</thread>")
     end = "</message>"
+    if message.archived:
+        owner = escape_attribute(str(by or message.recipient))
+        end = f"<stanza-id xmlns='{SID_NS}' by='{owner}' id='{message.id}'/></message>"
     if delayed:
         domain = escape_attribute(message.recipient.domain)
-        end = f"<delay xmlns='{DELAY_NS}' from='{domain}' stamp='{stamp(message.created)}'/></message>"
+        end = f"<delay xmlns='{DELAY_NS}' from='{domain}' stamp='{stamp(message.created)}'/>{end}"
     return "".join(out).encode() + extras + end.encode()
+
+
+def write_forwarded(message: InstantMessage, by: Address, received: float | None = None) -> bytes:
+    """A message inside another one (XEP-0297), with the time it was `received` at in Unix seconds."""
+    inner = write_message(message, delayed=False, by=by)
+    delay = f"<delay xmlns='{DELAY_NS}' stamp='{stamp(received)}'/>" if received is not None else ""
+    start = f"<forwarded xmlns='{FORWARD_NS}'>{delay}<message xmlns='{CLIENT_NS}'"
+    return start.encode() + inner.removeprefix(b"<message") + b"</forwarded>"
 
 
 def _texts(out: list[str], name: str, texts: tuple[Text, ...], lang: str) -> None:

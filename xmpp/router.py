@@ -21,6 +21,7 @@ from presence.ports import (
     AccountChanged,
     Accounts,
     AuthorisationChanged,
+    Copy,
     Deliver,
     Envelope,
     Failed,
@@ -63,7 +64,8 @@ class XmppRouter:
         self.metrics = metrics
         self.runtime = runtime
         self.clock = runtime.now
-        self.registry = registry()
+        nothing_archived = service.history is None
+        self.registry = registry(frozenset({"XEP-0313", "XEP-0441"}) if nothing_archived else frozenset())
         self.started = self.clock()
         self.extra: dict[str, Any] = {}
         "What extensions keep for all sessions together, by their namespace."
@@ -232,6 +234,8 @@ class XmppRouter:
         match envelope:
             case Deliver(message=message, endpoints=endpoints, delayed=delayed):
                 self._deliver(message, endpoints, delayed=delayed)
+            case Copy(message=message, endpoints=endpoints, sent=sent):
+                self._copied(message, endpoints, sent=sent)
             case PresenceChanged(snapshot=snapshot):
                 self._presence_changed(snapshot)
             case Relay():
@@ -258,6 +262,14 @@ class XmppRouter:
                 session.deliver(message, delayed=delayed)
             elif message.store:
                 self.runtime.spawn(self._nobody_there(message, endpoint))
+
+    def _copied(self, message: InstantMessage, endpoints: tuple[str, ...], *, sent: bool) -> None:
+        mine = self._sessions.get(message.sender if sent else message.recipient, {})
+        for endpoint in endpoints:
+            session = mine.get(endpoint.partition(":")[2])
+            if session is not None:
+                for hook in self.registry.copied:
+                    hook(session, message, sent)
 
     async def _nobody_there(self, message: InstantMessage, endpoint: str) -> None:
         try:

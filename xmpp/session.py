@@ -164,7 +164,7 @@ class Session:
                     to=to,
                     lang=self.lang,
                     store=store,
-                    transient=self.router.registry.transient,
+                    rules=self.router.registry,
                     now=self.heard,
                     trace=trace,
                 )

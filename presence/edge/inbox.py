@@ -11,7 +11,7 @@ import structlog
 from presence.edge.codec import SCHEMA, decode_inbound
 from presence.edge.link import PATIENCE, Link, ReplyError
 from presence.errors import Unavailable
-from presence.ports import Deliver, Inbound, Inquiry, PresenceChanged, Relay
+from presence.ports import Copy, Deliver, Inbound, Inquiry, PresenceChanged, Relay
 
 log = structlog.get_logger()
 
@@ -92,7 +92,7 @@ class InboxReader:
 
 
 def stale(envelope: Inbound) -> bool:
-    return isinstance(envelope, PresenceChanged | Deliver | Relay | Inquiry)
+    return isinstance(envelope, PresenceChanged | Deliver | Copy | Relay | Inquiry)
 
 
 def entry_id(entry: bytes) -> tuple[int, int]:

@@ -12,7 +12,8 @@ class Scripts:
     def __init__(self) -> None:
         folder = Path(__file__).parent / "scripts"
         engine = (folder / "engine.lua").read_text()
-        alone = {name: (folder / f"{name}.lua").read_text() for name in ("broadcast", "join", "claim")}
+        names = ("broadcast", "join", "claim", "lease")
+        alone = {name: (folder / f"{name}.lua").read_text() for name in names}
         on_engine = {
             name: engine + (folder / f"{name}.lua").read_text()
             for name in ("submit", "settle", "commit", "relay", "tell")

@@ -20,15 +20,17 @@ from typing import Any, Self
 import msgpack  # type: ignore[import-untyped]
 
 from presence.address import Address
+from presence.archive import COUNTS, position
 from presence.edge import codec, inspection
 from presence.edge.codec import base_key, encode, milliseconds, pairs
-from presence.edge.inbox import InboxReader, forget
+from presence.edge.inbox import InboxReader, entry_id, forget
 from presence.edge.link import PATIENCE, Link, ReplyError, Word
 from presence.edge.lua import Scripts
 from presence.edge.server import parse_server
 from presence.edge.traces import KEPT, TraceLog
 from presence.errors import Condition, Conflict, Refused, StaleTag, Unavailable
 from presence.ledger import (
+    ARCHIVE_LIMIT,
     DEAD_SECONDS,
     DEDUP_SECONDS,
     INBOX_LIMIT,
@@ -48,6 +50,7 @@ from presence.ports import (
     Settled,
     Submission,
     TraceEntry,
+    Unarchived,
     Update,
 )
 
@@ -57,6 +60,7 @@ LINK_SECONDS = 3600
 MARK_MARGIN_MS = 5_000
 "Clocks of two nodes may differ by so much."
 MARKS_KEPT = 100_000
+ARCHIVE = "t:archive"
 SWEEP_BATCH = 200
 
 ACCEPTED = {b"L": Accepted.LIVE, b"S": Accepted.STORED, b"X": Accepted.DROPPED, b"D": Accepted.DUPLICATE}
@@ -75,15 +79,18 @@ class RedisBus:
         pending_limit: int = PENDING_LIMIT,
         inbox_limit: int = INBOX_LIMIT,
         trace_limit: int = KEPT,
+        archive_limit: int = ARCHIVE_LIMIT,
         patience: float = PATIENCE,
     ) -> None:
-        """`name`: for CLIENT LIST. `clock` serves the few calls that carry no time. Raises ValueError for a
+        """`name`: for CLIENT LIST. `clock` serves the few calls that carry no time.
+        `archive_limit`: messages that may wait for the archive; 0 when there is none. Raises ValueError for a
         URL that cannot be used."""
         self._server = parse_server(url)
         self._name = name
         self._clock = clock
         self._pending_limit = pending_limit
         self._bound = str(inbox_limit).encode()
+        self._archive_bound = str(archive_limit).encode()
         self._patience = patience
         self._scripts = Scripts()
         self._sha = self._scripts.sha
@@ -276,6 +283,7 @@ class RedisBus:
         address = str(message.recipient)
         at = int(now * 1000)
         marked = self._marks.get(address, 0) - MARK_MARGIN_MS > at
+        sender = str(message.sender) if message.copied else ""
         answer = await self._call(
             *(
                 b"EVALSHA",
@@ -291,6 +299,7 @@ class RedisBus:
             *(encode(message), milliseconds(message.expires), codec.audience_name(message)),
             *(message.recipient_endpoint, b"1" if message.store else b"0", self._pending_limit),
             b"0" if marked else b"1",
+            *(self._archive_bound if message.archived else b"0", sender, message.sender_endpoint),
             numbered=True,
         )
         status, due, *endpoints = answer
@@ -313,6 +322,30 @@ class RedisBus:
         if isinstance(answer, bytes):
             return Settled(done=True, failed=codec.decode_message(answer))
         return Settled(done=answer == 1)
+
+    # --- the way into the archive -------------------------------------------------------------
+
+    async def unarchived(self, limit: int, timeout: float) -> list[Unarchived]:  # noqa: ASYNC109
+        link = self._link
+        wait: tuple[Word, ...] = ()
+        if timeout > 0:
+            link = await self._blocking_link("archive")
+            wait = ("BLOCK", max(1, int(timeout * 1000)))
+        words = ("XREAD", "COUNT", limit, *wait, "STREAMS", ARCHIVE, "0-0")
+        try:
+            answer = await link.call(*words, patience=timeout + PATIENCE)
+        except ReplyError as error:
+            raise Unavailable(str(error)) from error
+        entries: list[tuple[bytes, list[bytes]]] = answer[0][1] if answer else []
+        return [Unarchived(position(*entry_id(name)), fields[1]) for name, fields in entries]
+
+    async def forget_unarchived(self, position: int) -> None:
+        milliseconds, count = divmod(position, COUNTS)
+        await self._call("XTRIM", ARCHIVE, "MINID", f"{milliseconds}-{count + 1}")
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        words = (f"t:lease:{name}", holder, int(seconds * 1000))
+        return bool(await self._call(b"EVALSHA", self._sha["lease"], b"1", *words))
 
     # --- envelopes ----------------------------------------------------------------------------
 

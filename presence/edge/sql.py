@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presence.address import Address, parse_address
+from presence.edge.archive import forget_archive
 from presence.edge.belongings import Belongings, forget_belongings
 from presence.edge.database import Database
 from presence.edge.reading import Query
@@ -166,6 +167,7 @@ async def forget_person(connection: AsyncConnection, address: Address) -> None:
     await connection.execute(delete(roster).where(or_(roster.c.owner == name, roster.c.contact == name)))
     for owner in (*sorted(owners), address):
         await _advance(connection, owner)
+    await forget_archive(connection, address)
     await forget_belongings(connection, address)
 
 

@@ -19,6 +19,7 @@ from presence.model import LastSeen, Snapshot, Source
 from presence.ports import (
     AccountChanged,
     AuthorisationChanged,
+    Copy,
     Deliver,
     EndpointKind,
     Failed,
@@ -41,6 +42,7 @@ EXAMPLES: list[Inbound] = [
         trace="t",
     ),
     Deliver(message=message(), endpoints=("xmpp:laptop",), delayed=True),
+    Copy(message=message(), endpoints=("xmpp:tablet",), sent=True),
     Relay(address=ALICE, endpoint="", kind=EndpointKind.XMPP, payload=b"\xff"),
     AuthorisationChanged(
         owner=ALICE, contact=BOB, item=RosterItem(contact=BOB), previous=RosterItem(contact=BOB)
@@ -127,6 +129,7 @@ async def test_every_kind_of_key_is_documented(bus: RedisBus) -> None:
     await bus.commit(ALICE, Update(put_sources=(source(),)), NOW)
     await bus.submit(message(), NOW, "branch")
     await bus.put_records("sip-1", {"a": b"b"})
+    await bus.lease("archiver", "admin-1/a", 9)
     await asyncio.gather(bus.maintain(NOW + 10), bus.maintain(NOW + 31))
     for name in await bus._call("KEYS", "*"):
         key = name.decode()
@@ -135,6 +138,7 @@ async def test_every_kind_of_key_is_documented(bus: RedisBus) -> None:
             .replace(":sip-1", ":NODE")
             .replace(":xmpp-1", ":NODE")
             .replace(":branch", ":NAME")
+            .replace(":archiver", ":NAME")
         )
         if known.startswith("t:link:"):
             known = "t:link:ID"

@@ -119,6 +119,7 @@ def message(**fields: object) -> InstantMessage:
         "sender": ALICE,
         "recipient": BOB,
         "bodies": (Text("hello"),),
+        "copied": False,
         **fields,
     }
     return InstantMessage(**given)  # type: ignore[arg-type]

@@ -12,7 +12,9 @@ from typing import Any
 
 from presence.address import Address, parse_address
 from presence.edge.accounts import AccountSettings, open_accounts
+from presence.edge.archive import SqlArchive
 from presence.edge.sql import SqlStore
+from presence.history import History
 from presence.memory import MemoryBus
 from presence.ports import AccountChanged, Accounts, Inquiry, NodeInfo, RosterChange
 from presence.service import PresenceService
@@ -198,6 +200,7 @@ class Scene:
                 accounts=self.accounts,
                 metrics=Silence(),
                 clock=self.clock,
+                history=History(self.bus, SqlArchive(self.store.database), self.store),
             )
             info = NodeInfo(name=name, role="xmpp", incarnation="i1", started=self.clock(), beat=self.clock())
             await self.bus.join(info)

@@ -83,7 +83,7 @@ def read(*children: Element, to: JID = BOB, store: bool = True, **attrs: str) ->
         to=to,
         lang="en",
         store=store,
-        transient=registry().transient,
+        rules=registry(),
         now=1000.0,
         trace="t1",
     )
@@ -184,7 +184,8 @@ def test_a_phones_message_comes_from_its_device() -> None:
     )  # fmt: skip
     assert write_message(message, delayed=False) == (
         b"<message from='bob@example.org/desk phone' to='alice@example.org' type='chat'>"
-        b"<body>on my way</body></message>"
+        b"<body>on my way</body>"
+        b"<stanza-id xmlns='urn:xmpp:sid:0' by='alice@example.org' id='x'/></message>"
     )
 
 

@@ -50,6 +50,16 @@ class Target(StrEnum):
 EVERYWHERE = frozenset(Target)
 
 
+class Hint(StrEnum):
+    """What an element of a message says about the message (XEP-0334, XEP-0280)."""
+
+    STORE = "store"
+    NO_STORE = "no-store"
+    "Not even until the recipient comes."
+    NO_ARCHIVE = "no-archive"
+    NO_COPY = "no-copy"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """An IQ of type get or set that the server answers itself."""
@@ -101,6 +111,11 @@ class Extension:
     iq: tuple[Iq, ...] = ()
     transient: frozenset[tuple[str, str]] = frozenset()
     "(namespace, name) of message payloads that are worthless later: alone in a message, it is never stored."
+    hints: dict[tuple[str, str], Hint] = field(default_factory=dict)
+    "(namespace, name) of message payloads that say how the message is to be treated."
+    conversational: frozenset[str] = frozenset()
+    """Namespaces of message payloads by which a message of type normal belongs to a conversation, as one with
+    a body does (XEP-0280 §6.1)."""
     elements: dict[str, Callable[[Session, Element], Awaitable[None]]] = field(default_factory=dict)
     "Namespace → handler of top-level elements that are no stanzas."
     negotiable: dict[str, Negotiates] = field(default_factory=dict)
@@ -125,6 +140,8 @@ class Extension:
     "The bus has a message of this client."
     delivered: Callable[[Session, InstantMessage], None] | None = None
     "A message was sent to this client."
+    copied: Callable[[Session, InstantMessage, bool], None] | None = None
+    "Another client of the same user sent (True) or received a message."
 
 
 MAX_HEAD = 8192
@@ -169,6 +186,8 @@ class Registry:
         self.account_features = _union(e.account_features for e in extensions)
         self.stream_features = tuple(make for e in extensions for make in e.stream_features)
         self.transient = frozenset(payload for e in extensions for payload in e.transient)
+        self.hints = {payload: hint for e in extensions for payload, hint in e.hints.items()}
+        self.conversational = frozenset(ns for e in extensions for ns in e.conversational)
         self.elements = {ns: handle for e in extensions for ns, handle in e.elements.items()}
         self.negotiable = {ns: answer for e in extensions for ns, answer in e.negotiable.items()}
         self.words = {name: hear for e in extensions for name, hear in e.words.items()}
@@ -180,15 +199,17 @@ class Registry:
         self.closed = tuple(e.closed for e in extensions if e.closed is not None)
         self.accepted = tuple(e.accepted for e in extensions if e.accepted is not None)
         self.delivered = tuple(e.delivered for e in extensions if e.delivered is not None)
+        self.copied = tuple(e.copied for e in extensions if e.copied is not None)
 
 
-@lru_cache(maxsize=1)
-def registry() -> Registry:
-    """Every extension in this folder."""
+@lru_cache(maxsize=8)
+def registry(without: frozenset[str] = frozenset()) -> Registry:
+    """Every extension in this folder but those specifications."""
     found: list[Extension] = []
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
         loaded = importlib.import_module(f"{__name__}.{module.name}")
-        found.append(loaded.EXTENSION)
+        if loaded.EXTENSION.spec not in without:
+            found.append(loaded.EXTENSION)
     return Registry(tuple(found))
 
 

@@ -13,5 +13,6 @@ EXTENSION = Extension(
     version="2.1",
     status=Status.CARRIED,
     notes="Never stored alone.",
+    conversational=frozenset({NS}),
     transient=frozenset((NS, state) for state in STATES),
 )

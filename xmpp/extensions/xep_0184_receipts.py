@@ -15,5 +15,6 @@ EXTENSION = Extension(
     version="1.4.0",
     status=Status.CARRIED,
     notes="Receipts are stored for recipients who are away; a request alone is not.",
+    conversational=frozenset({NS}),
     transient=frozenset({(NS, "request")}),
 )

@@ -1,4 +1,4 @@
-"""XEP-0333 Displayed Markers: between clients. Stored, as receipts are."""
+"""XEP-0333 Displayed Markers: between clients. Stored and archived, as receipts are."""
 
 from __future__ import annotations
 
@@ -11,5 +11,6 @@ EXTENSION = Extension(
     name="Displayed Markers",
     version="1.0.0",
     status=Status.CARRIED,
+    conversational=frozenset({NS}),
     transient=frozenset({(NS, "markable")}),
 )

@@ -1,0 +1,205 @@
+"""The message archive in SQL (`presence.ports.Archive`): rows in the order of acceptance, appended in groups.
+
+What a message costs is its two index entries by owner. They hold the correspondent, too, so that asking for
+one conversation reads no other's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import BindParameter, Select, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from presence.address import Address, parse_address
+from presence.archive import Archived, Filed, Preferences, Span
+from presence.edge.codec import decode_message, encode
+from presence.edge.database import Database
+from presence.edge.reading import Query
+from presence.edge.tables import archive, archive_preferences
+
+AT_ONCE = 400
+"Owners whose preferences are asked for in one statement."
+
+_decode_preferences = msgspec.msgpack.Decoder(Preferences).decode
+
+_owner: BindParameter[str] = bindparam("owner")
+_peer: BindParameter[str] = bindparam("peer")
+_place: BindParameter[str] = bindparam("place")
+_after: BindParameter[int] = bindparam("after")
+_before: BindParameter[int] = bindparam("before")
+_limit: BindParameter[int] = bindparam("most")
+_id: BindParameter[str] = bindparam("id")
+
+_SIDES = (
+    (archive.c.sender, archive.c.for_sender, archive.c.recipient, archive.c.recipient_tuple),
+    (archive.c.recipient, archive.c.for_recipient, archive.c.sender, archive.c.sender_tuple),
+)
+"Owner, whether it is the owner's, correspondent and their endpoint: of what one sent, and received."
+
+
+def _part(statement: Select[Any], side: tuple[Any, ...], peer: bool, place: bool) -> Select[Any]:
+    """One side of a span."""
+    owner, kept, other, other_tuple = side
+    statement = statement.where(owner == _owner, kept.is_(True))
+    statement = statement.where(archive.c.position > _after, archive.c.position < _before)
+    if peer:
+        statement = statement.where(other == _peer)
+    if place:
+        statement = statement.where(other_tuple == _place)
+    return statement
+
+
+def _pages(peer: bool, place: bool, backwards: bool) -> tuple[Query, ...]:
+    order = archive.c.position.desc() if backwards else archive.c.position
+    page = select(archive.c.position, archive.c.message).order_by(order).limit(_limit)
+    return tuple(Query(_part(page, side, peer, place)) for side in _SIDES)
+
+
+def _counts(peer: bool, place: bool) -> tuple[Query, ...]:
+    count = select(func.count()).select_from(archive)
+    sent, received = _SIDES
+    # what one sent to oneself is counted where it was sent
+    return (
+        Query(_part(count, sent, peer, place)),
+        Query(_part(count, received, peer, place).where(archive.c.sender != archive.c.recipient)),
+    )
+
+
+_FILTERS = ((False, False), (True, False), (True, True))
+_PAGES = {(*f, backwards): _pages(*f, backwards) for f in _FILTERS for backwards in (False, True)}
+_COUNTS = {f: _counts(*f) for f in _FILTERS}
+_ONE = Query(
+    select(archive.c.position, archive.c.message).where(
+        archive.c.id == _id,
+        or_(*((owner == _owner) & kept.is_(True) for owner, kept, _, _ in _SIDES)),
+    )
+)
+_CHOSEN = Query(select(archive_preferences.c.owner).limit(1))
+_WRITES = {
+    "sqlite": sqlite.insert(archive).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(archive).on_conflict_do_nothing(),
+}
+
+
+class SqlArchive:
+    """Implements `presence.ports.Archive`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def write(self, rows: Sequence[Filed]) -> None:
+        """See `presence.ports.Archive.write`."""
+        values = [
+            {
+                "position": row.position,
+                "id": row.id,
+                "sender": str(row.sender),
+                "recipient": str(row.recipient),
+                "sender_tuple": row.sender_tuple,
+                "recipient_tuple": row.recipient_tuple,
+                "for_sender": row.for_sender,
+                "for_recipient": row.for_recipient,
+                "message": row.message,
+            }
+            for row in rows
+        ]
+        if values:
+            async with self._database.writing() as connection:
+                await connection.execute(_WRITES[connection.dialect.name], values)
+
+    async def page(
+        self, owner: Address, span: Span, limit: int, *, backwards: bool = False
+    ) -> list[Archived]:
+        """See `presence.ports.Archive.page`."""
+        found: dict[int, bytes] = {}
+        for query in _PAGES[*_filter(span), backwards]:
+            found.update(
+                (int(position), message)
+                for position, message in await self._database.rows(query, **_values(owner, span), most=limit)
+            )
+        first = sorted(found, reverse=backwards)[:limit]
+        return [Archived(each, decode_message(found[each])) for each in sorted(first)]
+
+    async def count(self, owner: Address, span: Span) -> int:
+        """See `presence.ports.Archive.count`."""
+        total = 0
+        for query in _COUNTS[_filter(span)]:
+            rows = await self._database.rows(query, **_values(owner, span))
+            total += rows[0][0]
+        return total
+
+    async def find(self, owner: Address, ids: Sequence[str]) -> list[Archived]:
+        """See `presence.ports.Archive.find`."""
+        found: dict[int, bytes] = {}
+        for each in ids:
+            found.update(
+                (int(row[0]), row[1]) for row in await self._database.rows(_ONE, owner=str(owner), id=each)
+            )
+        return [Archived(each, decode_message(found[each])) for each in sorted(found)]
+
+    async def preferences(self, owners: Sequence[Address]) -> dict[Address, Preferences]:
+        """See `presence.ports.Archive.preferences`. Few people ever choose any: where nobody did, it is one
+        small question."""
+        if not await self._database.rows(_CHOSEN):
+            return {}
+        found: dict[Address, Preferences] = {}
+        async with self._database.reading() as connection:
+            for start in range(0, len(owners), AT_ONCE):
+                names = [str(owner) for owner in owners[start : start + AT_ONCE]]
+                query = select(archive_preferences).where(archive_preferences.c.owner.in_(names))
+                for name, details in await connection.execute(query):
+                    found[parse_address(name)] = _decode_preferences(details)
+        return found
+
+    async def set_preferences(self, owner: Address, preferences: Preferences) -> None:
+        """See `presence.ports.Archive.set_preferences`."""
+        details = encode(preferences)
+        async with self._database.writing() as connection:
+            this = archive_preferences.c.owner == str(owner)
+            changed = await connection.execute(
+                update(archive_preferences).where(this).values(details=details)
+            )
+            if changed.rowcount == 0:
+                await connection.execute(
+                    insert(archive_preferences).values(owner=str(owner), details=details)
+                )
+
+    async def expire(self, before: int, limit: int) -> int:
+        """See `presence.ports.Archive.expire`."""
+        oldest = (
+            select(archive.c.position)
+            .where(archive.c.position < before)
+            .order_by(archive.c.position)
+            .limit(limit)
+        )
+        async with self._database.writing() as connection:
+            done = await connection.execute(delete(archive).where(archive.c.position.in_(oldest)))
+            return done.rowcount
+
+
+async def forget_archive(connection: AsyncConnection, owner: Address) -> None:
+    """The owner's archive and preferences; what others have of the same conversations stays theirs."""
+    name = str(owner)
+    for side, kept, _, _ in _SIDES:
+        await connection.execute(update(archive).where(side == name).values({kept: False}))
+    nobodys = archive.c.for_sender.is_(False) & archive.c.for_recipient.is_(False)
+    for side, _, _, _ in _SIDES:
+        await connection.execute(delete(archive).where(side == name, nobodys))
+    await connection.execute(delete(archive_preferences).where(archive_preferences.c.owner == name))
+
+
+def _filter(span: Span) -> tuple[bool, bool]:
+    return (span.peer is not None, span.peer is not None and span.peer_tuple != "")
+
+
+def _values(owner: Address, span: Span) -> dict[str, Any]:
+    values: dict[str, Any] = {"owner": str(owner), "after": span.after, "before": span.before}
+    if span.peer is not None:
+        values["peer"] = str(span.peer)
+        if span.peer_tuple:
+            values["place"] = span.peer_tuple
+    return values
