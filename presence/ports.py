@@ -419,6 +419,19 @@ class KeptStore(Protocol):
     async def collections(self, owner: Address) -> list[str]:
         """Names of those that are not empty."""
 
+    async def weight(self, owner: Address) -> int:
+        """Bytes of all that the person keeps."""
+
+    async def latest(
+        self, owners: Sequence[Address], collections: Sequence[str]
+    ) -> dict[tuple[Address, str], Kept]:
+        """What changed last in each collection that is not empty."""
+
+    async def kept_by(
+        self, owners: Sequence[Address], collection: str, names: Sequence[str]
+    ) -> dict[tuple[Address, str], Kept]:
+        """Those names, of many people at once."""
+
 
 class Store(BlockStore, KeptStore, Protocol):
     """Subscriptions, rosters, and what else must outlive the bus. Every method may raise `Unavailable`."""

@@ -30,6 +30,7 @@ from presence.ports import (
     Committed,
     Failed,
     Guard,
+    KeptStore,
     Metrics,
     Relay,
     RosterChange,
@@ -87,6 +88,8 @@ class PresenceService:
         "Everybody's archived messages; None when nothing is archived."
         self.blocking = Blocking(store, bus, clock)
         "Whom people block."
+        self.belongings: KeptStore = store
+        "What clients keep with the server."
         self._new_id = Identifiers(clock)
         self.guard: Guard = guard or Unguarded()
         "Counts failed logins, for both doors."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, delete, func, insert, select
+from sqlalchemy import BindParameter, Row, Select, bindparam, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presence.address import Address, parse_address
@@ -13,6 +14,9 @@ from presence.edge.database import Database
 from presence.edge.reading import Query
 from presence.edge.tables import blocked, kept
 from presence.ports import Kept
+
+AT_ONCE = 400
+"Owners asked for in one statement."
 
 _owner: BindParameter[str] = bindparam("owner")
 _collection: BindParameter[str] = bindparam("collection")
@@ -23,6 +27,8 @@ _rows = select(kept.c.name, kept.c.data, kept.c.position)
 _one = kept.c.owner == _owner, kept.c.collection == _collection
 _KEPT = Query(_rows.where(*_one).order_by(kept.c.position))
 _KEPT_ONE = Query(_rows.where(*_one, kept.c.name == _name))
+_WEIGHT = Query(select(func.sum(func.length(kept.c.data))).where(kept.c.owner == _owner))
+_names: BindParameter[Any] = bindparam("names", expanding=True)
 _COLLECTIONS = Query(select(kept.c.collection).where(kept.c.owner == _owner).distinct())
 
 
@@ -97,6 +103,47 @@ class Belongings:
     async def collections(self, owner: Address) -> list[str]:
         """See `presence.ports.KeptStore.collections`."""
         return sorted(row[0] for row in await self.database.rows(_COLLECTIONS, owner=str(owner)))
+
+    async def weight(self, owner: Address) -> int:
+        """See `presence.ports.KeptStore.weight`."""
+        return int((await self.database.rows(_WEIGHT, owner=str(owner)))[0][0] or 0)
+
+    async def latest(
+        self, owners: Sequence[Address], collections: Sequence[str]
+    ) -> dict[tuple[Address, str], Kept]:
+        """See `presence.ports.KeptStore.latest`."""
+        newest = (
+            select(kept.c.owner, kept.c.collection, func.max(kept.c.position).label("position"))
+            .where(kept.c.owner.in_(_names), kept.c.collection.in_(collections))
+            .group_by(kept.c.owner, kept.c.collection)
+            .subquery()
+        )
+        same = (kept.c.owner == newest.c.owner) & (kept.c.collection == newest.c.collection)
+        found = select(kept).join(newest, same & (kept.c.position == newest.c.position))
+        return {(owner, row.collection): _kept(row) for owner, row in await self._of(owners, found)}
+
+    async def kept_by(
+        self, owners: Sequence[Address], collection: str, names: Sequence[str]
+    ) -> dict[tuple[Address, str], Kept]:
+        """See `presence.ports.KeptStore.kept_by`."""
+        found = select(kept).where(
+            kept.c.owner.in_(_names), kept.c.collection == collection, kept.c.name.in_(names)
+        )
+        return {(owner, row.name): _kept(row) for owner, row in await self._of(owners, found)}
+
+    async def _of(self, owners: Sequence[Address], found: Select[Any]) -> list[tuple[Address, Row[Any]]]:
+        rows: list[tuple[Address, Row[Any]]] = []
+        if owners:
+            async with self.database.reading() as connection:
+                for start in range(0, len(owners), AT_ONCE):
+                    people = {str(owner): owner for owner in owners[start : start + AT_ONCE]}
+                    answer = await connection.execute(found, {"names": list(people)})
+                    rows += [(people[row.owner], row) for row in answer]
+        return rows
+
+
+def _kept(row: Row[Any]) -> Kept:
+    return Kept(row.name, row.data, row.position / 1e9)
 
 
 async def forget_belongings(connection: AsyncConnection, address: Address) -> None:
