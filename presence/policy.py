@@ -28,6 +28,8 @@ class Decision(msgspec.Struct, frozen=True):
     standing: Standing
     reason: str
     "For humans and the trace: `own presence`, `roster: both`, `policy: allow`, `pending: a@b has not ...`."
+    asked: bool = False
+    "The presentity has the watcher's request before them."
 
 
 class PhonePolicy(StrEnum):
@@ -67,5 +69,5 @@ def weigh(presentity: Address, item: RosterItem, in_place: Act | None, *, blocke
     if in_place is Act.UNSUBSCRIBED:
         return Decision(Standing.REJECTED, "policy: deny")
     if item.pending_in:
-        return Decision(Standing.PENDING, f"pending: {presentity} has not answered")
+        return Decision(Standing.PENDING, f"pending: {presentity} has not answered", asked=True)
     return Decision(Standing.PENDING, f"pending: {presentity} has not been asked")

@@ -11,7 +11,7 @@ until it is back on another or the subscription expires.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,16 +20,17 @@ import structlog
 from presence.address import Address
 from presence.composition import compose
 from presence.model import PresenceDocument, Snapshot
-from presence.policy import Standing
+from presence.policy import Decision, Standing
 from presence.ports import AuthorisationChanged, Metrics, PresenceChanged
 from presence.service import PresenceService
 from presence.watching import WatchTable
 from sip.addressing import to_address
 from sip.dialog import Dialog
 from sip.errors import ProtocolError
+from sip.fitting import datagram_size, smaller
 from sip.flow import Flow
 from sip.message import Request, Response, new_tag, respond
-from sip.packages import Body, Package, allow_events, packages
+from sip.packages import Body, Feed, Package, allow_events, packages
 from sip.runtime import Answer, Runtime, Sender, Silence
 from sip.settings import SipSettings
 from sip.subscription import RECORD, Subscription, restore
@@ -43,6 +44,8 @@ _RETRY = 2.0
 "Seconds to wait while too many of our requests are in flight."
 _RESUMED_PER_SECOND = 500
 "NOTIFYs after a restart are spread out."
+_CONTENT_FIELDS = 120
+"Bytes of the fields that come with a body."
 _CHUNK = 500
 "Presentities or records that go to the bus at once."
 
@@ -62,12 +65,15 @@ class Notifier:
         runtime: Runtime,
         sender: Sender,
         metrics: Metrics,
+        stream_of: Callable[[Address, Flow], Flow | None],
     ) -> None:
+        """`stream_of`: a connection that leads to the same phone of an account as a UDP flow."""
         self._settings = settings
         self._service = service
         self._runtime = runtime
         self._sender = sender
         self._metrics = metrics
+        self._stream_of = stream_of
         self._table: WatchTable[Subscription] = WatchTable()
         self._by_dialog: dict[tuple[str, str, str], Subscription] = {}
         self._by_watcher: dict[Address, dict[tuple[str, str, str], Subscription]] = {}
@@ -106,9 +112,20 @@ class Notifier:
             flow=flow,
             since=now,
         )
+        self._feed(subscription)
         if expires == 0:
             return await self._fetch(subscription, request, flow)
         return await self._begin(subscription, request, expires, trace)
+
+    def _feed(self, subscription: Subscription) -> None:
+        """What it is notified of, if that is no one person's presence. Raises `ProtocolError`."""
+        presentity, watcher = subscription.presentity, subscription.watcher
+        subscription.feed = subscription.package.feed(
+            self._service, watcher, presentity, self._table.document
+        )
+        if subscription.feed is not None and presentity != watcher:
+            # RFC 3857 §4.6: only the owner; whether there is such a person is nobody's business.
+            raise ProtocolError(403)
 
     def _expires(self, request: Request) -> int:
         expires = request.expires
@@ -122,8 +139,7 @@ class Notifier:
         self._make_room(subscription.watcher)
         self._add(subscription)
         try:
-            if self._table.add(subscription.presentity, subscription):
-                await self._watch(subscription.presentity)
+            await self._listen(subscription)
             decision = await self._service.request(subscription.watcher, subscription.presentity, trace=trace)
             self._judge(decision.standing)
             if not subscription.decided:
@@ -151,12 +167,12 @@ class Notifier:
         self._judge(decision.standing)
         subscription.active = decision.standing is Standing.ACTIVE
         (snapshot,) = await self._service.snapshots([subscription.presentity])
-        body = subscription.package.render(compose(snapshot)) if subscription.active else None
+        document = compose(snapshot) if subscription.active else None
         subscription.ending = "timeout"
 
         def notify() -> None:
-            notification = self._notification(subscription, body)
-            self._sender.send(notification, flow, lambda answer: None)
+            notification, way = self._notification(subscription, document, flow)
+            self._sender.send(notification, way, lambda answer: None)
 
         return Reply(self._accepted(request, subscription, 0), notify)
 
@@ -179,8 +195,11 @@ class Notifier:
         else:
             # What was decided meanwhile was heard of; should it have been lost, it is made good for here.
             decision = await self._service.decide(subscription.watcher, subscription.presentity)
-            subscription.ending = _withdrawn(subscription, decision.standing)
+            subscription.ending = _withdrawn(subscription, decision)
             subscription.active = decision.standing is Standing.ACTIVE
+            if subscription.feed is not None:
+                await self._listen(subscription)
+                subscription.feed.restart()
             await self._service.put_records(subscription.record())
             self._arm_expiry(subscription)
         return Reply(
@@ -258,16 +277,36 @@ class Notifier:
             self._by_watcher.pop(subscription.watcher, None)
         self._pin(subscription, None)
         subscription.cancel_timers()
-        if self._table.discard(subscription.presentity, subscription):
-            for name in packages():
-                self._bodies.pop((subscription.presentity, name), None)
-            self._runtime.spawn(self._service.unwatch([subscription.presentity]))
+        self._unlisten(subscription, self._table.watched_by(subscription))
         if kept:
             self._runtime.spawn(self._service.drop_records([subscription.key]))
 
-    async def _watch(self, presentity: Address) -> None:
-        for snapshot in await self._service.watch([presentity]):
-            self._show(snapshot)
+    async def _listen(self, subscription: Subscription) -> None:
+        """From now on it hears of what it is notified of."""
+        feed = subscription.feed
+        wanted = {subscription.presentity} if feed is None else set(await feed.load())
+        now = set(self._table.watched_by(subscription))
+        fresh = [each for each in sorted(wanted - now) if self._table.add(each, subscription)]
+        self._unlisten(subscription, now - wanted)
+        for start in range(0, len(fresh), _CHUNK):
+            for snapshot in await self._service.watch(fresh[start : start + _CHUNK]):
+                self._show(snapshot)
+
+    def _unlisten(self, subscription: Subscription, presentities: Iterable[Address]) -> None:
+        left = [each for each in presentities if self._table.discard(each, subscription)]
+        for presentity in left:
+            for name in packages():
+                self._bodies.pop((presentity, name), None)
+        if left:
+            self._runtime.spawn(self._service.unwatch(left))
+
+    async def _reload(self, subscription: Subscription) -> None:
+        await self._listen(subscription)
+        if self._by_dialog.get(subscription.dialog.id) is not subscription:
+            # It ended meanwhile.
+            self._unlisten(subscription, self._table.watched_by(subscription))
+        else:
+            self._push(subscription)
 
     def holds(self, flow: Flow) -> bool:
         """A subscription is notified over this flow."""
@@ -282,13 +321,21 @@ class Notifier:
         change = self._table.update(snapshot)
         if change is not None and change.visible:
             for subscription in self._table.watchers(snapshot.address):
-                if subscription.active:
+                feed = subscription.feed
+                if subscription.active and (feed is None or feed.presence(snapshot.address)):
                     self._push(subscription)
 
     def authorisation(self, envelope: AuthorisationChanged) -> None:
         """The presentity decided about a watcher: at once, in both directions."""
         item, previous = envelope.item, envelope.previous
         for subscription in self._table.watchers(envelope.owner):
+            if subscription.feed is not None:
+                told = subscription.feed.authorisation(envelope)
+                if told is None:
+                    self._runtime.spawn(self._reload(subscription))
+                elif told:
+                    self._push(subscription)
+                continue
             if subscription.watcher != envelope.contact:
                 continue
             subscription.decided = True
@@ -304,7 +351,8 @@ class Notifier:
         for subscription in list(self._by_watcher.get(address, {}).values()):
             self._remove(subscription)
         for subscription in self._table.watchers(address):
-            self.end(subscription, "noresource")
+            if subscription.presentity == address:
+                self.end(subscription, "noresource")
 
     def end(self, subscription: Subscription, reason: str) -> None:
         """Say good-bye (RFC 6665 §4.1.3 reasons)."""
@@ -375,49 +423,111 @@ class Notifier:
             if subscription.ending:
                 self._remove(subscription)
             return
-        body = self._body(subscription)
         if subscription.reserve():
             self._save(subscription)
-        request = self._notification(subscription, body)
         subscription.due = subscription.urgent = False
+        request, way = self._notification(subscription, self._document(subscription), flow)
         subscription.outstanding = True
         subscription.next_at = self._runtime.now() + self._settings.notify_interval
         if subscription.throttle is not None:
             subscription.throttle.cancel()
             subscription.throttle = None
         self._metrics.count("sip_notifications_total")
-        self._sender.send(request, flow, partial(self._answered, subscription))
+        self._sender.send(request, way, partial(self._answered, subscription))
         if subscription.ending:
             self._remove(subscription)
 
-    def _notification(self, subscription: Subscription, body: Body | None) -> Request:
+    def _notification(
+        self, subscription: Subscription, document: PresenceDocument | None, flow: Flow
+    ) -> tuple[Request, Flow]:
+        """The next NOTIFY, and the way it goes: what is too long for a packet takes a connection of the same
+        phone, or says less (`sip.fitting`)."""
+        feed = subscription.feed if subscription.active else None
+        if feed is not None:
+            return self._fed(subscription, feed, flow)
+        version = subscription.dialog.local_cseq
+        body = self._rendered(subscription, document, version) if document is not None else None
+        dialog, request = self._request(subscription, body, flow)
+        most = self._settings.max_datagram
+        if not flow.reliable and (size := datagram_size(request)) > most:
+            stream = self._stream(subscription, flow)
+            if stream is not None:
+                flow = stream
+            else:
+                self._metrics.count("sip_notifications_cut_total")
+                body = self._cut(subscription, document, version, most - size + len(request.body))
+            dialog, request = self._request(subscription, body, flow)
+        subscription.dialog = dialog
+        return request, flow
+
+    def _fed(self, subscription: Subscription, feed: Feed, flow: Flow) -> tuple[Request, Flow]:
+        """Feeds divide what they have to say; the rest follows behind the answer."""
+        room = None
+        if not flow.reliable:
+            stream = self._stream(subscription, flow)
+            if stream is not None:
+                flow = stream
+            else:
+                _, bare = self._request(subscription, None, flow)
+                room = self._settings.max_datagram - datagram_size(bare) - _CONTENT_FIELDS
+        if subscription.ending:
+            body = None
+        else:
+            body = feed.body(subscription.dialog.local_cseq, room)
+            subscription.due = feed.more
+        subscription.dialog, request = self._request(subscription, body, flow)
+        return request, flow
+
+    def _stream(self, subscription: Subscription, flow: Flow) -> Flow | None:
+        stream = self._stream_of(subscription.watcher, flow)
+        return stream if stream is not None and self._sender.alive(stream) else None
+
+    def _request(self, subscription: Subscription, body: Body | None, flow: Flow) -> tuple[Dialog, Request]:
         if subscription.ending:
             state = f"terminated;reason={subscription.ending}"
         else:
             left = max(0, round(subscription.expires - self._runtime.now()))
             state = f"{subscription.state};expires={left}"
         headers = [("Event", subscription.event), ("Subscription-State", state)]
-        if subscription.flow is not None:
-            headers.append(("Contact", f"<{self._sender.contact(subscription.flow)}>"))
+        headers.append(("Contact", f"<{self._sender.contact(flow)}>"))
+        if subscription.listed:
+            headers.append(("Require", "eventlist"))
         if body is not None:
             headers += [("Content-Type", body.content_type), *body.headers]
-        subscription.dialog, request = subscription.dialog.request(
-            "NOTIFY", headers, body.data if body is not None else b""
-        )
-        return request
+        return subscription.dialog.request("NOTIFY", headers, body.data if body is not None else b"")
 
-    def _body(self, subscription: Subscription) -> Body | None:
+    def _document(self, subscription: Subscription) -> PresenceDocument | None:
         """What the watcher may see: nothing while pending, nothing once rejected."""
-        document = self._table.document(subscription.presentity) if subscription.active else None
-        if document is None:
-            return None
-        key = (subscription.presentity, subscription.package.name)
+        return self._table.document(subscription.presentity) if subscription.active else None
+
+    def _rendered(self, subscription: Subscription, document: PresenceDocument, version: int) -> Body:
+        package = subscription.package
+        if package.versioned:
+            return package.render(document, version)
+        key = (subscription.presentity, package.name)
         known = self._bodies.get(key)
         if known is not None and known[0] is document:
             return known[1]
-        body = subscription.package.render(document)
-        self._bodies[key] = (document, body)
+        body = package.render(document, version)
+        if subscription.presentity in self._table:
+            self._bodies[key] = (document, body)
         return body
+
+    def _cut(
+        self, subscription: Subscription, document: PresenceDocument | None, version: int, room: int
+    ) -> Body | None:
+        """The most that fits; a NOTIFY without a body where nothing does."""
+        if document is not None:
+            for less in smaller(document):
+                body = subscription.package.render(less, version)
+                if len(body.data) <= room:
+                    return body
+        log.warning(
+            "notification_without_body",
+            watcher=str(subscription.watcher),
+            presentity=str(subscription.presentity),
+        )
+        return None
 
     def _answered(self, subscription: Subscription, answer: Answer) -> None:
         subscription.outstanding = False
@@ -432,7 +542,10 @@ class Notifier:
             )
             self._metrics.count("sip_subscriptions_lost_total")
             self._remove(subscription)
-        elif answer.silence is Silence.BROKEN:
+            return
+        if subscription.feed is not None and not 200 <= answer.status < 300:
+            subscription.feed.restart()
+        if answer.silence is Silence.BROKEN:
             # It did not arrive; the state goes out again when there is a way.
             subscription.due = True
             if subscription.flow is not None and not self._sender.alive(subscription.flow):
@@ -468,8 +581,9 @@ class Notifier:
             await self._service.drop_records(useless)
         fresh = []
         for subscription in found:
+            self._feed(subscription)
             self._add(subscription)
-            if self._table.add(subscription.presentity, subscription):
+            if subscription.feed is None and self._table.add(subscription.presentity, subscription):
                 fresh.append(subscription.presentity)
         for start in range(0, len(fresh), _CHUNK):
             for snapshot in await self._service.watch(fresh[start : start + _CHUNK]):
@@ -480,8 +594,10 @@ class Notifier:
 
     async def _resume(self, subscription: Subscription, delay: float) -> None:
         self._arm_expiry(subscription)
+        if subscription.feed is not None:
+            await self._listen(subscription)
         decision = await self._service.decide(subscription.watcher, subscription.presentity)
-        reason = _withdrawn(subscription, decision.standing)
+        reason = _withdrawn(subscription, decision)
         subscription.active = decision.standing is Standing.ACTIVE
         if reason:
             self.end(subscription, reason)
@@ -524,10 +640,11 @@ class Notifier:
             subscription.cancel_timers()
 
 
-def _withdrawn(subscription: Subscription, standing: Standing) -> str:
+def _withdrawn(subscription: Subscription, decision: Decision) -> str:
     """Why a subscription must end, seen what the roster says now; empty when it may go on."""
+    standing = decision.standing
     if standing is Standing.NO_SUCH_PRESENTITY:
         return "noresource"
-    if standing is Standing.REJECTED or (subscription.active and standing is Standing.PENDING):
-        return "rejected"
-    return ""
+    # A request that nobody has before them any more was denied.
+    denied = standing is Standing.PENDING and (subscription.active or not decision.asked)
+    return "rejected" if denied or standing is Standing.REJECTED else ""

@@ -30,6 +30,7 @@ from presence.ports import Deliver, Failed, Metrics
 from presence.service import PresenceService
 from sip.addressing import resource_of, to_address, to_uri
 from sip.errors import ProtocolError, condition_to_status, status_to_condition
+from sip.fitting import datagram_size
 from sip.flow import Flow
 from sip.headers import CSeq
 from sip.message import Headers, Request, Response, new_tag, respond
@@ -70,8 +71,6 @@ _TRANSIENT = frozenset((408, 480, 503, 504))
 "The phone may take it later."
 _REMEMBERED = 10_000
 "Deliveries remembered, so that what the bus sends again is not sent to the phone again."
-_OVERHEAD = 130
-"Bytes of the Via the edge puts on top."
 _FIRST = CSeq(1, "MESSAGE")
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\r\n\x00", " "))
 
@@ -269,8 +268,7 @@ class Pager:
         self._sender.send(request, located.flow, partial(self._answered, lane, message, located))
 
     def _too_long(self, request: Request) -> bool:
-        size = sum(len(name) + len(value.encode()) + 4 for name, value in request.headers.items())
-        return size + len(str(request.uri)) + len(request.body) + _OVERHEAD > self._settings.max_datagram
+        return datagram_size(request) > self._settings.max_datagram
 
     def _answered(self, lane: _Lane, message: InstantMessage, located: Located, answer: Answer) -> None:
         status = answer.status

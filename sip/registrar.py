@@ -209,6 +209,14 @@ class Registrar:
                     return other
         return None
 
+    def stream_of(self, address: Address, flow: Flow) -> Flow | None:
+        """A connection of the phone that speaks on a UDP flow."""
+        located = self.speaking(address, flow)
+        if located is None or located.flow.reliable:
+            return located.flow if located is not None else None
+        other = self.stream(located)
+        return other.flow if other is not None else None
+
     def _addresses_of(self, located: Located) -> Iterable[tuple[Address, str]]:
         return tuple(self._by_flow.get(located.flow, ()))
 

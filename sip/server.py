@@ -48,7 +48,7 @@ class SipServer:
         self._metrics = metrics
         self.registrar = Registrar(settings, service, runtime, metrics)
         self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
-        self.notifier = Notifier(settings, service, runtime, sender, metrics)
+        self.notifier = Notifier(settings, service, runtime, sender, metrics, self.registrar.stream_of)
         self.pager = Pager(settings, service, self.registrar, runtime, sender, metrics)
         services = Services(
             settings=settings,

@@ -45,8 +45,10 @@ class SipSettings(BaseModel):
     max_dialogs: int = Field(default=500, ge=1, le=100_000)
     "Subscriptions of one account."
     max_datagram: int = Field(default=1300, ge=500, le=65_000)
-    """Bytes of a MESSAGE that may go over UDP (RFC 3428 §8). A longer one takes the phone's TCP or TLS
-    connection, or is refused to its sender."""
+    """Bytes of a request of ours that may go over UDP (RFC 3261 §18.1.1, RFC 3428 §8). A longer one takes the
+    phone's TCP or TLS connection; where there is none, a MESSAGE is refused to its sender, and a notification
+    says less: first notes go, then resources, the least preferred first. Raise it only where every network
+    between here and the phones carries fragments."""
     max_connections: int = Field(default=20_000, ge=1)
     "TCP and TLS connections of one process."
     max_connections_per_address: int = Field(default=1_000, ge=1)

@@ -13,7 +13,7 @@ import msgspec
 from presence.address import Address
 from sip.dialog import Dialog
 from sip.flow import Flow, parse_flow
-from sip.packages import Package, packages
+from sip.packages import Feed, Package, packages
 from sip.runtime import Timer
 
 CSEQ_BLOCK = 100
@@ -55,8 +55,10 @@ class Subscription:
         "event",
         "expires",
         "expiry",
+        "feed",
         "flow",
         "key",
+        "listed",
         "next_at",
         "outstanding",
         "package",
@@ -112,6 +114,10 @@ class Subscription:
         "When the next NOTIFY is allowed that is not urgent."
         self.reserved = dialog.local_cseq
         "Highest CSeq the record allows."
+        self.feed: Feed | None = None
+        "What it is notified of, unless that is just the presentity's presence."
+        self.listed = False
+        "It is about a list (RFC 4662)."
         self.throttle: Timer | None = None
         self.expiry: Timer | None = None
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from presence.address import Address
 from presence.model import PresenceDocument
+from presence.ports import AuthorisationChanged
+from presence.service import PresenceService
 from sip.pidf import Published
 
 
@@ -22,8 +26,36 @@ class Body:
     "Further fields that belong to the body, e.g. Content-Language."
 
 
+DocumentOf = Callable[[Address], PresenceDocument | None]
+"What is known of somebody whose presence a feed hears of; None before the first snapshot."
+
+
+class Feed(Protocol):
+    """What one subscription is notified of, where that is more than one person's presence: it keeps what the
+    watcher knows already, and says the rest."""
+
+    async def load(self) -> tuple[Address, ...]:
+        """Read all of it anew. Returns whose presence and decisions it must hear of."""
+
+    def restart(self) -> None:
+        """What was sent last may be lost: begin again with the full state."""
+
+    def presence(self, address: Address) -> bool:
+        """Somebody's presence changed. True: there is something to say."""
+
+    def authorisation(self, envelope: AuthorisationChanged) -> bool | None:
+        """Somebody decided. True: there is something to say; None: it must be loaded again."""
+
+    def body(self, version: int, room: int | None) -> Body:
+        """What is to be said next, in at most `room` bytes if it can be; what does not fit stays due."""
+
+    @property
+    def more(self) -> bool:
+        """Something is left to say."""
+
+
 class Package(Protocol):
-    """One event package over the presence of a person."""
+    """One event package: over the presence of a person, or with a feed of its own."""
 
     name: str
     "As in Event."
@@ -31,12 +63,22 @@ class Package(Protocol):
     "Media type of its notifications; a watcher whose Accept excludes it gets 406."
     published: tuple[str, ...]
     "Media types PUBLISH may bring; none: it cannot be published."
+    versioned: bool
+    "Its documents are numbered within their dialog, so that no two watchers get the same bytes."
+    lists: bool
+    "A list of it can be subscribed to (RFC 4662)."
 
     def parse(self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]) -> Published:
         """A published body. Raises `ProtocolError`."""
 
-    def render(self, document: PresenceDocument) -> Body:
-        """What a fully authorised watcher is notified of."""
+    def render(self, document: PresenceDocument, version: int) -> Body:
+        """What a fully authorised watcher is notified of. `version` counts from 0 within the dialog."""
+
+    def feed(
+        self, service: PresenceService, watcher: Address, presentity: Address, document_of: DocumentOf
+    ) -> Feed | None:
+        """None: the presence of the presentity is all there is. A package with feeds serves each person for
+        themselves only."""
 
 
 _packages: dict[str, Package] = {}

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from typing import Literal
 
+from presence.address import Address
 from presence.model import PresenceDocument
+from presence.service import PresenceService
 from sip import pidf
-from sip.packages import Body, register
+from sip.packages import Body, DocumentOf, Feed, register
 
 
 class Presence:
     name = "presence"
     notified = pidf.CONTENT_TYPE
     published: tuple[str, ...] = (pidf.CONTENT_TYPE,)
+    versioned = False
+    lists = True
 
     def parse(
         self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]
     ) -> pidf.Published:
         return pidf.parse_pidf(body, now, lang=lang, on_the_phone=on_the_phone)
 
-    def render(self, document: PresenceDocument) -> Body:
+    def feed(
+        self, service: PresenceService, watcher: Address, presentity: Address, document_of: DocumentOf
+    ) -> Feed | None:
+        return None
+
+    def render(self, document: PresenceDocument, version: int) -> Body:
         language = pidf.language_of(document)
         headers = (
             (("Content-Language", language),)

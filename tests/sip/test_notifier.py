@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from presence.model import Show, Text
+from presence.model import Person, PresenceDocument, PresenceTuple, Show, Text
 from presence.ports import AccountChanged
 from presence.subscriptions import Act
+from sip.fitting import smaller
 from sip.notifier import GONE
+from sip.pidf import render_pidf
 from tests.sip.house import ALICE, BOB, CAROL, PASSWORD, House, open_house
 from tests.support.pidf import read_pidf
 from tests.support.sipclient import Phone
@@ -247,3 +249,67 @@ async def test_an_account_that_is_gone_leaves_no_dialogs(house: House) -> None:
         await watch.state("active")
         await house.bus.broadcast(AccountChanged(address=ALICE, gone=True))
         await watch.state("terminated;reason=noresource")
+
+
+async def test_a_request_denied_while_the_process_was_down_ends(house: House) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        watch = await phone.subscribe(HER)
+        await watch.state("pending")
+        await house.stop()
+        await house.other.act(ALICE, BOB, Act.UNSUBSCRIBED)
+        await house.start()
+        assert (await watch.state("terminated;reason=rejected")).body == b""
+
+
+async def test_a_request_nobody_answered_while_the_process_was_down_goes_on_waiting(house: House) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        watch = await phone.subscribe(HER)
+        await watch.state("pending")
+        await house.stop()
+        await house.start()
+        await watch.state("pending")
+
+
+# --- packets (RFC 3261 §18.1.1) -------------------------------------------------------------------
+
+
+async def crowd(house: House, note: str) -> None:
+    for number in range(9):
+        await house.desk(ALICE, name=f"desk-{number}", priority=number, notes=(Text(note),))
+
+
+async def test_what_does_not_fit_a_packet_says_less_and_never_more_than_fits(house: House) -> None:
+    await house.befriend(ALICE, BOB)
+    await crowd(house, "n" * 300)
+    async with house.phone(BOB) as phone:
+        watch = await phone.subscribe(HER)
+        notify = await watch.state("active")
+        assert len(notify.encode()) <= 1300
+        assert read_pidf(notify.body)[0].id == "ID-desk-8"
+        assert house.metrics.counts["sip_notifications_cut_total"] == 1
+
+
+async def test_what_does_not_fit_a_packet_takes_the_phones_connection(house: House) -> None:
+    await house.befriend(ALICE, BOB)
+    async with house.phone(BOB) as phone, house.phone(BOB, "tcp") as stream:
+        await phone.register(contact=f'{phone.contact};+sip.instance="<urn:uuid:1>"')
+        await stream.register(contact=f'{stream.contact};+sip.instance="<urn:uuid:1>"')
+        watch = await phone.subscribe(HER)
+        await watch.state("active")
+        stream._watches = phone._watches
+        await crowd(house, "n" * 300)
+        notify = await watch.notified("all of it", lambda n: len(read_pidf(n.body)) == 9)
+        assert "TCP" in notify["Via"]
+        assert "transport=tcp" in notify["Contact"]
+
+
+def test_ever_smaller_documents_end_with_what_always_fits() -> None:
+    tuples = tuple(PresenceTuple(id="r" * 60 + str(n), notes=(Text("x" * 1000),) * 3) for n in range(16))
+    document = PresenceDocument(
+        address=ALICE, version=1, tuples=tuples, person=Person(notes=(Text("y" * 1000),))
+    )
+    sizes = [len(render_pidf(each)) for each in smaller(document)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < 500
