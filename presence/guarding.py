@@ -12,12 +12,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from presence.ports import Ban
 
 NOTED_PER_ACCOUNT = 3
 "Failures of one network at one account that count against the network."
 LONGEST_DELAY = 5.0
+PEERS = 4096
+"Addresses whose network is remembered: each request asks for it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ def ban_after(failures: int, limit: int, rules: GuardRules) -> float:
     return min(rules.first_ban * 2.0 ** min(failures - limit, 30), rules.longest_ban)
 
 
+@lru_cache(PEERS)
 def network_of(host: str) -> str:
     """What one peer can easily change its address within: an IPv4 address or an IPv6 /64."""
     try:
@@ -65,8 +69,12 @@ class Exempt:
     def __init__(self, networks: Iterable[str]) -> None:
         """Raises `ValueError` for what is no network."""
         self._networks = [ipaddress.ip_network(text, strict=False) for text in networks]
+        self._known = lru_cache(PEERS)(self._covers)
 
     def __contains__(self, host: str) -> bool:
+        return self._known(host)
+
+    def _covers(self, host: str) -> bool:
         try:
             address = ipaddress.ip_address(host.partition("%")[0])
         except ValueError:

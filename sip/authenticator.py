@@ -6,7 +6,6 @@ does not exist is treated like a wrong password. Whoever claims to be somebody e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 
 import structlog
@@ -25,17 +24,6 @@ from sip.profiles import profile_of
 
 log = structlog.get_logger()
 
-_WINDOW = 60.0
-"Seconds over which failures are counted."
-_REMEMBERED = 20_000
-"Sources of failures kept at most."
-
-
-@dataclass(slots=True)
-class _Failures:
-    since: float
-    count: int = 0
-
 
 class Authenticator:
     """`secret` signs nonces; processes that serve the same port share it."""
@@ -47,15 +35,12 @@ class Authenticator:
         metrics: Metrics,
         *,
         secret: bytes,
-        max_failures: int,
     ) -> None:
         self._service = service
         self._accounts = accounts
         self._judge_elsewhere = accounts if isinstance(accounts, DigestJudge) else None
         self._metrics = metrics
         self._nonces = NonceKeeper(secret)
-        self._max_failures = max_failures
-        self._failures: dict[tuple[str, str], _Failures] = {}
 
     async def authenticate(self, request: Request, flow: Flow, now: float) -> Address:
         """The account that sent the request. Raises `ProtocolError`: 401 with challenges, 403, 404."""
@@ -68,15 +53,11 @@ class Authenticator:
         credentials = find_credentials(request, realm)
         if credentials is None:
             raise self._challenge(request, await self._accounts.find(claimed), realm, now)
-        username = credentials.get("username") or ""
-        source = (flow.network, username)
-        self._check_failures(source, now)
-        user = _address(username, realm)
+        user = _address(credentials.get("username") or "", realm)
         await self._check_ban(flow, user)
         account = await self._accounts.find(user) if user is not None else None
         match await self._judge(credentials, request, user, account, now):
             case Verdict.OK if user is not None:
-                self._failures.pop(source, None)
                 await self._service.guard.succeeded(flow.host, str(user))
                 if user != claimed:
                     self._metrics.count("sip_forged_total")
@@ -88,7 +69,7 @@ class Authenticator:
             case Verdict.MISSING:
                 raise self._challenge(request, account, realm, now)
             case _:
-                self._failed(source, now)
+                self._metrics.count("sip_login_failures_total")
                 log.info("login_refused", address=str(claimed), peer=flow.remote, method=request.method)
                 if user is not None:
                     await self._service.guard.failed(flow.host, str(user))
@@ -135,24 +116,6 @@ class Authenticator:
             raise ProtocolError(403, "No Digest For This Account")
         values = self._nonces.challenges(wanted, realm, now, stale=stale)
         return ProtocolError(401, headers=tuple(("WWW-Authenticate", value) for value in values))
-
-    def _check_failures(self, source: tuple[str, str], now: float) -> None:
-        failures = self._failures.get(source)
-        if failures is None:
-            return
-        if now - failures.since > _WINDOW:
-            del self._failures[source]
-        elif failures.count >= self._max_failures:
-            raise ProtocolError(403, "Too Many Failures")
-
-    def _failed(self, source: tuple[str, str], now: float) -> None:
-        self._metrics.count("sip_login_failures_total")
-        failures = self._failures.get(source)
-        if failures is None:
-            if len(self._failures) >= _REMEMBERED:
-                del self._failures[next(iter(self._failures))]
-            failures = self._failures[source] = _Failures(now)
-        failures.count += 1
 
 
 def _address(username: str, realm: str) -> Address | None:

@@ -16,9 +16,11 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
+from typing import Any
 
 from presence.ports import DigestQuestion
 from sip import grammar
@@ -27,7 +29,9 @@ from sip.headers import Challenge, Credentials
 from sip.message import Request
 from sip.uri import equivalent, parse_uri
 
-_HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+_HASHES: dict[str, Callable[..., Any]] = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+if "sha512_256" in hashlib.algorithms_available:
+    _HASHES["SHA-512-256"] = partial(hashlib.new, "sha512_256")
 _QOPS = ("", "auth", "auth-int")
 _ASKED = (
     "username", "realm", "nonce", "uri", "response", "algorithm", "qop", "nc", "cnonce", "opaque",
@@ -49,12 +53,12 @@ class Verdict(Enum):
 
 def supported(algorithm: str) -> bool:
     """Whether this machine can compute an algorithm, with or without `-sess`."""
-    name = _HASHES.get(algorithm.upper().removesuffix("-SESS"))
-    return name is not None and name in hashlib.algorithms_available
+    return algorithm.upper().removesuffix("-SESS") in _HASHES
 
 
 def hexdigest(algorithm: str, data: bytes) -> str:
-    return hashlib.new(_HASHES[algorithm], data, usedforsecurity=False).hexdigest()
+    digest: str = _HASHES[algorithm](data, usedforsecurity=False).hexdigest()
+    return digest
 
 
 def make_ha1(algorithm: str, username: str, realm: str, password: str) -> str:
@@ -154,7 +158,7 @@ class NonceKeeper:
         issued = self._issued(nonce, fields.get("realm", ""))
         if issued is None or not now - self._lifetime <= issued <= now + self._lifetime:
             return Verdict.STALE
-        if count and qop and not self._count(nonce, issued, fields.get("nc", ""), now):
+        if count and qop and not self._count(fields, issued, now):
             return Verdict.STALE
         return Verdict.OK
 
@@ -164,6 +168,9 @@ class NonceKeeper:
 
     def _issued(self, nonce: str, realm: str) -> float | None:
         """When we issued a nonce; None if we did not, or may have forgotten its counters."""
+        counters = self._used.get(nonce)
+        if counters is not None and counters.realm == realm:
+            return counters.issued
         if len(nonce) != 32:
             return None
         try:
@@ -179,8 +186,9 @@ class NonceKeeper:
     def _sign(self, stamp: bytes, realm: str) -> bytes:
         return hmac.digest(self._secret, stamp + realm.encode("utf-8", "replace"), "sha256")[:12]
 
-    def _count(self, nonce: str, issued: float, text: str, now: float) -> bool:
+    def _count(self, fields: Mapping[str, str], issued: float, now: float) -> bool:
         """Note a use of a nonce; False when this one was seen before or lies too far back."""
+        nonce, text = fields["nonce"], fields.get("nc", "")
         try:
             number = int(text, 16) if len(text) <= 8 else -1
         except ValueError:
@@ -190,7 +198,7 @@ class NonceKeeper:
         counters = self._used.get(nonce)
         if counters is None:
             self._make_room(now)
-            counters = self._used[nonce] = _Counters(issued)
+            counters = self._used[nonce] = _Counters(issued, fields.get("realm", ""))
         return counters.note(number)
 
     def _make_room(self, now: float) -> None:
@@ -208,6 +216,7 @@ class _Counters:
     """The nc values seen with one nonce (RFC 7616 §3.4, nc)."""
 
     issued: float
+    realm: str = ""
     highest: int = -1
     seen: int = 0
     "Bit n: `highest - n` was seen."

@@ -81,12 +81,15 @@ class Via:
 
     def stamped(self, host: str, port: int) -> Via:
         """With `received` and `rport` from the packet's source (RFC 3261 §18.2.1, RFC 3581 §4)."""
-        stamped = self
-        if self.rport is not None:
-            stamped = stamped.with_parameter("rport", str(port)).with_parameter("received", host)
-        elif host != self.host or self.received:
-            stamped = stamped.with_parameter("received", host)
-        return stamped
+        if self.rport is None and host == self.host and not self.received:
+            return self
+        known = [(name, name.lower(), value) for name, value in self.parameters]
+        parameters = [
+            (name, str(port) if lowered == "rport" else value)
+            for name, lowered, value in known
+            if lowered != "received"
+        ]
+        return Via(self.transport, self.host, self.port, (*parameters, ("received", host)))
 
     def __str__(self) -> str:
         if self._text:

@@ -55,9 +55,10 @@ class Headers:
 
     def all(self, name: str) -> list[str]:
         """Every value, split at commas where the header's grammar has lists. Raises `BadHeader`."""
-        name = canonical(name)
-        values = self._fields.get(name, ())
-        if name not in LISTS:
+        values = self._fields.get(name) or self._fields.get(canonical(name))
+        if not values:
+            return []
+        if canonical(name) not in LISTS:
             return list(values)
         try:
             return [member for value in values for member in grammar.split_list(value)]
@@ -83,16 +84,20 @@ class Headers:
         self._fields[name] = [value]
 
     def remove(self, name: str) -> None:
-        self._parsed.clear()
-        self._fields.pop(canonical(name), None)
+        self._fields.pop(self._forget(canonical(name)), None)
 
     def _changing(self, name: str, value: str) -> str:
         if "\n" in value or "\r" in value or "\0" in value:
             raise ValueError("a header value is one line")
         if not grammar.is_token(name):
             raise ValueError("a header name is a token")
-        self._parsed.clear()
-        return canonical(name)
+        return self._forget(canonical(name))
+
+    def _forget(self, name: str) -> str:
+        """What was parsed of a field that is about to change."""
+        self._parsed.pop(name, None)
+        self._parsed.pop(name + "*", None)
+        return name
 
     def parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
         """First value of a canonical name, parsed and kept; None when absent. Raises `BadHeader`."""
@@ -128,13 +133,18 @@ class Headers:
 
     def put_first(self, name: str, value: str) -> None:
         """As `prepend`, for a canonical name and a value known to be one line."""
-        self._parsed.pop(name, None)
+        self._forget(name)
         fields = {name: [value]}
         others = self._fields.pop(name, None)
         if others:
             fields[name] += others
         fields.update(self._fields)
         self._fields = fields
+
+    def replace_first(self, name: str, value: str) -> None:
+        """In place of the first field of a canonical name; the value is known to be one line."""
+        self._forget(name)
+        self._fields[name][0] = value
 
     def items(self) -> Iterator[tuple[str, str]]:
         """(name, value) of every field; fields of one name stand together."""
@@ -258,11 +268,8 @@ class Request(Message):
         stamped = via.stamped(host, port)
         if stamped is via:
             return
-        first, *others = self.headers.fields("Via")
-        behind = grammar.split_list(first)[1:]
-        self.headers.set("Via", ", ".join((str(stamped), *behind)))
-        for other in others:
-            self.headers.add("Via", other)
+        _, *behind = grammar.split_list(self.headers.get("Via") or "")
+        self.headers.replace_first("Via", ", ".join((str(stamped), *behind)))
         self.headers.know("Via", stamped)
 
     def __repr__(self) -> str:
@@ -389,5 +396,6 @@ def _delta_seconds(text: str) -> int:
     return min(int(text[:11]), 2**32 - 1)
 
 
+@lru_cache(maxsize=256)
 def _max_forwards(text: str) -> int:
     return grammar.parse_number(text, 255)

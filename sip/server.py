@@ -58,9 +58,7 @@ class SipServer:
             notifier=self.notifier,
             pager=self.pager,
         )
-        authenticator = Authenticator(
-            service, accounts, metrics, secret=secret, max_failures=settings.max_login_failures
-        )
+        authenticator = Authenticator(service, accounts, metrics, secret=secret)
         self._uas = UserAgentServer(services, service, authenticator, metrics, is_here)
 
     async def answer(self, request: Request, flow: Flow) -> Reply:

@@ -55,8 +55,6 @@ class SipSettings(BaseModel):
     "Connections from one IPv4 address or one IPv6 /64 network."
     max_outbound: int = Field(default=1_048_576, ge=65_536)
     "Bytes that may wait for a phone that does not read. Beyond it the connection is closed."
-    max_login_failures: int = Field(default=10, ge=1)
-    "Wrong passwords for one user from one host within a minute; then 403 until the minute is over."
 
     idle_timeout: float = Field(default=120.0, ge=1)
     "Seconds after which a silent connection without a registration or subscription is closed."

@@ -124,8 +124,10 @@ class RedisGuard:
         log.warning("login_banned", who=name, seconds=round(seconds))
 
     async def succeeded(self, peer: str, account: str) -> None:
+        if peer in self._exempt:
+            return
         network = network_of(peer)
-        if peer in self._exempt or (network, account) in self._known:
+        if (network, account) in self._known:
             return
         if len(self._known) >= REMEMBERED:
             self._known.clear()

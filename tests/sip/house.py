@@ -28,6 +28,7 @@ from presence.ports import (
     Endpoint,
     EndpointKind,
     Failed,
+    Guard,
     Lease,
     NodeInfo,
     SourceWrite,
@@ -63,11 +64,14 @@ class House:
     """The door under test as node `sip-1`, and the other side of the bus played by the test as node
     `xmpp-1`."""
 
-    def __init__(self, store: SqlStore, accounts: Accounts, bus: MemoryBus, folder: Path) -> None:
+    def __init__(
+        self, store: SqlStore, accounts: Accounts, bus: MemoryBus, folder: Path, guard: Guard | None = None
+    ) -> None:
         self.store = store
         self.accounts = accounts
         self.bus = bus
         self.folder = folder
+        self.guard = guard
         self.metrics = Tally()
         self.other = self.service("xmpp-1", "i1")
         self.door: SipDoor | None = None
@@ -86,6 +90,7 @@ class House:
             accounts=self.accounts,
             metrics=self.metrics,
             clock=time.time,
+            guard=self.guard,
         )
 
     # --- the door's life ------------------------------------------------------------------------
@@ -197,7 +202,7 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
+async def open_house(folder: Path, guard: Guard | None = None, **settings: Any) -> AsyncIterator[House]:
     store = SqlStore(f"sqlite+aiosqlite:///{folder}/tandem.db")
     await store.migrate()
     accounts = open_accounts(AccountSettings(), store)
@@ -205,7 +210,7 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
         await accounts.add(address, PASSWORD)
     await accounts.seen_on_xmpp(ALICE)
     certify(folder)
-    house = House(store, accounts, MemoryBus(), folder)
+    house = House(store, accounts, MemoryBus(), folder, guard)
     await house.start(**settings)
     try:
         yield house

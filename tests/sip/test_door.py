@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from presence.address import Address
+from presence.guarding import Unguarded
 from tests.sip.house import ALICE, BOB, CAROL, PASSWORD, House, open_house
 from tests.support.pidf import pidf
 from tests.support.sipwire import SipMessage, credentials
@@ -104,10 +106,25 @@ async def test_a_wrong_password_and_an_unknown_user_hear_the_same(house: House) 
         assert heard == [(401, 401, 2), (401, 401, 2)]
 
 
+class TwoTries(Unguarded):
+    """A guard that keeps an account's peer out after two failures."""
+
+    def __init__(self) -> None:
+        self.failures: Counter[tuple[str, str]] = Counter()
+
+    async def wait(self, peer: str, account: str) -> float:
+        return 29.5 if self.failures[peer, account] >= 2 else 0.0
+
+    async def failed(self, peer: str, account: str) -> None:
+        self.failures[peer, account] += 1
+
+
 async def test_too_many_wrong_passwords_end_in_403(tmp_path: Path) -> None:
-    async with open_house(tmp_path, max_login_failures=2) as house:
+    async with open_house(tmp_path, guard=TwoTries()) as house:
         async with house.phone(BOB, password="wrong") as liar:
-            assert [(await liar.register()).status for _ in range(3)] == [401, 401, 403]
+            heard = [await liar.register() for _ in range(3)]
+            assert [response.status for response in heard] == [401, 401, 403]
+            assert heard[2]["Retry-After"] == "30"
         async with house.phone(CAROL) as other:
             assert (await other.register()).status == 200
 
