@@ -151,10 +151,9 @@ class Baresip(Terminal):
         return self
 
     async def quit(self) -> None:
-        """Unregister and end, as a user would."""
+        """Begin to unregister and end, as a user would."""
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await self.command("quit")
-        await self.shows("Pane is dead")
 
     async def command(self, command: str, parameters: str = "") -> str:
         """Its answer to one command (JSON in netstrings)."""
