@@ -99,10 +99,10 @@ class Stage:
         finally:
             task.cancel()
 
-    async def command(self, *arguments: str) -> tuple[int, str]:
+    async def command(self, *arguments: str, columns: int = 160) -> tuple[int, str]:
         """`tandem ARGUMENTS` as its user runs it: exit code, and what both outputs say."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TANDEM_")}
-        environment |= {"TANDEM_STATE_DIR": str(self.state_dir), "COLUMNS": "160", "TZ": "UTC"}
+        environment |= {"TANDEM_STATE_DIR": str(self.state_dir), "COLUMNS": str(columns), "TZ": "UTC"}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway", *arguments),
             cwd=Path(__file__).parents[2],
@@ -315,27 +315,81 @@ async def test_trace_tells_the_whole_way_with_times_between_hops(stage: Stage) -
     stage.hop("t1", 0.0015, "sip-1", "sip.out", "200 OK")
     code, output = await stage.command("trace", "t1")
     assert code == 0
-    first, second = output.splitlines()[1:]
-    assert " ".join(first.split()[1:]) == "0.0 ms 0.0 xmpp-1 xmpp.in alice@localhost → bob@localhost"
-    assert " ".join(second.split()[1:]) == "1.5 ms 1.5 sip-1 sip.out alice@localhost → bob@localhost 200 OK"
+    people, _, first, second = output.splitlines()
+    assert people == "alice@localhost → bob@localhost"
+    assert " ".join(first.split()[1:]) == "0.0 ms 0.0 xmpp-1 xmpp.in"
+    assert " ".join(second.split()[1:]) == "1.5 ms 1.5 sip-1 sip.out 200 OK"
+
+
+async def test_on_a_narrow_screen_every_hop_and_session_is_one_line_all_the_same(stage: Stage) -> None:
+    jid = "somebody.with.a.long.name@a-rather-long-domain.example.org/desk"
+    stage.hop("t1", 0.0, "xmpp-1", "xmpp.in", jid)
+    async with stage.node("xmpp-1", {"kind": "xmpp", "jid": jid, "since": NOW - 90, "tls": "TLSv1.3"}):
+        _, sessions = await stage.command("sessions", columns=40)
+    _, hops = await stage.command("trace", "t1", columns=40)
+    assert len(sessions.splitlines()) == 2
+    assert f"jid={jid} tls=TLSv1.3" in sessions
+    assert hops.splitlines()[-1].endswith(f"xmpp.in  {jid}")
+
+
+async def tail(stage: Stage, *options: str) -> Tail:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "bus", "tail", "--json", *options),
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "TANDEM_STATE_DIR": str(stage.state_dir), "PYTHONUNBUFFERED": "1"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    return Tail(process)
+
+
+class Tail:
+    """A running `tandem bus tail --json`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def next(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(10):
+            found: dict[str, Any] = json.loads(await self._process.stdout.readline())
+        return found
+
+    async def __aenter__(self) -> Tail:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._process.kill()
+        await self._process.wait()
+
+
+async def test_bus_tail_begins_with_the_last_ten_hops_and_goes_on(stage: Stage) -> None:
+    for number in range(12):
+        stage.hop(f"t{number}", number / 10, "xmpp-1", "xmpp.in")
+    async with await tail(stage) as following:
+        assert [(await following.next())["trace"] for _ in range(10)] == [f"t{n}" for n in range(2, 12)]
+        stage.hop("new", 2.0, "sip-1", "sip.in")
+        assert (await following.next())["trace"] == "new"
+
+
+async def test_bus_tail_begins_with_as_many_fitting_hops_as_it_is_told(stage: Stage) -> None:
+    for number in range(6):
+        stage.hop(f"t{number % 2}", number / 10, f"n-{number}", "xmpp.in")
+    async with await tail(stage, "--trace", "t1", "-n", "2") as following:
+        assert [(await following.next())["node"] for _ in range(2)] == ["n-3", "n-5"]
+
+
+@pytest.mark.parametrize(
+    "query", [{"after": "garbage"}, {"last": "-1"}, {"last": "99999"}, {"after": "1-1; x"}]
+)
+async def test_a_tail_from_nowhere_is_refused(stage: Stage, query: dict[str, str]) -> None:
+    assert (await stage.get("/api/bus", **query)).status_code == 400
 
 
 async def test_bus_tail_of_all_that_is_kept_is_one_line_a_hop(stage: Stage) -> None:
     stage.hop("t1", 0.0, "xmpp-1", "xmpp.in")
     stage.hop("t2", 0.5, "sip-1", "sip.in")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "bus", "tail", "--all", "--trace", "t2", "--json"),
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "TANDEM_STATE_DIR": str(stage.state_dir), "PYTHONUNBUFFERED": "1"},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(10):
-            found = json.loads(await process.stdout.readline())
-    finally:
-        process.kill()
-        await process.wait()
+    async with await tail(stage, "--all", "--trace", "t2") as following:
+        found = await following.next()
     assert (found["trace"], found["node"], found["hop"]) == ("t2", "sip-1", "sip.in")
 
 

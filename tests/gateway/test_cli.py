@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +58,21 @@ def every_command(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 ALL = dict(every_command(typer.main.get_command(app)))
+
+
+def test_what_a_command_writes_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "TANDEM_STATE_DIR": str(tmp_path / "state")}
+    subprocess.run(
+        [sys.executable, "-m", "gateway", "user", "add", "alice@localhost"],
+        input=b"secret\n",
+        env=environment,
+        cwd=ROOT,
+        check=True,
+        umask=0o022,
+    )
+    made = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert made
+    assert not [path for path in made if path.stat().st_mode & 0o077]
 
 
 def test_every_command_is_there() -> None:

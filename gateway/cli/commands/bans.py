@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
-from rich.table import Table
 
 from gateway import config
+from gateway.cli import listing
 from gateway.cli.app import app, err, fail, out, settings
 from gateway.exits import Exit
 from gateway.wiring import backend
@@ -38,12 +38,9 @@ def list_(
     if not found:
         out.print("Nobody is banned.")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("kind", "who", "seconds left"):
-        table.add_column(name, overflow="fold")
-    for ban in found:
-        table.add_row(ban.kind, ban.name, str(max(0, round(ban.until - time.time()))))
-    out.print(table)
+    left = [str(max(0, round(ban.until - time.time()))) for ban in found]
+    table = [(ban.kind, ban.name, seconds) for ban, seconds in zip(found, left, strict=True)]
+    listing.show(("kind", "who", "seconds left"), table)
 
 
 @bans.command()

@@ -1,4 +1,4 @@
-"""`tandem bus tail`: the story as it happens."""
+"""`tandem bus tail`: the story so far, and as it goes on."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ def tail(
     context: typer.Context,
     address: Annotated[str, typer.Option("--address", "-a", help="Only what concerns this address.")] = "",
     trace: Annotated[str, typer.Option("--trace", "-t", help="Only this trace.")] = "",
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=1000, help="Begin with this many hops of the past.")
+    ] = 10,
     all_kept: Annotated[bool, typer.Option("--all", help="Begin with the oldest hop that is kept.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Follow what happens, one line per hop, until Ctrl-C."""
+    """Show the last hops, and follow what happens, one line per hop, until Ctrl-C."""
     chosen = settings(context)
     try:
-        for entry in api.follow(
-            chosen, "/api/bus", address=address, trace=trace, after="0" if all_kept else "$"
-        ):
+        begin = {"after": "0"} if all_kept else {"last": str(lines)}
+        for entry in api.follow(chosen, "/api/bus", address=address, trace=trace, **begin):
             if as_json:
                 typer.echo(json.dumps(entry))
             else:

@@ -6,9 +6,8 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from gateway.cli import api
+from gateway.cli import api, listing
 from gateway.cli.app import app, out, settings
 from gateway.cli.wording import ago, details
 
@@ -29,17 +28,13 @@ def sessions(
     if not answer["sessions"]:
         out.print("Nobody is here." if not address else f"Nothing of {address} is here.", markup=False)
     else:
-        out.print(_table(answer["sessions"], answer["now"]))
+        head = (*LEADING, "since", "details")
+        listing.show(head, [_row(each, answer["now"]) for each in answer["sessions"]])
     for node in answer["silent"]:
         out.print(f"{node} did not answer in time", style="yellow", markup=False)
 
 
-def _table(rows: list[dict[str, Any]], now: float) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in (*LEADING, "since", "details"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        since = ago(now - row["since"]) if isinstance(row.get("since"), (int, float)) else ""
-        named = [str(row.get(name, "")) for name in LEADING]
-        table.add_row(*named, since, details(row, now, *LEADING, "since"))
-    return table
+def _row(row: dict[str, Any], now: float) -> list[str]:
+    since = ago(now - row["since"]) if isinstance(row.get("since"), (int, float)) else ""
+    named = [str(row.get(name, "")) for name in LEADING]
+    return [*named, since, details(row, now, *LEADING, "since")]

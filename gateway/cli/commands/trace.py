@@ -6,9 +6,8 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from gateway.cli import api
+from gateway.cli import api, listing
 from gateway.cli.app import app, out, settings
 from gateway.cli.wording import clock, people
 
@@ -24,17 +23,21 @@ def trace(
     if as_json:
         out.print_json(json.dumps(answer))
         return
-    out.print(_table(answer["entries"]))
+    _show(answer["entries"])
 
 
-def _table(entries: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("time", "after", "+", "node", "hop", "who", "detail"):
-        table.add_column(name, justify="right" if name in ("after", "+") else "left", overflow="fold")
+def _show(entries: list[dict[str, Any]]) -> None:
+    """Who it is about stands above the hops when it is the same for all."""
+    said = [people(entry) for entry in entries]
+    same = len(set(said)) == 1
+    if same:
+        out.print(said[0], style="bold", markup=False, soft_wrap=True)
+    rows = []
     first = before = entries[0]["at"]
-    for entry in entries:
+    for entry, who in zip(entries, said, strict=True):
         at = entry["at"]
         times = (clock(at), f"{(at - first) * 1000:.1f} ms", f"{(at - before) * 1000:.1f}")
-        table.add_row(*times, entry["node"], entry["hop"], people(entry), entry.get("detail", ""))
+        rows.append([*times, entry["node"], entry["hop"], *(() if same else (who,)), entry.get("detail", "")])
         before = at
-    return table
+    head = ("time", "after", "+", "node", "hop", *(() if same else ("who",)), "detail")
+    listing.show(head, rows, right=("after", "+"))

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from gateway.cli import users_file
+from gateway.cli import listing, users_file
 from gateway.cli.accounts import tell, with_accounts
-from gateway.cli.app import app, err, fail, out, settings
+from gateway.cli.app import app, err, fail, settings
 from gateway.exits import Exit
 from presence.address import Address, parse_address
 from presence.errors import InvalidAddress
@@ -122,13 +121,11 @@ def list_(
         for account in found:
             typer.echo(str(account.address))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("address", "state", "answers requests"):
-        table.add_column(name)
+    rows = []
     for account in found:
         who = "policy.phone (no XMPP login yet)" if account.phone_only else "in person"
-        table.add_row(str(account.address), "enabled" if account.enabled else "disabled", who)
-    out.print(table)
+        rows.append((str(account.address), "enabled" if account.enabled else "disabled", who))
+    listing.show(("address", "state", "answers requests"), rows)
 
 
 async def _set(accounts: Accounts, address: Address, password: str) -> None:
