@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Select
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Compiled, make_url
 
 
 class Query:
@@ -25,9 +25,18 @@ class Query:
         self.statement = statement
 
     @cached_property
+    def _compiled(self) -> Compiled:
+        return self.statement.compile(dialect=sqlite.dialect(paramstyle="named"))
+
+    @cached_property
     def text(self) -> str:
         """As SQLite reads it, with `:name` for parameters."""
-        return str(self.statement.compile(dialect=sqlite.dialect(paramstyle="named")))
+        return str(self._compiled)
+
+    @cached_property
+    def constants(self) -> dict[str, Any]:
+        """Parameters that are the same at each use, as the number of a `LIMIT`."""
+        return {name: value for name, value in self._compiled.params.items() if value is not None}
 
 
 class LocalReader:
@@ -51,7 +60,7 @@ class LocalReader:
         try:
             if self._connection is None:
                 self._connection = self._open()
-            return self._connection.execute(query.text, values).fetchall()
+            return self._connection.execute(query.text, {**query.constants, **values}).fetchall()
         except sqlite3.Error:
             self.close()
             return None
