@@ -50,8 +50,7 @@ async def services(xmpp: Scene, query: Element, **settings: object) -> Element:
     await xmpp.node("xmpp-1", relays=RELAYS, **settings)
     alice = await xmpp.connect("alice")
     answer = await alice.ask("get", query, to="example.org")
-    payload = answer.elements[-1]
-    return payload
+    return answer.elements[-1]
 
 
 async def test_all_relays_are_listed_with_credentials_for_those_that_need_them(xmpp: Scene) -> None:

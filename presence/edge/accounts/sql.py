@@ -115,6 +115,7 @@ class SqlAccounts:
         if not account.scram:
             await self._derived.make(account.address, password, hashed)
             self.forget(account.address)
+            self._all_have_scram = (0.0, False)
         return True
 
     async def set_password(self, address: Address, password: str) -> None:
