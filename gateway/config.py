@@ -65,7 +65,8 @@ class ProcessSettings(Section):
     xmpp: int = Field(default=1, ge=0, le=64)
     "XMPP processes. More than one share the listening ports."
     sip: int = Field(default=1, ge=0, le=64)
-    "SIP processes. More than one share the listening ports."
+    """SIP processes. More than one share the listening ports; a phone that reconnects to another one than before
+    has to subscribe anew, which phones do by themselves."""
     admin: int = Field(default=1, ge=0, le=1)
     "Admin processes: 1, or 0 to run without health, metrics and inspection."
     drain: float = Field(default=10.0, ge=0, le=600)

@@ -7,6 +7,9 @@ within the throttle's interval, are gathered, and the last state is always deliv
 
 A phone that does not answer loses its subscription (§4.2.2); one whose connection broke keeps it, silent,
 until it is back on another or the subscription expires.
+
+# GAP RFC 6665 §4.2.1.1: of several processes on one port only the one that began a subscription refreshes it;
+# a phone whose new connection reaches another gets 481 and subscribes anew
 """
 
 from __future__ import annotations

@@ -202,7 +202,9 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, guard: Guard | None = None, **settings: Any) -> AsyncIterator[House]:
+async def open_house(
+    folder: Path, guard: Guard | None = None, bus: MemoryBus | None = None, **settings: Any
+) -> AsyncIterator[House]:
     store = SqlStore(f"sqlite+aiosqlite:///{folder}/tandem.db")
     await store.migrate()
     accounts = open_accounts(AccountSettings(), store)
@@ -210,7 +212,7 @@ async def open_house(folder: Path, guard: Guard | None = None, **settings: Any) 
         await accounts.add(address, PASSWORD)
     await accounts.seen_on_xmpp(ALICE)
     certify(folder)
-    house = House(store, accounts, MemoryBus(), folder, guard)
+    house = House(store, accounts, bus or MemoryBus(), folder, guard)
     await house.start(**settings)
     try:
         yield house
