@@ -1,8 +1,8 @@
-"""Data forms (XEP-0004) as far as a server reads and offers them."""
+"""XEP-0004 data forms: fields by name, values as text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
@@ -11,7 +11,25 @@ NS = "jabber:x:data"
 FORM_TYPE = "FORM_TYPE"
 
 
-def read_form(parent: Element, form_type: str) -> dict[str, list[str]]:
+def read_form(form: Element) -> dict[str, tuple[str, ...]]:
+    """Every field's values, `FORM_TYPE` included."""
+    return {
+        field.get("var"): tuple(value.text for value in field.findall("value"))
+        for field in form.findall("field")
+    }
+
+
+def write_form(type_: str, form_type: str, fields: Mapping[str, Sequence[str]]) -> Element:
+    """`type_`: `form`, `submit`, `result`."""
+    form = E("x", NS, {"type": type_})
+    hidden = E("field", NS, {"var": FORM_TYPE, "type": "hidden"}, E("value", NS, {}, form_type))
+    form.append(hidden)
+    for name, values in fields.items():
+        form.append(E("field", NS, {"var": name}, *(E("value", NS, {}, value) for value in values)))
+    return form
+
+
+def read_submission(parent: Element, form_type: str) -> dict[str, list[str]]:
     """Values by field of the form submitted inside `parent`; none when there is no form (XEP-0068 §3.4).
 
     Raises `StanzaError` bad-request for a form of another type, and for a field that comes twice.
@@ -23,7 +41,7 @@ def read_form(parent: Element, form_type: str) -> dict[str, list[str]]:
     for field in form.findall("field"):
         name = field.get("var")
         if name in fields:
-            raise StanzaError("bad-request", text=f"the field {name} comes twice")
+            raise StanzaError("bad-request", text=f"the field {name[:80]} comes twice")
         fields[name] = [value.text for value in field.findall("value")]
     if form.get("type") != "submit" or fields.pop(FORM_TYPE, []) != [form_type]:
         raise StanzaError("bad-request", text=f"a form of type {form_type} is wanted")

@@ -16,7 +16,7 @@ from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import Extension, Iq, Request, Status, Target
 from xmpp.extensions.xep_0059_result_sets import PageRequest, read_page_request, write_page
-from xmpp.forms import offer_field, offer_form, read_form
+from xmpp.forms import offer_field, offer_form, read_submission
 from xmpp.jid import JID, parse_jid
 from xmpp.message import write_forwarded
 from xmpp.serialiser import escape_attribute
@@ -63,7 +63,7 @@ def read_query(element: Element) -> Query:
     """Raises `StanzaError`."""
     if element.get("node"):  # archives of pubsub nodes (XEP-0442)
         raise StanzaError("item-not-found")
-    fields = read_form(element, NS)
+    fields = read_submission(element, NS)
     if unknown := fields.keys() - _KNOWN:
         raise StanzaError("feature-not-implemented", text=f"no such field: {min(unknown)[:80]}")
     ids = fields.pop("ids", None)
