@@ -169,6 +169,8 @@ class Notifier:
         decision = await self._service.decide(subscription.watcher, subscription.presentity)
         self._judge(decision.standing)
         subscription.active = decision.standing is Standing.ACTIVE
+        if subscription.feed is not None:
+            await self._listen(subscription)
         (snapshot,) = await self._service.snapshots([subscription.presentity])
         document = compose(snapshot) if subscription.active else None
         subscription.ending = "timeout"
@@ -176,6 +178,7 @@ class Notifier:
         def notify() -> None:
             notification, way = self._notification(subscription, document, flow)
             self._sender.send(notification, way, lambda answer: None)
+            self._unlisten(subscription, self._table.watched_by(subscription))
 
         return Reply(self._accepted(request, subscription, 0), notify)
 
@@ -473,11 +476,8 @@ class Notifier:
             else:
                 _, bare = self._request(subscription, None, flow)
                 room = self._settings.max_datagram - datagram_size(bare) - _CONTENT_FIELDS
-        if subscription.ending:
-            body = None
-        else:
-            body = feed.body(subscription.dialog.local_cseq, room)
-            subscription.due = feed.more
+        body = feed.body(subscription.dialog.local_cseq, room)
+        subscription.due = feed.more
         subscription.dialog, request = self._request(subscription, body, flow)
         return request, flow
 

@@ -116,7 +116,7 @@ def parse_pidf(
     body: bytes, now: float, *, lang: str = "", on_the_phone: Literal["dnd", "away"] = "dnd"
 ) -> Published:
     """A published document. `lang` is the Content-Language. Raises `ProtocolError` 400."""
-    root = _parse_xml(body)
+    root = parse_xml(body)
     if root.tag != f"{_PIDF}presence":
         raise ProtocolError(400, "Bad PIDF: no presence element")
     root_lang = root.get(_LANG, lang)
@@ -132,31 +132,32 @@ def parse_pidf(
     return Published(_entity(root.get("entity", "")), tuples, person)
 
 
-def _parse_xml(body: bytes) -> Element:
-    text = _decode(body)
+def parse_xml(body: bytes, what: str = "PIDF") -> Element:
+    """The root of a document from outside. `what` it is, for the refusal: `ProtocolError` 400."""
+    text = _decode(body, what)
     # Without a document type there are no entities to expand and nothing to fetch.
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ProtocolError(400, "Bad PIDF: document type declarations are not allowed")
+        raise ProtocolError(400, f"Bad {what}: document type declarations are not allowed")
     parser = XMLParser()
     try:
         parser.feed(text)
         return parser.close()
     except ParseError:
-        raise ProtocolError(400, "Bad PIDF: not well-formed") from None
+        raise ProtocolError(400, f"Bad {what}: not well-formed") from None
 
 
-def _decode(body: bytes) -> str:
+def _decode(body: bytes, what: str) -> str:
     encoding = "utf-8"
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
     elif (declared := _ENCODING.search(body[:200])) is not None:
         encoding = declared.group(1).decode().lower()
     if encoding not in _ENCODINGS:
-        raise ProtocolError(400, "Bad PIDF: unknown encoding")
+        raise ProtocolError(400, f"Bad {what}: unknown encoding")
     try:
         return body.decode(encoding).removeprefix("\ufeff").lstrip()
     except UnicodeError:
-        raise ProtocolError(400, "Bad PIDF: not in its encoding") from None
+        raise ProtocolError(400, f"Bad {what}: not in its encoding") from None
 
 
 def _entity(text: str) -> Address | None:
@@ -306,7 +307,7 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"
 def render_pidf(document: PresenceDocument) -> bytes:
     """What a watcher is notified of. Somebody who is nowhere is one closed tuple, for phones ignore an empty
     document."""
-    uri = _escape(to_uri(document.address))
+    uri = escape(to_uri(document.address))
     tuples = document.tuples or (_nowhere(document),)
     parts = [f'{_HEAD} entity="{uri}">']
     parts += [_tuple_xml(each, uri) for each in tuples]
@@ -361,8 +362,8 @@ def _person_xml(document: PresenceDocument, tuples: tuple[PresenceTuple, ...]) -
 
 
 def _note_xml(tag: str, note: Text) -> str:
-    lang = f' xml:lang="{_escape(note.lang)}"' if note.lang else ""
-    return f"<{tag}{lang}>{_escape(note.text)}</{tag}>"
+    lang = f' xml:lang="{escape(note.lang)}"' if note.lang else ""
+    return f"<{tag}{lang}>{escape(note.text)}</{tag}>"
 
 
 @lru_cache(maxsize=8192)
@@ -390,7 +391,7 @@ def _stamp(at: float) -> str:
     )
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     if _NOT_PLAIN.search(text) is None:
         return text
     # What XML 1.0 cannot say at all is left out.

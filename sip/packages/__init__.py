@@ -13,6 +13,7 @@ from presence.address import Address
 from presence.model import PresenceDocument
 from presence.ports import AuthorisationChanged
 from presence.service import PresenceService
+from sip.errors import ProtocolError
 from sip.pidf import Published
 
 
@@ -79,6 +80,25 @@ class Package(Protocol):
     ) -> Feed | None:
         """None: the presence of the presentity is all there is. A package with feeds serves each person for
         themselves only."""
+
+
+class PackageDefaults:
+    """Of a package that is only subscribed to."""
+
+    published: tuple[str, ...] = ()
+    versioned = True
+    lists = False
+
+    def parse(self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]) -> Published:
+        raise ProtocolError(489)
+
+    def render(self, document: PresenceDocument, version: int) -> Body:
+        raise ProtocolError(500)
+
+    def feed(
+        self, service: PresenceService, watcher: Address, presentity: Address, document_of: DocumentOf
+    ) -> Feed | None:
+        return None
 
 
 _packages: dict[str, Package] = {}

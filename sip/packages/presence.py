@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from presence.address import Address
 from presence.model import PresenceDocument
-from presence.service import PresenceService
 from sip import pidf
-from sip.packages import Body, DocumentOf, Feed, register
+from sip.packages import Body, PackageDefaults, register
 
 
-class Presence:
+class Presence(PackageDefaults):
     name = "presence"
     notified = pidf.CONTENT_TYPE
     published: tuple[str, ...] = (pidf.CONTENT_TYPE,)
@@ -22,11 +20,6 @@ class Presence:
         self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]
     ) -> pidf.Published:
         return pidf.parse_pidf(body, now, lang=lang, on_the_phone=on_the_phone)
-
-    def feed(
-        self, service: PresenceService, watcher: Address, presentity: Address, document_of: DocumentOf
-    ) -> Feed | None:
-        return None
 
     def render(self, document: PresenceDocument, version: int) -> Body:
         language = pidf.language_of(document)
