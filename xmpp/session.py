@@ -193,6 +193,13 @@ class Session:
         if not await self.router.pass_on(carry(stanza, self._jid, to), to) and otherwise is not None:
             raise otherwise
 
+    async def _ask(self, stanza: Element, to: JID) -> None:
+        """To exactly the resource `to`, now. The error that says it is not there is the very one strangers
+        get when it is (RFC 6121 §8.5.3.1)."""
+        question = carry(stanza, self._jid, to)
+        if not await self.router.pass_on(question, to):
+            await self.router.bounce(question)
+
     async def _iq(self, stanza: Element, number: int) -> bool:
         to = self._to(stanza)
         if stanza.get("type") in iq.ANSWERS:
@@ -205,8 +212,7 @@ class Session:
         await self._not_blocked(to)
         whom = iq.target(to, self._jid)
         if whom is None:
-            nobody = StanzaError("service-unavailable")
-            await self._launch(stanza, number, self._forward(stanza, to, nobody))
+            await self._launch(stanza, number, self._ask(stanza, to))
             return True
         # in order (RFC 6120 §10.1): an answer of ours tells that everything before it was taken
         await self._quiet.passed()

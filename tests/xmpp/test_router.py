@@ -463,6 +463,11 @@ async def test_a_stranger_cannot_find_out_that_a_resource_is_there(xmpp: Scene, 
     assert bob.heard() == []
     (refused,) = alice.heard("iq")
     assert (refused.get("from"), read_error(refused).condition) == (bob.jid, "service-unavailable")
+    nowhere = f"{bare('bob')}/nowhere"
+    await alice.say(E("iq", CLIENT_NS, {"type": "get", "id": "q", "to": nowhere}, INFO.copy()))
+    (absent,) = alice.heard("iq")
+    absent.attrs["from"] = bob.jid
+    assert (list(absent.attrs), absent) == (list(refused.attrs), refused), "not even by how the error looks"
     await bob.here(to=alice.jid)
     alice.heard()
     await alice.say(E("iq", CLIENT_NS, {"type": "get", "id": "q", "to": bob.jid}, INFO.copy()))
