@@ -245,3 +245,17 @@ async def test_a_deleted_person_takes_their_belongings_along(store: SqlStore, pe
     await people.delete(ALICE)
     assert await store.blocklist(ALICE) == await store.blocklist(BOB) == []
     assert await store.collections(ALICE) == []
+
+
+async def test_the_latest_of_many_people_is_found_at_once(store: SqlStore) -> None:
+    for owner in (ALICE, BOB):
+        for name in ("a", "b"):
+            await store.keep(owner, "things", name, name.encode() + owner.local.encode(), 9)
+    await store.keep(BOB, "others", "c", b"c", 9)
+    latest = await store.latest([ALICE, BOB], ["things"])
+    expected = {(ALICE, "things"): b"balice", (BOB, "things"): b"bbob"}
+    assert {key: k.data for key, k in latest.items()} == expected
+    named = await store.kept_by([ALICE, BOB], "things", ["a", "none"])
+    assert {key: k.data for key, k in named.items()} == {(ALICE, "a"): b"aalice", (BOB, "a"): b"abob"}
+    assert await store.latest([], ["things"]) == await store.kept_by([], "things", ["a"]) == {}
+    assert (await store.weight(BOB), await store.weight(Address("x", "y.z"))) == (9, 0)

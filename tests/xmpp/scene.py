@@ -168,6 +168,10 @@ class Client:
         stanzas = [stanza for data in taken for stanza in _read(data)]
         return [s for s in stanzas if not name or s.name == name]
 
+    def heard_but_keep(self, name: str) -> list[Element]:
+        """As `heard`, and it will be heard again."""
+        return [stanza for data in self.raw for stanza in _read(data) if stanza.name == name]
+
     async def gone(self, reason: str = "lost") -> None:
         await self.session.closed(reason)
         await self.scene.settle()

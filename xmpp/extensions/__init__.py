@@ -106,6 +106,10 @@ class Extension:
     "Service discovery features of the server."
     account_features: tuple[str, ...] = ()
     "Service discovery features of an account."
+    account_identities: tuple[tuple[str, str], ...] = ()
+    "Further (category, type) of an account."
+    account_items: Callable[[Request], Awaitable[list[Element]]] | None = None
+    "Service discovery items of an account that whoever asks may see."
     stream_features: tuple[Callable[[], Element], ...] = ()
     "Stream features after authentication."
     iq: tuple[Iq, ...] = ()
@@ -131,6 +135,8 @@ class Extension:
     outgoing: Callable[[Session, Outgoing], bool] | None = None
     "Something is about to be sent to the client; False holds it back (the extension sends it later)."
     opened: Callable[[Session], None] | None = None
+    capable: Callable[[Session, frozenset[str]], None] | None = None
+    "The client is available, and these are its service discovery features (XEP-0115)."
     detached: Callable[[Session, str], bool] | None = None
     "The connection is gone; True keeps the session alive without one, until `Session.end` is called."
     resumed: Callable[[Session], None] | None = None
@@ -194,6 +200,9 @@ class Registry:
         self.resumed = tuple(e.resumed for e in extensions if e.resumed is not None)
         self.incoming = tuple(e.incoming for e in extensions if e.incoming is not None)
         self.outgoing = tuple(e.outgoing for e in extensions if e.outgoing is not None)
+        self.account_identities = tuple(pair for e in extensions for pair in e.account_identities)
+        self.account_items = tuple(e.account_items for e in extensions if e.account_items is not None)
+        self.capable = tuple(e.capable for e in extensions if e.capable is not None)
         self.opened = tuple(e.opened for e in extensions if e.opened is not None)
         self.detached = tuple(e.detached for e in extensions if e.detached is not None)
         self.closed = tuple(e.closed for e in extensions if e.closed is not None)

@@ -15,19 +15,24 @@ async def _info(request: Request) -> Element:
     await _check(request)
     known = request.router.registry
     if request.target is Target.SERVER:
-        identity = {"category": "server", "type": "im", "name": "Tandem"}
+        identities = [{"category": "server", "type": "im", "name": "Tandem"}]
         features = known.features
     else:
-        identity = {"category": "account", "type": "registered"}
+        pairs = (("account", "registered"), *known.account_identities)
+        identities = [{"category": category, "type": type_} for category, type_ in pairs]
         features = known.account_features
-    query = E("query", INFO_NS, {}, E("identity", INFO_NS, identity))
+    query = E("query", INFO_NS, {}, *(E("identity", INFO_NS, identity) for identity in identities))
     query.children.extend(E("feature", INFO_NS, {"var": var}) for var in features)
     return query
 
 
 async def _items(request: Request) -> Element:
     await _check(request)
-    return E("query", ITEMS_NS)
+    query = E("query", ITEMS_NS)
+    if request.target is not Target.SERVER:
+        for listed in request.router.registry.account_items:
+            query.children.extend(await listed(request))
+    return query
 
 
 async def _check(request: Request) -> None:
