@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -23,9 +23,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from gateway.log import LogFormat
+from presence.address import canonical_domain
 from presence.edge.accounts import AccountSettings
 from presence.edge.embedded import Durability
 from presence.edge.server import parse_server
+from presence.errors import InvalidAddress
 from sip.settings import SipSettings
 from xmpp.settings import XmppSettings
 
@@ -65,8 +67,8 @@ class ProcessSettings(Section):
     xmpp: int = Field(default=1, ge=0, le=64)
     "XMPP processes. More than one share the listening ports."
     sip: int = Field(default=1, ge=0, le=64)
-    """SIP processes. More than one share the listening ports; a phone that reconnects to another one than before
-    has to subscribe anew, which phones do by themselves."""
+    """SIP processes. More than one share the listening ports; a phone that reconnects to another one than
+    before has to subscribe anew, which phones do by themselves."""
     admin: int = Field(default=1, ge=0, le=1)
     "Admin processes: 1, or 0 to run without health, metrics and inspection."
     drain: float = Field(default=10.0, ge=0, le=600)
@@ -206,7 +208,10 @@ class Settings(BaseSettings):
     @field_validator("domains")
     @classmethod
     def _canonical(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(domain.strip().lower().rstrip(".") for domain in domains))
+        try:
+            return tuple(dict.fromkeys(canonical_domain(domain.strip()) for domain in domains))
+        except InvalidAddress as error:
+            raise ValueError(f"not a domain: {error}") from error
 
     @classmethod
     def settings_customise_sources(
@@ -300,9 +305,17 @@ def load(explicit: Path | None = None, **overrides: Any) -> Settings:
         settings = Settings(**values)
     except ValidationError as error:
         raise ConfigError([_problem(item, environment, file) for item in error.errors()]) from error
-    if bool(settings.tls.certificate) != bool(settings.tls.key):
-        raise ConfigError(["tls.certificate and tls.key: set both or neither"])
+    if problems := list(_contradictions(settings)):
+        raise ConfigError(problems)
     return settings.model_copy(update={name: value for name, value in overrides.items() if value is not None})
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """What is wrong with settings that are right each for itself."""
+    if bool(settings.tls.certificate) != bool(settings.tls.key):
+        yield "tls.certificate and tls.key: set both or neither"
+    if settings.sip.min_expires > settings.sip.max_expires:
+        yield "sip.min_expires: greater than sip.max_expires"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class SipSettings(BaseModel):
@@ -62,3 +62,22 @@ class SipSettings(BaseModel):
     "Seconds the network may leave sent data unacknowledged before a connection counts as lost (Linux)."
     drain_timeout: float = Field(default=3.0, ge=0, le=600)
     "Seconds a stopping process waits for answers that are still due."
+
+    @field_validator("listen_udp", "listen_tcp", "listen_tls")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            split_listen(text)
+        return value
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """Host and port of a `listen` setting; IPv6 in brackets. Raises `ValueError`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is no HOST:PORT")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r}: an IPv6 address needs its brackets")
+    return host, int(port)

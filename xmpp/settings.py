@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from xmpp.relays import parse_relay
 
+MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "DIGEST-MD5")
+"What can be set, without -PLUS."
+
 
 class XmppSettings(BaseModel):
     """Clients connect here with XMPP (RFC 6120, RFC 6121)."""
@@ -22,7 +25,7 @@ class XmppSettings(BaseModel):
     allow_plaintext: bool = False
     """Let clients that connect from this machine itself log in without TLS. For tests, and proxies that
     end TLS."""
-    mechanisms: tuple[str, ...] = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")
+    mechanisms: tuple[str, ...] = Field(default=("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"), min_length=1)
     """SASL mechanisms offered, as far as the accounts can prove them; the SCRAM ones with channel binding
     (-PLUS), too. PLAIN is never offered without TLS unless `allow_plaintext` says so."""
     resource_conflict: Literal["replace", "reject", "rename"] = "replace"
@@ -80,6 +83,13 @@ class XmppSettings(BaseModel):
 
     fake_iterations: int = Field(default=10_000, ge=4096)
     "SCRAM iterations pretended for unknown users: as many as real accounts have, so that nobody can tell."
+
+    @field_validator("mechanisms")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in value if name not in MECHANISMS]:
+            raise ValueError(f"{', '.join(unknown)}: not one of {', '.join(MECHANISMS)}")
+        return value
 
     @field_validator("relays")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from gateway import config
+from gateway import config, log
 from gateway.exits import Exit
 
 out = Console(highlight=False)
@@ -44,6 +44,7 @@ def root(
     ] = None,
 ) -> None:
     context.obj = config_file
+    log.configure("error", log.LogFormat.TEXT, node="cli")  # what a role says is its own to configure
 
 
 def fail(text: str, code: Exit = Exit.FAILED) -> NoReturn:
@@ -59,5 +60,5 @@ def settings(context: typer.Context, *, demo: bool | None = None) -> config.Sett
     except config.ConfigError as error:
         err.print("The configuration cannot be used:", style="bold red")
         for problem in error.problems:
-            err.print(f"  {problem}", markup=False)
+            err.print(f"  {problem}", markup=False, soft_wrap=True)
         raise typer.Exit(Exit.CONFIG) from error

@@ -6,20 +6,10 @@ import socket
 from functools import lru_cache
 from typing import Any
 
+from sip.settings import split_listen
+
 _BUFFER = 4 * 1024 * 1024
 "Bytes a burst of datagrams may wait in the kernel."
-
-
-def split_listen(text: str) -> tuple[str, int]:
-    """Host and port of a `listen` setting; IPv6 in brackets. Raises `ValueError`."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is no HOST:PORT")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{text!r}: an IPv6 address needs its brackets")
-    return host, int(port)
 
 
 def bound(text: str, kind: socket.SocketKind, *, share: bool) -> list[socket.socket]:

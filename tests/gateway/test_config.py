@@ -157,3 +157,29 @@ def test_effective_configuration_is_toml_and_shows_no_secret(monkeypatch: pytest
     assert found["admin"]["metrics_token"] == "***"
     assert found["bus"]["url"] == "redis://user:***@bus.example:6379/0"
     assert found["store"]["url"] == "postgresql+asyncpg://tandem:***@db.example/tandem"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("DOMAINS", "bad domain", "domains: Value error, not a domain"),
+        ("SIP__LISTEN_UDP", "localhost", "sip.listen_udp: Value error, 'localhost' is no HOST:PORT"),
+        ("SIP__LISTEN_TLS", "1.2.3.4:99999", "sip.listen_tls: Value error, '1.2.3.4:99999' is no HOST:PORT"),
+        ("XMPP__LISTEN", "localhost", "xmpp.listen: Value error, HOST:PORT is wanted"),
+        ("XMPP__MECHANISMS", "SCRAM-SHA-7", "xmpp.mechanisms: Value error, SCRAM-SHA-7: not one of "),
+        ("XMPP__MECHANISMS", "[]", "xmpp.mechanisms: Tuple should have at least 1 item"),
+        ("SIP__MIN_EXPIRES", "3000", "sip.min_expires: greater than sip.max_expires"),
+    ],
+)
+def test_a_value_nothing_could_be_served_with_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv("TANDEM_SIP__MAX_EXPIRES", "2000")
+    monkeypatch.setenv(f"TANDEM_{name}", value)
+    (problem,) = problems()
+    assert problem.startswith(told)
+
+
+def test_a_domain_is_the_one_of_its_addresses_in_whatever_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_DOMAINS", "xn--bcher-kva.example,BÜCHER.example., b.example")
+    assert config.load().domains == ("bücher.example", "b.example")
