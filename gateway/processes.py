@@ -22,6 +22,7 @@ from gateway.node import Node
 from gateway.readiness import die_with_supervisor, ready
 from gateway.supervisor import Supervisor, role_commands
 from gateway.wiring import DOORS, backend, prepare, valkey_dir
+from presence.edge.accounts import account_problems
 from presence.edge.embedded import EmbeddedValkey
 from presence.errors import Unavailable
 
@@ -43,9 +44,10 @@ def supervise(settings: Settings, file: Path | None) -> Exit:
     logging.configure(settings.log.level, settings.log.format, node="supervisor")
     try:
         prepare(settings)
-        taken = [problem for listener in listeners(settings) if (problem := listener.problem())]
-        if taken:
-            raise config.ConfigError(taken)
+        wrong = [problem for listener in listeners(settings) if (problem := listener.problem())]
+        wrong += account_problems(settings.accounts)
+        if wrong:
+            raise config.ConfigError(wrong)
     except config.ConfigError as error:
         return _refuse(error)
     return _run(_supervise(settings, file))

@@ -274,3 +274,27 @@ def test_accounts_kept_in_a_file_are_changed_there(shell: Shell) -> None:
 def test_bans_need_a_running_gateway(shell: Shell) -> None:
     result = shell.run("bans", "list")
     assert result.exit_code == Exit.NOT_RUNNING
+
+
+def test_check_names_what_an_account_backend_lacks(shell: Shell) -> None:
+    for backend, problem in (
+        ("users_txt", "accounts.users_txt.file: the backend users_txt needs it"),
+        ("radius", "accounts.radius.servers"),
+        ("ldap", "accounts.ldap.dn: it must have {local}"),
+        ("http", "accounts.http.url"),
+        ("elsewhere", "accounts.backend: there is no 'elsewhere', only"),
+    ):
+        result = shell.run("check", ACCOUNTS__BACKEND=backend)
+        assert (result.exit_code, problem in result.output) == (Exit.CONFIG, True), result.output
+
+
+def test_check_tells_that_phones_need_a_digest(shell: Shell) -> None:
+    settings = {"ACCOUNTS__BACKEND": "http", "ACCOUNTS__HTTP__URL": "https://accounts.example/check"}
+    assert "SIP phones cannot log in" in shell.run("check", **settings).output
+
+
+def test_check_names_the_broken_lines_of_a_users_txt(shell: Shell) -> None:
+    file = shell.directory / "users.txt"
+    file.write_text("alice:secret:localhost:authorized\nbob\n")
+    settings = {"ACCOUNTS__BACKEND": "users_txt", "ACCOUNTS__USERS_TXT__FILE": str(file)}
+    assert "line 2: login:password:realm:state is wanted" in shell.run("check", **settings).output

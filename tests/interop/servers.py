@@ -176,3 +176,58 @@ class Coturn(Server):
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return True
         return False
+
+
+_SLAPD = """
+include /etc/ldap/schema/core.schema
+modulepath /usr/lib/ldap
+moduleload back_mdb
+pidfile {folder}/pid
+database mdb
+suffix "dc=example,dc=org"
+rootdn "cn=admin,dc=example,dc=org"
+directory {folder}/data
+access to attrs=userPassword by anonymous auth
+access to * by * none
+"""
+
+
+class Slapd(Server):
+    """OpenLDAP with people under `ou=people`."""
+
+    ready = "slapd starting"
+
+    def __init__(self, directory: Path, people: dict[str, str]) -> None:
+        """`people`: uid → password."""
+        super().__init__(directory)
+        (directory / "data").mkdir()
+        (directory / "slapd.conf").write_text(_SLAPD.format(folder=directory))
+        entries = [
+            "dn: dc=example,dc=org\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: E\n",
+            "dn: ou=people,dc=example,dc=org\nobjectClass: organizationalUnit\nou: people\n",
+        ]
+        entries += [
+            f"dn: cn={name},ou=people,dc=example,dc=org\nobjectClass: person\ncn: {name}\nsn: {name}\n"
+            f"userPassword: {password}\n"
+            for name, password in people.items()
+        ]
+        (directory / "people.ldif").write_text("\n".join(entries))
+
+    async def start(self) -> None:
+        from tests.interop.programs import run
+
+        config = str(self.directory / "slapd.conf")
+        if not (self.directory / "data" / "data.mdb").exists():
+            code, output = await run(
+                "slapadd", "-f", config, "-l", str(self.directory / "people.ldif"), cwd=self.directory
+            )
+            assert code == 0, output
+        await super().start()
+
+    def words(self) -> list[str]:
+        config = str(self.directory / "slapd.conf")
+        return ["slapd", "-f", config, "-h", self.url, "-d", "stats"]
+
+    @property
+    def url(self) -> str:
+        return f"ldap://127.0.0.1:{self.port}/"

@@ -16,6 +16,7 @@ from gateway.cli.app import app, out, settings
 from gateway.config import Settings
 from gateway.exits import Exit
 from gateway.listeners import listeners
+from presence.edge.accounts import account_problems, backends
 from presence.edge.redis import RedisBus
 from presence.edge.sql import SqlStore
 from presence.errors import Unavailable
@@ -33,11 +34,12 @@ def check(context: typer.Context) -> None:
     chosen = settings(context)
     serving = api.is_running(chosen)
     opened = [] if serving else list(ports(chosen))
-    problems = [*opened, *certificates(chosen), *packages(), *asyncio.run(reachable(chosen))]
+    problems = [*opened, *certificates(chosen), *account_problems(chosen.accounts), *packages()]
+    problems += asyncio.run(reachable(chosen))
     for problem in problems:
         out.print(f"[red]problem[/]  {problem}", soft_wrap=True)
     running = ["Tandem is running with this state directory; its ports were not checked"] if serving else []
-    for hint in [*running, *certificate_hints(chosen), *dns_hints(chosen)]:
+    for hint in [*running, *certificate_hints(chosen), *account_hints(chosen), *dns_hints(chosen)]:
         out.print(f"[yellow]hint[/]     {hint}", soft_wrap=True)
     if problems:
         raise typer.Exit(Exit.CONFIG)
@@ -80,6 +82,20 @@ def certificate_hints(chosen: Settings) -> Iterator[str]:
     now = datetime.datetime.now(datetime.UTC)
     if now < ends < now + SOON:
         yield f"tls.certificate: it ends on {ends:%Y-%m-%d}"
+
+
+def account_hints(chosen: Settings) -> Iterator[str]:
+    """What an account backend cannot do."""
+    known = backends().get(chosen.accounts.backend)
+    if known is not None:
+        yield from known.hints(chosen.accounts)
+    if known is not None and not known.phones:
+        yield (
+            f"accounts.backend: {known.name} cannot prove a digest, so SIP phones cannot log in; they need "
+            "an HA1 (sql, users_txt) or a server that checks digests (radius)"
+        )
+    if known is not None and "PLAIN" not in chosen.xmpp.mechanisms and known.name != "sql":
+        yield f"xmpp.mechanisms: without PLAIN nobody of {known.name} can log in with XMPP"
 
 
 def packages() -> Iterator[str]:

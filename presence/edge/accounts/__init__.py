@@ -16,7 +16,7 @@ from presence.edge.database import Database
 from presence.edge.sql import SqlStore
 from presence.ports import Accounts
 
-__all__ = ["AccountSettings", "Backend", "backends", "open_accounts"]
+__all__ = ["AccountSettings", "Backend", "account_problems", "backends", "open_accounts"]
 
 
 def _nothing(_settings: AccountSettings) -> list[str]:
@@ -32,7 +32,9 @@ class Backend:
     summary: str
     open: Callable[[AccountSettings, Database], Accounts]
     problems: Callable[[AccountSettings], list[str]] = _nothing
-    "For `tandem check`: what is wrong with the settings, and what they name."
+    "What is wrong with the settings, and what they name: Tandem does not start with them."
+    hints: Callable[[AccountSettings], list[str]] = _nothing
+    "For `tandem check`: what costs somebody their login."
     creates: bool = False
     "`tandem user add`, `passwd`, `delete` and password changes from clients work."
     lists: bool = True
@@ -47,6 +49,14 @@ def backends() -> dict[str, Backend]:
     modules = (importlib.import_module(f"{__name__}.{n}") for n in names if not n.endswith("_client"))
     found = [module.BACKEND for module in modules if hasattr(module, "BACKEND")]
     return {backend.name: backend for backend in found}
+
+
+def account_problems(settings: AccountSettings) -> list[str]:
+    """What keeps the configured backend from working at all."""
+    known = backends()
+    if settings.backend not in known:
+        return [f"accounts.backend: there is no {settings.backend!r}, only {', '.join(sorted(known))}"]
+    return known[settings.backend].problems(settings)
 
 
 def open_accounts(settings: AccountSettings, store: SqlStore) -> Accounts:

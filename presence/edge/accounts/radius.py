@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from presence.address import Address
 from presence.edge.accounts import AccountSettings, Backend
@@ -24,10 +24,13 @@ from presence.edge.accounts.radius_digest import (
     rfc_5090,
     sterman,
 )
-from presence.edge.accounts.settings import RadiusSettings
+from presence.edge.accounts.settings import RadiusSettings, read_secret
 from presence.edge.database import Database
 from presence.errors import Unavailable
 from presence.ports import Account, Accounts, DigestAlgorithm, DigestQuestion
+
+if TYPE_CHECKING:
+    from presence.edge.accounts.radius_client import RadiusClient
 
 _FORMS = {"sterman": sterman, "rfc5090": rfc_5090}
 _REMEMBERED = 10_000
@@ -42,18 +45,9 @@ class Radius:
     mechanisms = PLAIN
 
     def __init__(self, settings: RadiusSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        from presence.edge.accounts.radius_client import RadiusClient  # pyrad is an extra
-
         self._settings = settings
         self._clock = clock
-        self._client = RadiusClient(
-            settings.servers,
-            read_secret(settings.secret_file),
-            timeout=settings.timeout,
-            tries=settings.tries,
-            require_message_authenticator=settings.require_message_authenticator,
-            clock=clock,
-        )
+        self._client: RadiusClient | None = None
         self._key = secrets.token_bytes(32)
         self._right: dict[Address, tuple[float, bytes]] = {}
         "Until when a password is known to be right, as a MAC under a key nobody else has."
@@ -91,7 +85,23 @@ class Radius:
             attributes += _FORMS[self._settings.form](question)
         except NotWritable:
             return False
+        if self._client is None:
+            self._client = self._open_client()
         return await self._client.ask(attributes)
+
+    def _open_client(self) -> RadiusClient:
+        """Raises `Unavailable` without the secret."""
+        from presence.edge.accounts.radius_client import RadiusClient  # pyrad is an extra
+
+        settings = self._settings
+        return RadiusClient(
+            settings.servers,
+            read_secret(settings.secret_file),
+            timeout=settings.timeout,
+            tries=settings.tries,
+            require_message_authenticator=settings.require_message_authenticator,
+            clock=self._clock,
+        )
 
     async def list(self) -> list[Account]:
         """Nobody can be listed."""
@@ -104,17 +114,6 @@ class Radius:
 
     async def close(self) -> None:
         """Nothing is held open."""
-
-
-def read_secret(file: Path | None) -> bytes:
-    """What the file has, without the newline at its end. Raises `Unavailable`."""
-    try:
-        secret = file.read_bytes().strip(b"\r\n") if file is not None else b""
-    except OSError as error:
-        raise Unavailable(f"{file}: {error.strerror}") from error
-    if not secret:
-        raise Unavailable("the secret shared with the account server is empty")
-    return secret
 
 
 def _open(settings: AccountSettings, database: Database) -> Accounts:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from presence.edge.accounts.endpoint import parse_host_port
+from presence.errors import Unavailable
 from presence.guarding import Exempt, GuardRules
 
 
@@ -131,3 +132,14 @@ class AccountSettings(_Section):
     ldap: LdapSettings = LdapSettings()
     http: HttpSettings = HttpSettings()
     guard: GuardSettings = GuardSettings()
+
+
+def read_secret(file: Path | None) -> bytes:
+    """What the file has, without the newline at its end. Raises `Unavailable`."""
+    try:
+        secret = file.read_bytes().strip(b"\r\n") if file is not None else b""
+    except OSError as error:
+        raise Unavailable(f"{file}: {error.strerror}") from error
+    if not secret:
+        raise Unavailable("the file with the secret is not set or empty")
+    return secret

@@ -154,10 +154,22 @@ def _problems(settings: AccountSettings) -> list[str]:
     if file is None:
         return ["accounts.users_txt.file: the backend users_txt needs it"]
     try:
-        table = _load(file, settings.users_txt)
+        _load(file, settings.users_txt)
     except OSError as error:
         return [f"accounts.users_txt.file: {file}: {error.strerror or error}"]
-    return [f"{file}, line {problem.line}: {problem.text}" for problem in table.problems]
+    return []
+
+
+def _hints(settings: AccountSettings) -> list[str]:
+    file = settings.users_txt.file
+    if file is None or _problems(settings):
+        return []
+    table = _load(file, settings.users_txt)
+    found = [f"{file}, line {problem.line}: {problem.text}; skipped" for problem in table.problems]
+    elsewhere = sum(1 for entry in table.entries.values() if not entry.account().ha1)
+    if elsewhere:
+        found.append(f"{file}: {elsewhere} HA1 are of another realm; their phones cannot log in")
+    return found
 
 
 BACKEND = Backend(
@@ -165,4 +177,5 @@ BACKEND = Backend(
     "a reTurn users.txt with passwords or HA1, shared with the TURN server",
     _open,
     problems=_problems,
+    hints=_hints,
 )
