@@ -40,7 +40,7 @@ class Town:
 
     @property
     def narrow(self) -> tuple[str, int]:
-        """Where BitLbee may connect to: it knows few ports."""
+        """Where BitlBee may connect to: it knows few ports."""
         listen = self.tandem.environment["TANDEM_XMPP__LISTEN"]
         return HOST, int(listen.rpartition(":")[2])
 
@@ -67,7 +67,7 @@ async def running(folder: Path, **settings: str) -> AsyncIterator[Town]:
 
 
 def bitlbee_port() -> int:
-    """A free one of those BitLbee connects to."""
+    """A free one of those BitlBee connects to."""
     for port in range(5220, 5230):
         with socket.socket() as tried, suppress(OSError):
             tried.bind((HOST, port))
