@@ -63,7 +63,7 @@ class XmppSettings(BaseModel):
 
     max_unacknowledged: int = Field(default=10_000, ge=100)
     """Stanzas kept until the client says that it has them (XEP-0198), and for as long as it is away. Beyond
-    it, or beyond `max_outbound` bytes of them, the session ends; its messages wait or go elsewhere."""
+    it, or beyond half of `max_outbound` in bytes, the session ends; its messages wait or go elsewhere."""
     resume_timeout: float = Field(default=600.0, ge=0, le=86_400)
     """Seconds a session waits for a client whose connection broke to take it up again (XEP-0198). Its user
     stays available meanwhile. Clients may ask for less; 0: such sessions end at once."""

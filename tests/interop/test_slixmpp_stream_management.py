@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from tests.support.inbox import PATIENCE
-from tests.support.stage import Person, Stage
+from tests.support.inbox import PATIENCE, Inbox
+from tests.support.stage import Person, Stage, open_stage
+from tests.support.tandem import Tandem
+from tests.support.waiting import until
 from tests.support.xmppclient import Client
 
 pytestmark = pytest.mark.interop
@@ -78,3 +81,30 @@ async def test_what_was_said_into_a_dead_connection_arrives_once(stage: Stage) -
         await hers.hears(texts[-1])
         assert [m["body"] for m in hers.messages.history if m["body"]] == texts
         await desk.close()
+
+
+async def test_after_kill_dash_nine_the_session_is_gone_and_no_message_is(tmp_path: Path) -> None:
+    async with open_stage(Tandem(tmp_path), "127.0.0.1") as stage:
+        alice, bob = await stage.friends("alice", "bob")
+        async with stage.phone(bob) as phone:
+            await phone.register()
+            desk = await managed(stage, alice)
+            await desk.online(bob.address)
+            await cut(desk)
+            for n in range(3):
+                assert (await phone.message(alice.address, f"while away {n}")).status < 300
+            killed = stage.tandem.kill("xmpp")
+            await until("xmpp is back", lambda: stage.tandem.pids().get("xmpp", killed) != killed, 30)
+            await until("all is well", stage.tandem.healthy, 30)
+            failed: Inbox[str] = Inbox("failed resumptions")
+            started = asyncio.Event()
+            desk.xmpp.add_event_handler("sm_failed", lambda s: failed.put(s.xml[0].tag.partition("}")[2]))
+            desk.xmpp.add_event_handler("session_start", lambda _: started.set())
+            desk.xmpp.connect(*desk.server)
+            assert await failed.take("an error", lambda _: True) == "item-not-found"
+            async with asyncio.timeout(PATIENCE):
+                await started.wait()
+            desk.xmpp.send_presence()
+            for n in range(3):
+                await desk.hears(f"while away {n}")
+            await desk.close()

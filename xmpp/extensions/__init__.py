@@ -136,7 +136,7 @@ class Extension:
     "Something is about to be sent to the client; False holds it back (the extension sends it later)."
     opened: Callable[[Session], None] | None = None
     capable: Callable[[Session, frozenset[str]], None] | None = None
-    "The client is available, and these are its service discovery features (XEP-0115)."
+    "The client is available, and these are its `+notify` features (XEP-0115)."
     detached: Callable[[Session, str], bool] | None = None
     "The connection is gone; True keeps the session alive without one, until `Session.end` is called."
     resumed: Callable[[Session], None] | None = None

@@ -1,4 +1,5 @@
-"""XEP-0115 Entity Capabilities of our own clients: what each can, learned once for all with the same hash.
+"""XEP-0115 Entity Capabilities of our own clients: what each wants to be told of, learned once for all with
+the same hash.
 
 The server asks a client for what its presence names, and believes what has that hash for everybody, what has
 not for that client alone.
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 NS = "http://jabber.org/protocol/caps"
 INFO_NS = "http://jabber.org/protocol/disco#info"
 CACHED = 1000
-MAX_FEATURES = 500
+NOTIFY = "+notify"
+"End of the features that are remembered: the node before it is one the client wants to hear of (XEP-0163)."
+MAX_FEATURES = 100
+MAX_FEATURE = 256
+"Characters."
 _HASHES = {"sha-1": "sha1", "sha-256": "sha256", "sha-512": "sha512"}
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
@@ -39,7 +44,7 @@ class Capabilities:
     def __init__(self) -> None:
         self.key: Key | None = None
         self.features: frozenset[str] | None = None
-        "None: not known yet."
+        "Of those that matter here; None: not known yet."
         self.asked = ""
         "Id of our question."
         self.announced = False
@@ -47,7 +52,7 @@ class Capabilities:
 
 
 def features_of(session: Session) -> frozenset[str]:
-    """What the client can, as far as it is known."""
+    """What the client wants to be told of, as far as it is known."""
     known: Capabilities | None = session.extra.get(NS)
     return known.features or frozenset() if known is not None else frozenset()
 
@@ -91,7 +96,8 @@ def _answered(session: Session, known: Capabilities, stanza: Element) -> None:
         known.features = frozenset()
         return
     found = [feature.get("var") for feature in query.findall("feature")]
-    known.features = frozenset(found[:MAX_FEATURES])
+    wanted = [var for var in found if var.endswith(NOTIFY) and len(var) <= MAX_FEATURE]
+    known.features = frozenset(wanted[:MAX_FEATURES])
     key = known.key
     if key is not None and verification(query, key[1]) == key[2]:
         cache = _cache(session.router)

@@ -19,7 +19,7 @@ from xmpp import belongings, pubsub
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import Extension, Iq, Request, Status, Target
-from xmpp.extensions.xep_0115_caps import features_of
+from xmpp.extensions.xep_0115_caps import NOTIFY, features_of
 from xmpp.forms import NS as FORM_NS
 from xmpp.forms import read_form, write_form
 from xmpp.jid import JID
@@ -36,12 +36,9 @@ CONFIGS = "pep"
 "Collection of the nodes' configurations."
 ITEMS = "pep:"
 "What the names of the nodes' own collections begin with."
-NOTIFY = "+notify"
 MAX_NODES = 200
 MAX_NAME = 512
 "Characters of a node's name and of an item's id."
-MAX_WANTED = 100
-"Nodes one client is told of."
 MAX_ANSWER = 1_048_576
 "Bytes of items in one answer."
 
@@ -268,7 +265,7 @@ def _heard(router: XmppRouter, carried: Carried, to: JID) -> None:
 
 
 def _capable(session: Session, features: frozenset[str]) -> None:
-    wanted = sorted(f.removesuffix(NOTIFY) for f in features if f.endswith(NOTIFY))[:MAX_WANTED]
+    wanted = sorted(feature.removesuffix(NOTIFY) for feature in features)
     if wanted:
         session.runtime.spawn(_show_last(session, wanted))
 

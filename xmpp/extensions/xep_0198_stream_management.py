@@ -118,7 +118,7 @@ class Management:
         if outgoing.message is not None:
             self._messages += 1
         settings = self.session.router.settings
-        if len(self.queue) > settings.max_unacknowledged or self._size > settings.max_outbound:
+        if len(self.queue) > settings.max_unacknowledged or self._size > settings.max_outbound // 2:
             self._full = True
             log.info("session_queue_full", jid=self.session.jid.full, stanzas=len(self.queue))
             self.session.kick(StreamError("policy-violation", "too many stanzas are not acknowledged"))
