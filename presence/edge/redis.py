@@ -103,7 +103,7 @@ class RedisBus:
         "Address → when its mark in t:due:messages fires; before that, submissions need not mark it again."
         self._joined: set[tuple[str, str]] = set()
         self._fenced: set[tuple[str, str]] = set()
-        self._tokens = (f"{os.urandom(5).hex()}{n:x}" for n in itertools.count())
+        self._tokens = map(f"{os.urandom(5).hex()}{{:x}}".format, itertools.count())
 
     @property
     def breaks(self) -> int:
