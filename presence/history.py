@@ -1,6 +1,6 @@
 """Reading the archive: what is kept, and what was accepted but is not kept yet, as one.
 
-Writing groups messages for a tenth of a second or so; a reader sees all that was accepted before it asked.
+Writing groups messages for some tenths of a second; a reader sees all that was accepted before it asked.
 """
 
 from __future__ import annotations

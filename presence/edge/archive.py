@@ -79,10 +79,8 @@ _ONE = Query(
     )
 )
 _CHOSEN = Query(select(archive_preferences.c.owner).limit(1))
-_WRITES = {
-    "sqlite": sqlite.insert(archive).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(archive).on_conflict_do_nothing(),
-}
+_COLUMNS = tuple(column.name for column in archive.columns)
+_SQLITE_INSERT = str(sqlite.insert(archive).on_conflict_do_nothing().compile(dialect=sqlite.dialect()))
 
 
 class SqlArchive:
@@ -94,22 +92,27 @@ class SqlArchive:
     async def write(self, rows: Sequence[Filed]) -> None:
         """See `presence.ports.Archive.write`."""
         values = [
-            {
-                "position": row.position,
-                "id": row.id,
-                "sender": str(row.sender),
-                "recipient": str(row.recipient),
-                "sender_tuple": row.sender_tuple,
-                "recipient_tuple": row.recipient_tuple,
-                "for_sender": row.for_sender,
-                "for_recipient": row.for_recipient,
-                "message": row.message,
-            }
+            (
+                row.position,
+                row.id,
+                str(row.sender),
+                str(row.recipient),
+                row.sender_tuple,
+                row.recipient_tuple,
+                row.for_sender,
+                row.for_recipient,
+                row.message,
+            )
             for row in rows
         ]
-        if values:
-            async with self._database.writing() as connection:
-                await connection.execute(_WRITES[connection.dialect.name], values)
+        if not values:
+            return
+        async with self._database.writing() as connection:
+            if connection.dialect.name == "sqlite":  # straight to the driver: a third of the time
+                await connection.exec_driver_sql(_SQLITE_INSERT, values)
+            else:
+                named = [dict(zip(_COLUMNS, value, strict=True)) for value in values]
+                await connection.execute(postgresql.insert(archive).on_conflict_do_nothing(), named)
 
     async def page(
         self, owner: Address, span: Span, limit: int, *, backwards: bool = False
