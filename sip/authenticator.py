@@ -52,7 +52,11 @@ class Authenticator:
         realm = claimed.domain
         credentials = find_credentials(request, realm)
         if credentials is None:
-            raise self._challenge(request, await self._accounts.find(claimed), realm, now)
+            raise self._challenge(request, flow, await self._accounts.find(claimed), realm, now)
+        if not flow.reliable and not self._nonces.issued_to(credentials, flow.host):
+            # A datagram's sender may be forged: only who got our challenge there is judged, and can fail.
+            account = await self._accounts.find(claimed)
+            raise self._challenge(request, flow, account, realm, now, stale=True)
         user = _address(credentials.get("username") or "", realm)
         await self._check_ban(flow, user)
         account = await self._accounts.find(user) if user is not None else None
@@ -65,15 +69,15 @@ class Authenticator:
                     raise ProtocolError(403, "Not Your Address")
                 return claimed
             case Verdict.STALE:
-                raise self._challenge(request, account, realm, now, stale=True)
+                raise self._challenge(request, flow, account, realm, now, stale=True)
             case Verdict.MISSING:
-                raise self._challenge(request, account, realm, now)
+                raise self._challenge(request, flow, account, realm, now)
             case _:
                 self._metrics.count("sip_login_failures_total")
                 log.info("login_refused", address=str(claimed), peer=flow.remote, method=request.method)
                 if user is not None:
                     await self._service.guard.failed(flow.host, str(user))
-                raise self._challenge(request, account, realm, now)
+                raise self._challenge(request, flow, account, realm, now)
 
     async def _judge(
         self,
@@ -105,7 +109,14 @@ class Authenticator:
             raise ProtocolError(403, "Too Many Failures", headers=after)
 
     def _challenge(
-        self, request: Request, account: Account | None, realm: str, now: float, *, stale: bool = False
+        self,
+        request: Request,
+        flow: Flow,
+        account: Account | None,
+        realm: str,
+        now: float,
+        *,
+        stale: bool = False,
     ) -> ProtocolError:
         offered = [algorithm.value for algorithm in self._accounts.algorithms]
         provable = [name for name in offered if account is not None and name in account.ha1]
@@ -114,7 +125,7 @@ class Authenticator:
         wanted = [name for name in wanted if name in understood] or wanted
         if not wanted:
             raise ProtocolError(403, "No Digest For This Account")
-        values = self._nonces.challenges(wanted, realm, now, stale=stale)
+        values = self._nonces.challenges(wanted, realm, now, stale=stale, place=flow.host)
         return ProtocolError(401, headers=tuple(("WWW-Authenticate", value) for value in values))
 
 

@@ -109,10 +109,11 @@ class NonceKeeper:
         "Nonces issued up to here may have been forgotten, and count as used up."
 
     def challenges(
-        self, algorithms: Iterable[str], realm: str, now: float, *, stale: bool = False
+        self, algorithms: Iterable[str], realm: str, now: float, *, stale: bool = False, place: str = ""
     ) -> list[str]:
-        """Values of WWW-Authenticate or Proxy-Authenticate, one per algorithm in order of preference."""
-        nonce = self._issue(realm, now)
+        """Values of WWW-Authenticate or Proxy-Authenticate, one per algorithm, the best first. `place`:
+        the host that asks, see `issued_to`."""
+        nonce = self._issue(realm, now, place)
         tail = ", stale=true" if stale else ""
         return [
             f'Digest realm={grammar.quote(realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}'
@@ -162,8 +163,20 @@ class NonceKeeper:
             return Verdict.STALE
         return Verdict.OK
 
-    def _issue(self, realm: str, now: float) -> str:
-        stamp = int(now * 1000).to_bytes(6, "big") + secrets.token_bytes(6)
+    def issued_to(self, credentials: Credentials, place: str) -> bool:
+        """Whether the nonce bears the mark of that host: who cannot read what is sent there has none."""
+        try:
+            stamp = base64.urlsafe_b64decode(credentials.get("nonce") or "")[:12]
+        except (binascii.Error, ValueError):
+            return False
+        return hmac.compare_digest(stamp[9:], self._mark(stamp[:9], place))
+
+    def _mark(self, stamp: bytes, place: str) -> bytes:
+        return hmac.digest(self._secret, b"place" + stamp + place.encode(), "sha256")[:3]
+
+    def _issue(self, realm: str, now: float, place: str) -> str:
+        stamp = int(now * 1000).to_bytes(6, "big") + secrets.token_bytes(3)
+        stamp += self._mark(stamp, place)
         return base64.urlsafe_b64encode(stamp + self._sign(stamp, realm)).decode()
 
     def _issued(self, nonce: str, realm: str) -> float | None:
