@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import time
@@ -311,3 +312,14 @@ async def test_what_is_the_file_s_to_change_is_refused(house: House) -> None:
     with pytest.raises(Refused) as caught:
         await people.set_enabled(BOB, False)
     assert caught.value.condition is Condition.ITEM_NOT_FOUND
+
+
+async def test_processes_that_note_the_same_person_at_once_agree(house: House) -> None:
+    house.write(f"alice:{ALICE_HA1}:{DOMAIN}:authorized")
+    processes = [house.open() for _ in range(4)]
+    await asyncio.gather(*(people.seen_on_xmpp(ALICE) for people in processes))
+    await asyncio.gather(*(people.check_password(ALICE, "wonderland") for people in processes))
+    account = await house.open().find(ALICE)
+    assert account is not None
+    assert not account.phone_only
+    assert matches("wonderland", account.scram["SHA-1"], "SHA-1")

@@ -127,20 +127,24 @@ class BorrowedAccounts:
 
     async def _note(self, address: Address, **values: bool) -> None:
         """Write what is remembered of one person."""
+        while not await self._noted(address, values):
+            pass  # another process has just made the row: now it is there to be changed
+
+    async def _noted(self, address: Address, values: dict[str, bool]) -> bool:
+        """False when another process made the person's row at the same time."""
         this = account_notes.c.address == str(address)
-        async with self._database.writing() as connection:
-            if (
-                values
-                and (await connection.execute(update(account_notes).where(this).values(**values))).rowcount
-            ):
-                return
-            if (await connection.execute(select(account_notes.c.address).where(this))).first() is not None:
-                return
-            row = {"address": str(address), "enabled": True, "phone_only": True, "since": time.time()}
-            try:
-                await connection.execute(insert(account_notes).values({**row, **values}))
-            except IntegrityError as error:
-                raise Unavailable("the account was noted by another process; try again") from error
+        row = {"address": str(address), "enabled": True, "phone_only": True, "since": time.time()}
+        try:
+            async with self._database.writing() as connection:
+                if (await connection.execute(select(account_notes.c.address).where(this))).first() is None:
+                    await connection.execute(insert(account_notes).values({**row, **values}))
+                elif values:
+                    await connection.execute(update(account_notes).where(this).values(**values))
+        except Unavailable as error:
+            if isinstance(error.__cause__, IntegrityError):
+                return False
+            raise
+        return True
 
     async def set_password(self, address: Address, password: str) -> None:
         """Raises `Refused` NOT_ALLOWED: it is not ours to change."""

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select
-from sqlalchemy.exc import IntegrityError
 
 from presence.address import Address
 from presence.edge.accounts.proofs import derive, fingerprint
@@ -55,11 +54,8 @@ class DerivedKeys:
             values = {"address": str(address), "fingerprint": mark, "secret": _encode(keys)}
             async with self._database.writing() as connection:
                 await connection.execute(delete(derived_keys).where(this))
-                try:
-                    await connection.execute(insert(derived_keys).values(values))
-                except IntegrityError as error:  # another process has just done the same
-                    raise Unavailable("made elsewhere") from error
-        except (Refused, Unavailable):
+                await connection.execute(insert(derived_keys).values(values))
+        except (Refused, Unavailable):  # also when another process has just done the same
             return
 
     async def _fingerprint(self, hashed: str, keys: Mapping[str, ScramKeys]) -> bytes:

@@ -110,6 +110,7 @@ class SqlAccounts:
     async def _check_ha1(self, account: Account, password: str) -> bool:
         """Of an imported account. The first right password makes its SCRAM keys."""
         hashed, spelling = stored_ha1(account)
+        await asyncio.to_thread(matches, password, _nobody, "SHA-256")  # as slow as anybody's
         if not (matches_ha1(password, hashed, spelling) and account.enabled):
             return False
         if not account.scram:
