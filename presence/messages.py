@@ -27,6 +27,24 @@ class Audience(StrEnum):
     "Payload no phone can show: chat states, receipts, markers."
 
 
+class ChatState(StrEnum):
+    """What somebody is doing in a conversation (XEP-0085; RFC 3994 has two of them)."""
+
+    ACTIVE = "active"
+    COMPOSING = "composing"
+    PAUSED = "paused"
+    INACTIVE = "inactive"
+    GONE = "gone"
+
+
+class Report(StrEnum):
+    """What the recipient's side says of a message (XEP-0184, XEP-0333; RFC 5438)."""
+
+    DELIVERED = "delivered"
+    DISPLAYED = "displayed"
+    FAILED = "failed"
+
+
 class InstantMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message from one person to another."""
 
@@ -58,6 +76,13 @@ class InstantMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     "Belongs in the archives of both (XEP-0313), unless one of them does not want it."
     copied: bool = True
     "The other XMPP clients of both hear of it (XEP-0280)."
+    chat_state: ChatState | None = None
+    report: Report | None = None
+    "It says what became of another message."
+    about: str = ""
+    "`origin_id` of that message."
+    wants: tuple[Report, ...] = ()
+    "Reports the sender asks for. A message that is a report asks for none."
     opaque: dict[str, bytes] = {}
     "Payload only the named package reads, e.g. `xmpp`: serialised extension elements."
 

@@ -1,34 +1,37 @@
 """Instant messages in page mode, both ways (RFC 3428, RFC 7572).
 
-In: a MESSAGE is answered when the bus has it: 200 when it is on its way to somebody, 202 when it waits.
-What phones exchange about messages (typing, receipts) is taken and not shown.
+In: a MESSAGE is answered when the bus has it: 200 when it is on its way to somebody, 202 when it waits. What
+it may carry is in `sip.bodies`.
 Out: one MESSAGE at a time per phone and in order (RFC 3428 §8), each on the phone's own flow. 2xx settles
 it; silence leaves it waiting for the next REGISTER; a refusal is told to the sender.
 
 Deviations, on purpose (docs/compliance): messages from phones are of type chat (RFC 7572 says normal,
 which XMPP clients hide); Call-IDs out are unique, see `sip.profiles`.
 
-# GAP RFC 3428 §5: no CPIM
-# GAP RFC 7572 §6: text/html is refused
+Notices about messages (typing, reports) go only to phones known to take them (`sip.tastes`), and nobody is
+ever told that one was not taken. For a phone that knows no reports, its 200 is one: the message is there.
 """
 
 from __future__ import annotations
 
+import datetime
 import zlib
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import structlog
 
 from presence.address import Address
 from presence.errors import Condition, Refused
-from presence.messages import Accepted, Delivery, InstantMessage
+from presence.messages import Accepted, ChatState, Delivery, InstantMessage, Report
 from presence.model import Text
 from presence.ports import Deliver, Failed, Metrics
 from presence.service import PresenceService
 from sip.addressing import resource_of, to_address, to_uri
+from sip.bodies import Content, Heard, cpim, formats, imdn, iscomposing, understand
 from sip.errors import ProtocolError, condition_to_status, status_to_condition
 from sip.fitting import datagram_size
 from sip.flow import Flow
@@ -38,70 +41,51 @@ from sip.profiles import profile_of
 from sip.registrar import Located, Registrar
 from sip.runtime import Answer, Runtime, Sender, Silence
 from sip.settings import SipSettings
+from sip.tastes import Phone, Tastes
 from sip.uri import parse_uri
 
 log = structlog.get_logger()
 
-ACCEPT = "text/plain"
-_ABOUT_MESSAGES = frozenset(("application/im-iscomposing+xml", "message/imdn+xml"))
-"Taken with 200 and not shown (RFC 3994, RFC 5438)."
-_CHARSETS = {"us-ascii": "utf-8", "ascii": "utf-8", "unicode-1-1-utf-8": "utf-8"}
-_KNOWN_CHARSETS = frozenset(
-    [
-        "utf-8",
-        "utf-16",
-        "utf-16le",
-        "utf-16be",
-        "iso-8859-1",
-        "iso-8859-15",
-        "latin-1",
-        "windows-1252",
-        "windows-1251",
-        "koi8-r",
-        "gb2312",
-        "gbk",
-        "gb18030",
-        "big5",
-        "shift_jis",
-        "euc-jp",
-        "euc-kr",
-    ]
-)
 _TRANSIENT = frozenset((408, 480, 503, 504))
 "The phone may take it later."
+_MAX_INFLATED = 65_536
+"Bytes of a body after decompression."
 _REMEMBERED = 10_000
 "Deliveries remembered, so that what the bus sends again is not sent to the phone again."
 _FIRST = CSeq(1, "MESSAGE")
+_PLAIN = "text/plain"
+_PLAIN_UTF8 = "text/plain;charset=utf-8"
+_NO_TEXT = Text("")
+_TOLD = frozenset((Report.DELIVERED, Report.DISPLAYED))
+"Reports that cross to the other side; a failure is told by the server that notices it."
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\r\n\x00", " "))
 
 
 # --- in -------------------------------------------------------------------------------------------
 
 
-def decode_text(body: bytes, charset: str) -> str:
-    """A text body. What claims to be UTF-8 and is not is read as Latin-1. Raises `ProtocolError` 415."""
-    charset = _CHARSETS.get(charset, charset)
-    if charset not in _KNOWN_CHARSETS:
-        raise ProtocolError(415, headers=(("Accept", f"{ACCEPT};charset=utf-8"),))
-    try:
-        text = body.decode(charset)
-    except UnicodeDecodeError:
-        text = body.decode("latin-1")
-    return text.replace("\0", "").replace("\r\n", "\n")
-
-
-def shown_text(request: Request) -> str | None:
-    """The text of a MESSAGE; None for one that is only about messages. Raises `ProtocolError` 415."""
+def heard_in(request: Request) -> Heard:
+    """What a MESSAGE says. Raises `ProtocolError` 400, 415."""
     content_type = request.content_type
-    media = content_type.value if content_type is not None else "text/plain"
-    if media in _ABOUT_MESSAGES:
-        return None
-    if media != "text/plain":
-        raise ProtocolError(415, headers=(("Accept", ACCEPT),))
     encoding = (request.headers.get("Content-Encoding") or "identity").strip().lower()
-    if encoding != "identity":
-        raise ProtocolError(415, headers=(("Accept-Encoding", "identity"),))
-    return decode_text(request.body, content_type.charset if content_type is not None else "utf-8")
+    if encoding not in ("identity", "deflate"):
+        raise ProtocolError(415, headers=(("Accept-Encoding", "identity, deflate"),))
+    data = request.body if encoding == "identity" else _inflate(request.body)
+    media = content_type.value.lower() if content_type is not None else "text/plain"
+    charset = content_type.charset if content_type is not None else "utf-8"
+    return understand(Content(media, charset, data))
+
+
+def _inflate(data: bytes) -> bytes:
+    """What phones compress, up to a bound. Raises `ProtocolError` 400, 413."""
+    inflater = zlib.decompressobj()
+    try:
+        inflated = inflater.decompress(data, _MAX_INFLATED)
+    except zlib.error:
+        raise ProtocolError(400, "Bad Content-Encoding") from None
+    if not inflater.eof:
+        raise ProtocolError(413 if inflater.unconsumed_tail else 400)
+    return inflated
 
 
 # --- out ------------------------------------------------------------------------------------------
@@ -122,6 +106,14 @@ class _Lane:
     "`_next` is at it already."
 
 
+class _Asked(NamedTuple):
+    """A phone wants to hear what becomes of a message."""
+
+    wants: tuple[Report, ...]
+    sent: str
+    "The date and time it wrote."
+
+
 class Pager:
     def __init__(
         self,
@@ -140,6 +132,11 @@ class Pager:
         self._metrics = metrics
         self._lanes: dict[tuple[Address, str], _Lane] = {}
         self._delivered: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._tastes = Tastes()
+        self._asked: OrderedDict[tuple[Address, str], _Asked] = OrderedDict()
+        "Sender and its name of a message → what it wants to hear."
+        self._typing: OrderedDict[tuple[Address, Phone], None] = OrderedDict()
+        "Who is typing, as a phone was told."
 
     # --- a MESSAGE from a phone -----------------------------------------------------------------
 
@@ -148,13 +145,18 @@ class Pager:
         recipient = to_address(request.uri)
         if not recipient.local or not self._service.serves(recipient.domain):
             raise ProtocolError(404)
-        text = shown_text(request)
-        if text is None:
+        heard = heard_in(request)
+        phone = self._registrar.speaking(sender, flow)
+        if phone is not None:
+            self._learn((sender, phone.binding.endpoint), request)
+        if not heard.text and heard.chat_state is None and heard.report not in _TOLD:
             self._metrics.count("sip_messages_in_total", outcome="not-shown")
             return respond(request, 200)
-        if not text:
-            return respond(request, 200)
-        message = self._message(sender, recipient, text, request, flow, trace)
+        message = self._message(sender, recipient, heard, request, phone, trace)
+        if heard.wants:
+            self._asked[sender, message.origin_id] = _Asked(heard.wants, heard.sent)
+            if len(self._asked) > _REMEMBERED:
+                self._asked.popitem(last=False)
         self._service.note(trace, "sip.in", recipient, sender, "MESSAGE")
         try:
             submission = await self._service.submit(message, _dedup(sender, request, flow))
@@ -169,31 +171,52 @@ class Pager:
         )
         return respond(request, 200 if live else 202)
 
+    def _learn(self, phone: Phone, request: Request) -> None:
+        taken = {media for media in formats() if any(kind.includes(media) for kind in request.accept or ())}
+        if request.content_type is not None:
+            taken.add(request.content_type.value.lower())
+        self._tastes.learn(phone, taken)
+
     def _message(
-        self, sender: Address, recipient: Address, text: str, request: Request, flow: Flow, trace: str
+        self,
+        sender: Address,
+        recipient: Address,
+        heard: Heard,
+        request: Request,
+        phone: Located | None,
+        trace: str,
     ) -> InstantMessage:
         now = self._runtime.now()
         lang = (request.headers.get("Content-Language") or "").strip()[:64]
         subject = request.headers.get("Subject") or ""
         resource = resource_of(request.uri)
-        phone = self._registrar.speaking(sender, flow)
         expires = request.expires
+        endpoint = phone.binding.endpoint if phone is not None else ""
+        state = heard.chat_state
+        if heard.text and self._tastes.takes((sender, endpoint), iscomposing.CONTENT_TYPE):
+            # XEP-0085 §5.1: by this the other side knows that it may say when it is typing.
+            state = ChatState.ACTIVE
         return InstantMessage(
             id=trace,
             trace=trace,
             sender=sender,
-            sender_endpoint=phone.binding.endpoint if phone is not None else "",
+            sender_endpoint=endpoint,
             sender_tuple=phone.binding.id if phone is not None else "",
             recipient=recipient,
             recipient_endpoint=f"xmpp:{resource}" if resource else "",
-            origin_id=request.via.branch[:256],
-            bodies=(Text(text, lang),),
-            subjects=(Text(subject[:1024], lang),) if subject else (),
-            thread=request.call_id[:256],
+            origin_id=heard.id or request.via.branch[:256],
+            bodies=(Text(heard.text, lang),) if heard.text else (),
+            subjects=(Text(subject[:1024], lang),) if subject and heard.text else (),
+            thread=request.call_id[:256] if heard.text else "",
             created=now,
             expires=now + expires if expires else None,
-            # Expires: 0 is for now or never.
-            store=expires != 0,
+            # Expires: 0 is for now or never, and so is a typing notice.
+            store=expires != 0 and bool(heard.text or heard.report),
+            archived=bool(heard.text),
+            chat_state=state,
+            report=heard.report,
+            about=heard.about,
+            wants=tuple(each for each in heard.wants if each in _TOLD),
         )
 
     # --- messages for phones --------------------------------------------------------------------
@@ -245,36 +268,86 @@ class Pager:
             self._send(lane, message, located)
 
     def _send(self, lane: _Lane, message: InstantMessage, located: Located) -> None:
-        if not message.bodies or (message.expires is not None and message.expires <= self._runtime.now()):
-            # Nothing a phone could show, or nothing it may show any more.
-            self._done(lane, message, Delivery.DELIVERED if not message.bodies else Delivery.UNREACHABLE)
+        if message.expires is not None and message.expires <= self._runtime.now():
+            # A phone may not show it any more.
+            self._done(lane, message, Delivery.UNREACHABLE)
             return
-        request = build_message(message, located, self._runtime.now())
+        request = self._written(lane, message, located)
+        if request is None:
+            self._done(lane, message, Delivery.DELIVERED)
+            return
         if not located.flow.reliable and self._too_long(request):
             other = self._registrar.stream(located)
-            if other is None:
+            if other is not None:
+                located = other
+            elif message.bodies and _media(request) == cpim.CONTENT_TYPE:
+                request = build_message(message, located, self._runtime.now())
+            if not located.flow.reliable and self._too_long(request):
                 log.info(
                     "message_too_long", address=str(lane.address), endpoint=lane.endpoint, trace=message.trace
                 )
                 self._done(
                     lane,
                     message,
-                    Delivery.REFUSED,
+                    Delivery.REFUSED if message.bodies else Delivery.DELIVERED,
                     Condition.POLICY_VIOLATION,
                     "too long for the phone's transport",
                 )
                 return
-            located = other
-        self._sender.send(request, located.flow, partial(self._answered, lane, message, located))
+        self._sender.send(
+            request, located.flow, partial(self._answered, lane, message, located, _media(request))
+        )
+
+    def _written(self, lane: _Lane, message: InstantMessage, located: Located) -> Request | None:
+        """The MESSAGE for this phone; None when there is nothing it could show."""
+        now = self._runtime.now()
+        phone = (lane.address, lane.endpoint)
+        if message.bodies:
+            if message.wants and message.origin_id and self._tastes.takes(phone, cpim.CONTENT_TYPE):
+                return build_message(message, located, now, envelope(message, lane.address))
+            return build_message(message, located, now)
+        if message.report is not None and self._tastes.takes(phone, cpim.CONTENT_TYPE):
+            asked = self._asked.get((lane.address, message.about))
+            if asked is None or message.report in asked.wants:
+                sent = asked.sent if asked is not None else ""
+                return build_message(message, located, now, _report(message, sent or _stamp(message.created)))
+        elif message.chat_state is not None and self._tastes.takes(phone, iscomposing.CONTENT_TYPE):
+            typing = message.chat_state is ChatState.COMPOSING
+            # Of the states that are no typing only the end of typing is worth telling (RFC 3994 §3.2).
+            if typing or (message.sender, phone) in self._typing:
+                self._note_typing((message.sender, phone), typing)
+                data = iscomposing.write_is_composing(message.chat_state)
+                return build_message(message, located, now, (iscomposing.CONTENT_TYPE, data))
+        return None
+
+    def _note_typing(self, pair: tuple[Address, Phone], typing: bool) -> None:
+        self._typing.pop(pair, None)
+        if typing:
+            self._typing[pair] = None
+            if len(self._typing) > _REMEMBERED:
+                self._typing.popitem(last=False)
 
     def _too_long(self, request: Request) -> bool:
         return datagram_size(request) > self._settings.max_datagram
 
-    def _answered(self, lane: _Lane, message: InstantMessage, located: Located, answer: Answer) -> None:
+    def _answered(
+        self, lane: _Lane, message: InstantMessage, located: Located, media: str, answer: Answer
+    ) -> None:
         status = answer.status
         if 200 <= status < 300:
             self._remember(message.id, lane.endpoint)
             self._service.note(message.trace, "sip.out", message.recipient, message.sender, lane.endpoint)
+            self._done(lane, message, Delivery.DELIVERED)
+            if message.bodies and Report.DELIVERED in message.wants and media != cpim.CONTENT_TYPE:
+                self._runtime.spawn(self._report_delivery(message, located))
+        elif status == 415 and media != _PLAIN:
+            # What it cannot read goes to it in plain text; a notice it cannot read was not worth a word.
+            self._tastes.unlearn((lane.address, lane.endpoint), media)
+            if message.bodies:
+                self._send(lane, message, located)
+            else:
+                self._done(lane, message, Delivery.DELIVERED)
+        elif not message.bodies and (not message.store or (answer.response and status not in _TRANSIENT)):
             self._done(lane, message, Delivery.DELIVERED)
         elif answer.response is None or status in _TRANSIENT:
             again = self._registrar.here(lane.address, lane.endpoint)
@@ -348,13 +421,43 @@ class Pager:
         if len(self._delivered) > _REMEMBERED:
             self._delivered.popitem(last=False)
 
-    def failed(self, envelope: Failed) -> None:
-        """A phone's message was refused by everybody, long after its 200. Phones have no way to hear of it.
+    async def _report_delivery(self, message: InstantMessage, located: Located) -> None:
+        """Say in place of a phone that knows no reports that the message is there; once for all phones."""
+        report = InstantMessage(
+            id="",
+            trace=message.trace,
+            created=0.0,
+            sender=message.recipient,
+            sender_tuple=located.binding.id,
+            recipient=message.sender,
+            recipient_endpoint=message.sender_endpoint,
+            archived=False,
+            report=Report.DELIVERED,
+            about=message.origin_id,
+        )
+        try:
+            await self._service.submit(report, f"report {message.id}")
+        except Refused:
+            self._metrics.count("sip_reports_refused_total")
 
-        GAP RFC 5438: no failure notification
-        """
+    def failed(self, envelope: Failed) -> None:
+        """A phone's message was refused by everybody, after its 200: told to a phone that asked to hear of
+        it (RFC 5438 §7.2.1.3)."""
         failure = envelope.failure
         self._service.note(failure.trace, "sip.failed", failure.recipient, failure.sender, failure.condition)
+        asked = self._asked.get((failure.sender, failure.origin_id))
+        if asked is None or Report.FAILED not in asked.wants:
+            return
+        report = InstantMessage(
+            id=f"{failure.message_id}-failed",
+            trace=failure.trace,
+            created=self._runtime.now(),
+            sender=failure.recipient,
+            recipient=failure.sender,
+            report=Report.FAILED,
+            about=failure.origin_id,
+        )
+        self.deliver(Deliver(message=report, endpoints=(failure.sender_endpoint,)))
 
     @property
     def idle(self) -> bool:
@@ -367,11 +470,51 @@ class Pager:
             self._lanes[key].waiting.clear()
 
 
-def build_message(message: InstantMessage, located: Located, now: float) -> Request:
-    """The MESSAGE for one phone, without Via (RFC 7572 §5, table 1)."""
+def envelope(message: InstantMessage, recipient: Address) -> tuple[str, bytes]:
+    """A text with the wish to hear what becomes of it (RFC 5438 §7.1.1)."""
+    data = cpim.write_cpim(
+        sender=to_uri(message.sender),
+        recipient=to_uri(recipient),
+        sent=_stamp(message.created),
+        media=_PLAIN_UTF8,
+        data=message.bodies[0].text.encode("utf-8", "replace"),
+        message_id=message.origin_id,
+        wants=message.wants,
+    )
+    return cpim.CONTENT_TYPE, data
+
+
+def _report(message: InstantMessage, sent: str) -> tuple[str, bytes]:
+    """What became of a message, in the envelope it has to come in (RFC 5438 §7.2)."""
+    assert message.report is not None
+    sender = to_uri(message.sender)
+    data = cpim.write_cpim(
+        sender=sender,
+        recipient=to_uri(message.recipient),
+        sent=_stamp(message.created),
+        media=imdn.CONTENT_TYPE,
+        data=imdn.write_imdn(message.report, message.about, sent, sender),
+    )
+    return cpim.CONTENT_TYPE, data
+
+
+def _media(request: Request) -> str:
+    content_type = request.content_type
+    return content_type.value.lower() if content_type is not None else _PLAIN
+
+
+def _stamp(at: float) -> str:
+    return datetime.datetime.fromtimestamp(int(at), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def build_message(
+    message: InstantMessage, located: Located, now: float, content: tuple[str, bytes] | None = None
+) -> Request:
+    """The MESSAGE for one phone, without Via (RFC 7572 §5, table 1). `content`: Content-Type and body, where
+    they are not just the message's text."""
     binding = located.binding
     profile = profile_of(binding.agent)
-    body = message.bodies[0]
+    body = message.bodies[0] if message.bodies else _NO_TEXT
     sender = to_uri(message.sender, message.sender_tuple if profile.gruu_in_from else "")
     call_id = message.thread if message.thread and not profile.unique_call_ids else message.id
     fields = {"Route": list(binding.path)} if binding.path else {}
@@ -387,10 +530,11 @@ def build_message(message: InstantMessage, located: Located, now: float) -> Requ
         fields["Subject"] = [message.subjects[0].text.translate(_LINE_BREAKS)[:1024]]
     if body.lang and body.lang.isascii() and body.lang.isprintable():
         fields["Content-Language"] = [body.lang]
-    fields["Content-Type"] = ["text/plain;charset=utf-8"]
+    media, data = content or (_PLAIN_UTF8, body.text.encode("utf-8", "replace"))
+    fields["Content-Type"] = [media]
     headers = Headers.adopt(fields)
     headers.know("CSeq", _FIRST)
-    return Request("MESSAGE", parse_uri(binding.contact), headers, body.text.encode("utf-8", "replace"))
+    return Request("MESSAGE", parse_uri(binding.contact), headers, data)
 
 
 @lru_cache(maxsize=256)

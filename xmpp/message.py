@@ -15,6 +15,7 @@ from xmpp.element import CLIENT_NS, LANG, Element
 from xmpp.errors import StanzaError, from_condition
 from xmpp.extensions import Hint
 from xmpp.jid import JID
+from xmpp.notices import read_notices, write_notices
 from xmpp.presence import DELAY_NS, OPAQUE
 from xmpp.serialiser import escape_attribute, escape_text, serialise, serialise_children
 from xmpp.timestamps import stamp
@@ -114,10 +115,11 @@ def read_message(
 ) -> InstantMessage:
     """A client's message for the bus.
 
-    Without a body it is for XMPP clients only. It is stored unless nothing in it is of worth later: receipts
-    are (a lost one leaves the sender's message unconfirmed for ever), chat states are not. What is worth
-    storing is archived (XEP-0313 §6), and what belongs to a conversation is copied to the other clients of
-    both (XEP-0280 §6.1), unless the message says otherwise (XEP-0334).
+    Without a body it is for XMPP clients only, unless phones know the like of it. It is stored unless
+    nothing in it is of worth later: receipts are (a lost one leaves the sender's message unconfirmed for
+    ever), chat states are not. What is worth storing is archived (XEP-0313 §6), and what belongs to a
+    conversation is copied to the other clients of both (XEP-0280 §6.1), unless the message says otherwise
+    (XEP-0334).
     """
     default = stanza.get(LANG, lang)
     bodies: list[Text] = []
@@ -151,6 +153,7 @@ def read_message(
         lasting = (lasting or (store and Hint.STORE in hints)) and Hint.NO_STORE not in hints
         archived = lasting and Hint.NO_ARCHIVE not in hints
         copied = talk and Hint.NO_COPY not in hints
+    notices = read_notices(extras)
     return InstantMessage(
         id=trace,
         trace=trace,
@@ -166,7 +169,11 @@ def read_message(
         thread=thread,
         created=now,
         store=lasting,
-        audience=Audience.ALL if bodies else Audience.XMPP,
+        audience=Audience.ALL if bodies or notices.chat_state or notices.report else Audience.XMPP,
+        chat_state=notices.chat_state,
+        report=notices.report,
+        about=notices.about,
+        wants=notices.wants,
         archived=archived,
         copied=copied,
         opaque={OPAQUE: serialise_children(extras)} if extras else {},
@@ -199,6 +206,8 @@ def write_message(message: InstantMessage, *, delayed: bool, by: Address | None 
     _texts(out, "subject", message.subjects, lang)
     _texts(out, "body", message.bodies, lang)
     extras = message.opaque.get(OPAQUE, b"")
+    if not extras:
+        out.append(write_notices(message))
     if message.thread and b"<thread xmlns='jabber:client'" not in extras:
         out.append(f"<thread>{escape_text(message.thread)}</thread>")
     end = "</message>"

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from sip.bodies import formats
 from sip.message import respond
 from sip.methods import Incoming, Services, allow, method
 from sip.notifier import Reply
 from sip.packages import allow_events, packages
-from sip.pager import ACCEPT
 from sip.uas import SUPPORTED
 
 
 @method("OPTIONS", authenticated=False)
 async def options(services: Services, incoming: Incoming) -> Reply:
     """The same for everybody: it must not tell who has an account."""
-    accepted = sorted({ACCEPT, *(kind for package in packages().values() for kind in package.published)})
+    accepted = sorted({*formats(), *(kind for package in packages().values() for kind in package.published)})
     headers = [
         ("Allow", allow()),
         ("Accept", ", ".join(accepted)),
-        ("Accept-Encoding", "identity"),
+        ("Accept-Encoding", "identity, deflate"),
         ("Supported", ", ".join(sorted(SUPPORTED))),
         ("Allow-Events", allow_events()),
     ]

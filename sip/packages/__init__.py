@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, Protocol
 
 from presence.address import Address
@@ -109,11 +110,11 @@ def register(package: Package) -> None:
     _packages[package.name] = package
 
 
+@cache
 def packages() -> dict[str, Package]:
     """All of them, by name."""
-    if not _packages:
-        for module in pkgutil.iter_modules(__path__):
-            importlib.import_module(f"{__name__}.{module.name}")
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
     return _packages
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import Condition
-from presence.messages import Audience, Failure, InstantMessage, Kind
+from presence.messages import Audience, ChatState, Failure, InstantMessage, Kind, Report
 from presence.model import Text
 from xmpp.element import CLIENT_NS, LANG, E, Element
 from xmpp.errors import StanzaError
@@ -30,6 +31,7 @@ ALICE = JID("alice", "example.org", "desk")
 BOB = JID("bob", "example.org")
 STATES = "http://jabber.org/protocol/chatstates"
 RECEIPTS = "urn:xmpp:receipts"
+MARKERS = "urn:xmpp:chat-markers:0"
 BARE, FULL, DOMAIN = "bob@example.org", "bob@example.org/sofa", "example.org"
 
 # what the bus then does with a submission (live, waiting, negative) is in test_delivery.py
@@ -115,6 +117,7 @@ def test_a_message_is_read_whole() -> None:
         subjects=(Text("Tea", "en"),),
         thread="th1",
         created=1000.0,
+        wants=(Report.DELIVERED,),
         opaque={"xmpp": b"<request xmlns='urn:xmpp:receipts'/>"},
     )
 
@@ -130,7 +133,7 @@ WORTH = [
     ((E("paused", STATES), E("request", RECEIPTS)), False),
     ((), False),
     ((E("received", RECEIPTS, {"id": "m0"}),), True),
-    ((E("displayed", "urn:xmpp:chat-markers:0", {"id": "m0"}),), True),
+    ((E("displayed", MARKERS, {"id": "m0"}),), True),
     ((E("encrypted", "eu.siacs.conversations.axolotl"),), True),
     ((E("subject", CLIENT_NS, {}, "Tea"),), True),
     ((body("hi"), E("active", STATES)), True),
@@ -143,7 +146,8 @@ def test_only_what_is_of_worth_later_is_stored(children: tuple[Element, ...], st
 
 
 def test_what_no_phone_can_show_is_for_xmpp_clients_only() -> None:
-    assert read(E("composing", STATES)).audience is Audience.XMPP
+    assert read(E("encrypted", "eu.siacs.conversations.axolotl")).audience is Audience.XMPP
+    assert read(E("composing", STATES)).audience is Audience.ALL
     assert read(body("hi"), E("active", STATES)).audience is Audience.ALL
 
 
@@ -200,3 +204,29 @@ def test_a_failure_names_the_message_and_whom_it_was_for() -> None:
         "<error type='modify'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
         "<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>too long</text></error></message>"
     )
+
+
+@pytest.mark.parametrize(
+    ("payload", "fields"),
+    [
+        (E("composing", STATES), {"chat_state": ChatState.COMPOSING}),
+        (E("gone", STATES), {"chat_state": ChatState.GONE}),
+        (E("received", RECEIPTS, {"id": "m0"}), {"report": Report.DELIVERED, "about": "m0"}),
+        (E("displayed", MARKERS, {"id": "m0"}), {"report": Report.DISPLAYED, "about": "m0"}),
+        (E("request", RECEIPTS), {"wants": (Report.DELIVERED,)}),
+        (E("markable", MARKERS), {"wants": (Report.DISPLAYED,)}),
+    ],
+)
+def test_notices_mean_the_same_on_both_sides(payload: Element, fields: dict[str, object]) -> None:
+    message = read(payload)
+    assert {name: getattr(message, name) for name in fields} == fields
+    from_phone = replace(message, opaque={})
+    (stanza,) = parse_fragment(
+        b"<x xmlns='jabber:client'>" + write_message(from_phone, delayed=False) + b"</x>"
+    )
+    assert [each for each in stanza.elements[0].elements if each.name != "stanza-id"] == [payload]
+
+
+def test_who_reports_asks_for_no_report() -> None:
+    message = read(E("received", RECEIPTS, {"id": "m0"}), E("request", RECEIPTS))
+    assert (message.report, message.wants) == (Report.DELIVERED, ())
