@@ -146,6 +146,8 @@ class Extension:
     "The bus has a message of this client."
     delivered: Callable[[Session, InstantMessage], None] | None = None
     "A message was sent to this client."
+    kept: Callable[[Request, str, list[Element]], Awaitable[None]] | None = None
+    "The client has put these into a collection of `presence.ports.KeptStore`."
     copied: Callable[[Session, InstantMessage, bool], None] | None = None
     "Another client of the same user sent (True) or received a message."
 
@@ -202,6 +204,7 @@ class Registry:
         self.outgoing = tuple(e.outgoing for e in extensions if e.outgoing is not None)
         self.account_identities = tuple(pair for e in extensions for pair in e.account_identities)
         self.account_items = tuple(e.account_items for e in extensions if e.account_items is not None)
+        self.kept = tuple(e.kept for e in extensions if e.kept is not None)
         self.capable = tuple(e.capable for e in extensions if e.capable is not None)
         self.opened = tuple(e.opened for e in extensions if e.opened is not None)
         self.detached = tuple(e.detached for e in extensions if e.detached is not None)

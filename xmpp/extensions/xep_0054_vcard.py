@@ -29,6 +29,8 @@ async def _set(request: Request) -> Element | None:
     data = serialise_children([request.payload])
     await belongings.weigh(request, len(data))
     await request.router.service.belongings.keep(request.session.address, COLLECTION, "", data, 1)
+    for hook in request.router.registry.kept:
+        await hook(request, COLLECTION, [request.payload])
     return None
 
 

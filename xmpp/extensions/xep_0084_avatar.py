@@ -9,5 +9,5 @@ EXTENSION = Extension(
     name="User Avatar",
     version="1.1.4",
     status=Status.CARRIED,
-    notes="By personal eventing; not converted from and to vCards (XEP-0398).",
+    notes="By personal eventing; converted from and to vCards (XEP-0398).",
 )

@@ -8,13 +8,14 @@ events go to all of a contact's processes, and each tells whom it concerns.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from presence.address import Address
 from presence.errors import PresenceError
 from presence.policy import Standing
-from presence.ports import Kept
+from presence.ports import Kept, KeptStore
 from xmpp import belongings, pubsub
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
@@ -54,16 +55,14 @@ async def _config(request: Request, node: str) -> NodeConfig:
     return decode_config(found[0].data)
 
 
-async def _save(request: Request, node: str, config: NodeConfig) -> None:
-    kept = request.router.service.belongings
-    await kept.keep(request.session.address, CONFIGS, node, encode_config(config), MAX_NODES)
+async def _save(kept: KeptStore, owner: Address, node: str, config: NodeConfig) -> None:
+    await kept.keep(owner, CONFIGS, node, encode_config(config), MAX_NODES)
 
 
-async def _make(request: Request, node: str, config: NodeConfig) -> None:
-    known = await request.router.service.belongings.kept(request.session.address, CONFIGS)
-    if len(known) >= MAX_NODES:
+async def _make(kept: KeptStore, owner: Address, node: str, config: NodeConfig) -> None:
+    if len(await kept.kept(owner, CONFIGS)) >= MAX_NODES:
         raise StanzaError("resource-constraint", "wait", "too many nodes")
-    await _save(request, node, config)
+    await _save(kept, owner, node, config)
 
 
 def _node(action: Element) -> str:
@@ -93,19 +92,32 @@ async def _publish(request: Request, action: Element) -> Element | None:
     if len(id) > MAX_NAME:
         raise StanzaError("bad-request", text="an id too long")
     options = _form(request.payload.find("publish-options"))
-    data = serialise_children(payload)
-    await belongings.weigh(request, len(data))
-    owner, kept = request.session.address, request.router.service.belongings
+    await belongings.weigh(request, len(serialise_children(payload)))
+    await put(request.router, request.session.address, node, id, payload, options)
+    for hook in request.router.registry.kept:
+        await hook(request, ITEMS + node, payload)
+    return E("pubsub", NS, {}, E("publish", NS, {"node": node}, E("item", NS, {"id": id})))
+
+
+async def put(
+    router: XmppRouter,
+    owner: Address,
+    node: str,
+    id: str,
+    payload: list[Element],
+    options: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> None:
+    """Publish an item on the owner's behalf. Raises `StanzaError`: precondition-not-met, too many nodes."""
+    kept = router.service.belongings
     found = await kept.kept(owner, CONFIGS, node)
     config = decode_config(found[0].data) if found else NodeConfig().with_fields(options)
     if not found:
-        await _make(request, node, config)
+        await _make(kept, owner, node, config)
     elif config.with_fields(options) != config:
         raise pubsub.error("conflict", "precondition-not-met")
     if config.persist:
-        await kept.keep(owner, ITEMS + node, id, data, config.max_items)
-    await _tell(request, node, config, pubsub.item_event(node, id, payload))
-    return E("pubsub", NS, {}, E("publish", NS, {"node": node}, E("item", NS, {"id": id})))
+        await kept.keep(owner, ITEMS + node, id, serialise_children(payload), config.max_items)
+    await _tell(router, owner, node, config, pubsub.item_event(node, id, payload))
 
 
 async def _retract(request: Request, action: Element) -> Element | None:
@@ -118,15 +130,16 @@ async def _retract(request: Request, action: Element) -> Element | None:
     if not await request.router.service.belongings.discard(request.session.address, ITEMS + node, id):
         raise StanzaError("item-not-found")
     if action.get("notify") in ("1", "true"):
-        await _tell(request, node, config, pubsub.retract_event(node, id))
+        await _tell(request.router, request.session.address, node, config, pubsub.retract_event(node, id))
     return None
 
 
 async def _create(request: Request, action: Element) -> Element | None:
     node = _node(action)
-    if await request.router.service.belongings.kept(request.session.address, CONFIGS, node):
+    owner, kept = request.session.address, request.router.service.belongings
+    if await kept.kept(owner, CONFIGS, node):
         raise StanzaError("conflict")
-    await _make(request, node, NodeConfig().with_fields(_form(request.payload.find("configure"))))
+    await _make(kept, owner, node, NodeConfig().with_fields(_form(request.payload.find("configure"))))
     return None
 
 
@@ -143,7 +156,8 @@ async def _configure(request: Request, action: Element) -> Element | None:
     if form is None:
         raise StanzaError("bad-request", text="a form is wanted")
     if form.get("type") != "cancel":
-        await _save(request, node, config.with_fields(read_form(form)))
+        kept = request.router.service.belongings
+        await _save(kept, request.session.address, node, config.with_fields(read_form(form)))
     return None
 
 
@@ -151,7 +165,7 @@ async def _purge(request: Request, action: Element) -> Element | None:
     node = _node(action)
     config = await _config(request, node)
     await request.router.service.belongings.discard(request.session.address, ITEMS + node)
-    await _tell(request, node, config, pubsub.node_event(node, "purge"))
+    await _tell(request.router, request.session.address, node, config, pubsub.node_event(node, "purge"))
     return None
 
 
@@ -161,7 +175,7 @@ async def _delete(request: Request, action: Element) -> Element | None:
     owner, kept = request.session.address, request.router.service.belongings
     await kept.discard(owner, ITEMS + node)
     await kept.discard(owner, CONFIGS, node)
-    await _tell(request, node, config, pubsub.node_event(node, "delete"))
+    await _tell(request.router, request.session.address, node, config, pubsub.node_event(node, "delete"))
     return None
 
 
@@ -235,9 +249,8 @@ async def _handle(request: Request) -> Element | None:
 # --- notifications --------------------------------------------------------------------------------------
 
 
-async def _tell(request: Request, node: str, config: NodeConfig, event: bytes) -> None:
+async def _tell(router: XmppRouter, owner: Address, node: str, config: NodeConfig, event: bytes) -> None:
     """In order of publication: the owner's next request waits for it."""
-    router, owner = request.router, request.session.address
     whom = [owner]
     if config.access is not Access.WHITELIST:
         blocklist = await router.service.blocking.of(owner)
