@@ -201,7 +201,9 @@ class Client:
         error = await self.messages.take(
             f"an error for message {id}", lambda m: m.xml.get("type") == "error" and m["id"] == id, patience
         )
-        names: list[str] = [child.tag.removeprefix(STANZA_ERRORS) for child in error.xml.find("{jabber:client}error")]
+        names: list[str] = [
+            child.tag.removeprefix(STANZA_ERRORS) for child in error.xml.find("{jabber:client}error")
+        ]
         return next(name for name in names if name != "text")
 
     async def answered(self, id: str, patience: float = 5.0) -> bool:
