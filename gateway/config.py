@@ -108,9 +108,12 @@ class StoreSettings(Section):
     def _usable(cls, url: str) -> str:
         if url:
             try:
-                make_url(url)
+                make_url(url).get_dialect().import_dbapi()
             except ArgumentError as error:
                 raise ValueError(str(error)) from error
+            except ImportError as error:
+                extra = "; pip install tandem-gateway[postgres]" if error.name == "asyncpg" else ""
+                raise ValueError(f"the driver {error.name} is not installed{extra}") from error
         return url
 
 

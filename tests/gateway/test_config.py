@@ -3,6 +3,7 @@ true."""
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,3 +184,10 @@ def test_a_value_nothing_could_be_served_with_is_told_by_its_name(
 def test_a_domain_is_the_one_of_its_addresses_in_whatever_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANDEM_DOMAINS", "xn--bcher-kva.example,BÜCHER.example., b.example")
     assert config.load().domains == ("bücher.example", "b.example")
+
+
+def test_a_driver_that_is_not_installed_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    monkeypatch.setenv("TANDEM_STORE__URL", "postgresql+asyncpg://tandem@db/tandem")
+    (problem,) = problems()
+    assert problem.startswith("store.url: Value error, the driver asyncpg is not installed; pip install")
