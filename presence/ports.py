@@ -498,6 +498,9 @@ class ScramKeys(msgspec.Struct, frozen=True):
     stored_key: bytes
     server_key: bytes
 
+    def __repr__(self) -> str:
+        return "ScramKeys(...)"
+
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """One person's account with the proofs its backend can give."""
@@ -516,6 +519,9 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     "`login:realm` as the operator wrote it, which `own_ha1` was made with."
     password: str = ""
     "Where the backend keeps it in the clear."
+
+    def __repr__(self) -> str:
+        return f"Account({self.address})"  # no traceback shows what proves it
 
 
 class Accounts(Protocol):

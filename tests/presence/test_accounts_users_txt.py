@@ -99,7 +99,9 @@ def test_windows_line_ends_and_a_byte_order_mark_are_no_trouble() -> None:
 
 def test_nothing_secret_shows_in_a_repr() -> None:
     assert ALICE_HA1 not in repr(entry(f"alice:{ALICE_HA1}:{DOMAIN}:authorized"))
-    assert "wonderland" not in repr(entry(f"alice:wonderland:{DOMAIN}:authorized"))
+    plain = entry(f"alice:wonderland:{DOMAIN}:authorized")
+    assert "wonderland" not in repr(plain)
+    assert repr(plain.account()) == f"Account(alice@{DOMAIN})"
 
 
 def test_another_realm_s_ha1_proves_passwords_but_no_digest() -> None:
