@@ -100,6 +100,16 @@ _ENCODINGS = frozenset(("utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windo
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One of a phone's calls, as it publishes them (RFC 4235 §3.7.1)."""
+
+    name: str
+    "The dialog's identifiers; the same in all documents."
+    talking: bool
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """What a phone says about its user."""
 
@@ -107,6 +117,7 @@ class Published:
     "Whom the document is about; None when its entity is no address."
     tuples: tuple[PresenceTuple, ...]
     person: Person | None
+    calls: tuple[Call, ...] = ()
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -129,7 +140,7 @@ def parse_pidf(
     tuples = tuple(
         _tuple(element, person, fallback, now, root_lang, Show(on_the_phone)) for element in elements
     )
-    return Published(_entity(root.get("entity", "")), tuples, person)
+    return Published(entity_of(root.get("entity", "")), tuples, person)
 
 
 def parse_xml(body: bytes, what: str = "PIDF") -> Element:
@@ -160,7 +171,7 @@ def _decode(body: bytes, what: str) -> str:
         raise ProtocolError(400, f"Bad {what}: not in its encoding") from None
 
 
-def _entity(text: str) -> Address | None:
+def entity_of(text: str) -> Address | None:
     try:
         return to_address(parse_uri(text.strip()))
     except ProtocolError:
@@ -386,9 +397,12 @@ def to_q(priority: int | None) -> str:
 
 
 def _stamp(at: float) -> str:
-    return datetime.datetime.fromtimestamp(min(int(at), _LAST_SECOND), datetime.UTC).strftime(
-        "%Y-%m-%dT%H:%M:%SZ"
-    )
+    return _stamp_of(min(int(at), _LAST_SECOND))
+
+
+@lru_cache(maxsize=1024)
+def _stamp_of(second: int) -> str:
+    return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def escape(text: str) -> str:

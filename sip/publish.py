@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import StaleTag
-from presence.model import Source
+from presence.model import Person, Source
 from presence.ports import Lease, Metrics, SourceWrite, Update
 from presence.service import PresenceService
 from sip.bindings import Binding
+from sip.calls import Calls
 from sip.errors import ProtocolError
 from sip.flow import Flow
 from sip.message import Request, Response, respond
@@ -69,12 +70,13 @@ class Publisher:
         self._registrar = registrar
         self._runtime = runtime
         self._metrics = metrics
+        self._calls = Calls(settings.max_call_expires)
 
     async def publish(self, address: Address, request: Request, flow: Flow, trace: str) -> Response:
         """The 200 to an authenticated PUBLISH for one's own address (RFC 3903 §6). Raises `ProtocolError`,
         `Unavailable`; nothing was changed then."""
         package = self._package(request)
-        expires = self._expires(request)
+        expires = self._expires(request, package)
         tag = (request.headers.get("SIP-If-Match") or "").strip()
         what = operation(body=bool(request.body), tag=bool(tag), expires=expires)
         now = self._runtime.now()
@@ -88,7 +90,8 @@ class Publisher:
                     source = self._source(package, address, request, flow, now, _name(tag))
                     given = await self._write(address, source, expires, now, trace, expect=tag)
                 case Operation.INITIAL:
-                    name = f"{_mark(flow)}-{secrets.token_hex(4)}"
+                    # A phone has one set of calls: publishing them anew replaces what it said before.
+                    name = f"{_mark(flow)}-{'calls' if package.brief else secrets.token_hex(4)}"
                     source = self._source(package, address, request, flow, now, name)
                     given = await self._initial(address, source, expires, now, trace)
         except StaleTag:
@@ -112,14 +115,15 @@ class Publisher:
                 raise ProtocolError(415, headers=(("Accept-Encoding", "identity"),))
         return package
 
-    def _expires(self, request: Request) -> int:
+    def _expires(self, request: Request, package: Package) -> int:
         """Seconds granted. A client that says nothing leaves it to us (RFC 3903 §6 step 5)."""
         expires = request.expires
         if expires is None:
             expires = self._settings.publish_expires
         if 0 < expires < self._settings.min_expires:
             raise ProtocolError(423, headers=(("Min-Expires", str(self._settings.min_expires)),))
-        return min(expires, self._settings.max_expires)
+        longest = self._settings.max_call_expires if package.brief else self._settings.max_expires
+        return min(expires, longest)
 
     def _source(
         self, package: Package, address: Address, request: Request, flow: Flow, now: float, name: str
@@ -128,10 +132,13 @@ class Publisher:
         published = package.parse(request.body, now, lang, self._settings.on_the_phone)
         if published.entity not in (None, address):
             raise ProtocolError(400, "Bad PIDF: its entity is someone else")
+        person = published.person
+        if self._calls.talking(address, published.calls, now):
+            person = Person(activities=("on-the-phone",))
         return Source(
             id=SOURCE + name,
             tuples=published.tuples,
-            person=published.person,
+            person=person,
             since=now,
             tied_to=self._tie(address, flow),
         )

@@ -30,6 +30,9 @@ class SipSettings(BaseModel):
     "Seconds of a registration that asks for no time."
     publish_expires: int = Field(default=3600, ge=60)
     "Seconds of a publication that asks for no time."
+    max_call_expires: int = Field(default=600, ge=60, le=7200)
+    """Longest time in seconds a phone's word on its calls is believed (RFC 4235). A phone that vanished in a
+    call is off the phone by then at the latest."""
     subscribe_expires: int = Field(default=3600, ge=60)
     "Seconds of a subscription that asks for no time."
     notify_interval: float = Field(default=5.0, ge=0, le=300)

@@ -67,6 +67,8 @@ class Package(Protocol):
     "Media types PUBLISH may bring; none: it cannot be published."
     versioned: bool
     "Its documents are numbered within their dialog, so that no two watchers get the same bytes."
+    brief: bool
+    "What is published of it is soon untrue: it is believed for `max_call_expires` at most."
     lists: bool
     "A list of it can be subscribed to (RFC 4662)."
 
@@ -88,6 +90,7 @@ class PackageDefaults:
 
     published: tuple[str, ...] = ()
     versioned = True
+    brief = False
     lists = False
 
     def parse(self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]) -> Published:

@@ -83,7 +83,7 @@ async def test_a_too_short_time_is_423(house: House) -> None:
 @pytest.mark.parametrize(
     ("headers", "body", "status", "named"),
     [
-        ([("Event", "dialog"), ("Content-Type", "application/pidf+xml")], b"x", 489, "Allow-Events"),
+        ([("Event", "no-such"), ("Content-Type", "application/pidf+xml")], b"x", 489, "Allow-Events"),
         ([("Content-Type", "application/pidf+xml")], b"x", 489, "Allow-Events"),
         ([("Event", "presence"), ("Content-Type", "text/plain")], b"x", 415, "Accept"),
         ([("Event", "presence")], b"x", 415, "Accept"),
