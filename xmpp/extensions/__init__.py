@@ -147,7 +147,7 @@ class Extension:
     delivered: Callable[[Session, InstantMessage], None] | None = None
     "A message was sent to this client."
     kept: Callable[[Request, str, list[Element]], Awaitable[None]] | None = None
-    "The client has put these into a collection of `presence.ports.KeptStore`."
+    "The client has put these into a collection of `presence.ports.KeptStore`; none: it took something out."
     copied: Callable[[Session, InstantMessage, bool], None] | None = None
     "Another client of the same user sent (True) or received a message."
 

@@ -37,6 +37,8 @@ async def _set(request: Request) -> Element | None:
         raise StanzaError("resource-constraint", "wait", "too many kinds of elements")
     for key, value in data.items():
         await kept.keep(owner, COLLECTION, key, value, MAX_ELEMENTS)
+    for hook in request.router.registry.kept:
+        await hook(request, COLLECTION, elements)
     return None
 
 

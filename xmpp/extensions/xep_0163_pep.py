@@ -94,8 +94,7 @@ async def _publish(request: Request, action: Element) -> Element | None:
     options = _form(request.payload.find("publish-options"))
     await belongings.weigh(request, len(serialise_children(payload)))
     await put(request.router, request.session.address, node, id, payload, options)
-    for hook in request.router.registry.kept:
-        await hook(request, ITEMS + node, payload)
+    await _changed(request, node, payload)
     return E("pubsub", NS, {}, E("publish", NS, {"node": node}, E("item", NS, {"id": id})))
 
 
@@ -120,18 +119,32 @@ async def put(
     await _tell(router, owner, node, config, pubsub.item_event(node, id, payload))
 
 
+async def take_back(
+    router: XmppRouter, owner: Address, node: str, id: str, *, silently: bool = False
+) -> None:
+    """Retract an item on the owner's behalf. Raises `StanzaError` when there is none."""
+    kept = router.service.belongings
+    found = await kept.kept(owner, CONFIGS, node)
+    if not found or not await kept.discard(owner, ITEMS + node, id):
+        raise StanzaError("item-not-found")
+    if not silently:
+        await _tell(router, owner, node, decode_config(found[0].data), pubsub.retract_event(node, id))
+
+
 async def _retract(request: Request, action: Element) -> Element | None:
     node = _node(action)
-    config = await _config(request, node)
     items = action.findall("item")
     if len(items) != 1 or not items[0].get("id"):
         raise pubsub.error("bad-request", "item-required", "modify")
-    id = items[0].get("id")
-    if not await request.router.service.belongings.discard(request.session.address, ITEMS + node, id):
-        raise StanzaError("item-not-found")
-    if action.get("notify") in ("1", "true"):
-        await _tell(request.router, request.session.address, node, config, pubsub.retract_event(node, id))
+    silently = action.get("notify") not in ("1", "true")
+    await take_back(request.router, request.session.address, node, items[0].get("id"), silently=silently)
+    await _changed(request, node, [])
     return None
+
+
+async def _changed(request: Request, node: str, payload: list[Element]) -> None:
+    for hook in request.router.registry.kept:
+        await hook(request, ITEMS + node, payload)
 
 
 async def _create(request: Request, action: Element) -> Element | None:
@@ -166,6 +179,7 @@ async def _purge(request: Request, action: Element) -> Element | None:
     config = await _config(request, node)
     await request.router.service.belongings.discard(request.session.address, ITEMS + node)
     await _tell(request.router, request.session.address, node, config, pubsub.node_event(node, "purge"))
+    await _changed(request, node, [])
     return None
 
 
@@ -176,6 +190,7 @@ async def _delete(request: Request, action: Element) -> Element | None:
     await kept.discard(owner, ITEMS + node)
     await kept.discard(owner, CONFIGS, node)
     await _tell(request.router, request.session.address, node, config, pubsub.node_event(node, "delete"))
+    await _changed(request, node, [])
     return None
 
 

@@ -34,7 +34,7 @@ METADATA = "urn:xmpp:avatar:metadata"
 async def _kept(request: Request, collection: str, elements: list[Element]) -> None:
     """A client published an avatar one way: do it the other way, too."""
     if collection == ITEMS + METADATA:
-        hash = await _into_card(request, elements[0])
+        hash = await _into_card(request, elements[0] if elements else E("metadata", METADATA))
     elif collection == CARD:
         hash = await _into_nodes(request, elements[0])
     else:
