@@ -28,9 +28,10 @@ from presence.address import parse_address
 from presence.edge.accounts import AccountSettings, open_accounts
 from presence.edge.sql import SqlStore
 from presence.errors import Unavailable
+from presence.guarding import Unguarded
 from presence.memory import MemoryBus
 from presence.model import PresenceTuple, Show, Source, Text
-from presence.ports import Inquiry, Lease, NodeInfo, SourceWrite, TraceEntry, Update
+from presence.ports import Ban, Inquiry, Lease, NodeInfo, SourceWrite, TraceEntry, Update
 from presence.service import PresenceService
 from presence.subscriptions import Act
 
@@ -403,3 +404,15 @@ async def test_commands_say_when_tandem_does_not_run(stage: Stage, tmp_path: Pat
 async def test_an_error_of_the_api_is_told_plainly(stage: Stage) -> None:
     code, output = await stage.command("presence", "show", "nobody@localhost")
     assert (code, output.strip()) == (1, "there is no account nobody@localhost")
+
+
+async def test_bans_are_shown(stage: Stage) -> None:
+    ban = Ban(kind="login", name="192.0.2.1 alice@localhost", until=NOW + 30)
+
+    class Guarding(Unguarded):
+        async def bans(self) -> list[Ban]:
+            return [ban]
+
+    stage.desk.service.guard = Guarding()
+    answer = (await stage.get("/api/bans")).json()
+    assert answer == {"now": NOW, "bans": [{"kind": ban.kind, "name": ban.name, "until": ban.until}]}
