@@ -122,7 +122,7 @@ class SqlArchive:
         for query in _PAGES[*_filter(span), backwards]:
             found.update(
                 (int(position), message)
-                for position, message in await self._database.rows(query, **_values(owner, span), most=limit)
+                for position, message in await self._rows(query, owner, span, most=limit)
             )
         first = sorted(found, reverse=backwards)[:limit]
         return [Archived(each, decode_message(found[each])) for each in sorted(first)]
@@ -131,9 +131,22 @@ class SqlArchive:
         """See `presence.ports.Archive.count`."""
         total = 0
         for query in _COUNTS[_filter(span)]:
-            rows = await self._database.rows(query, **_values(owner, span))
+            rows = await self._looked_through(query, _values(owner, span))
             total += rows[0][0]
         return total
+
+    async def _rows(self, query: Query, owner: Address, span: Span, **more: int) -> Sequence[Sequence[Any]]:
+        """A page of everything ends where it is full; one conversation's may look through all there is."""
+        values = _values(owner, span) | more
+        if span.peer is None:
+            return await self._database.rows(query, **values)
+        return await self._looked_through(query, values)
+
+    async def _looked_through(self, query: Query, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """Where it takes long, nobody else waits for it."""
+        async with self._database.reading() as connection:
+            answer = await connection.execute(query.statement, values)
+            return [tuple(row) for row in answer]
 
     async def find(self, owner: Address, ids: Sequence[str]) -> list[Archived]:
         """See `presence.ports.Archive.find`."""
