@@ -259,3 +259,19 @@ async def test_the_latest_of_many_people_is_found_at_once(store: SqlStore) -> No
     assert {key: k.data for key, k in named.items()} == {(ALICE, "a"): b"aalice", (BOB, "a"): b"abob"}
     assert await store.latest([], ["things"]) == await store.kept_by([], "things", ["a"]) == {}
     assert (await store.weight(BOB), await store.weight(Address("x", "y.z"))) == (9, 0)
+
+
+async def test_who_asks_for_an_account_at_the_same_time_shares_one_look_up(tmp_path: Path) -> None:
+    store = SqlStore(f"sqlite+aiosqlite:///file:{tmp_path}/tandem.db?uri=true")  # asked in a thread
+    await store.migrate()
+    people = open_accounts(AccountSettings(), store)
+    await people.add(ALICE, "secret")
+    first, *others = await asyncio.gather(*(people.find(ALICE) for _ in range(8)))
+    assert first is not None
+    assert all(other is first for other in others)
+    asked = asyncio.ensure_future(people.find(BOB))
+    waiting = asyncio.ensure_future(people.find(BOB))
+    await asyncio.sleep(0)
+    asked.cancel()
+    assert await waiting is None
+    await store.close()

@@ -66,6 +66,8 @@ class SqlAccounts:
         self._database = database
         self._derived = DerivedKeys(database)
         self._cache: dict[Address, tuple[float, Account | None]] = {}
+        self._asked: dict[Address, asyncio.Event] = {}
+        "Look-ups under way: who asks meanwhile waits for their answer."
         self._all_have_scram = (0.0, True)
         "Until when, and whether, every account is known to have SCRAM keys."
 
@@ -84,18 +86,33 @@ class SqlAccounts:
         return self.mechanisms if everybody else frozenset({"PLAIN", "DIGEST-MD5"})
 
     async def find(self, address: Address) -> Account | None:
-        """From the cache for seconds, else from the database."""
-        cached = self._cache.get(address)
-        now = time.monotonic()
-        if cached is not None and cached[0] > now:
-            return cached[1]
+        """From the cache for seconds, else from the database, once for all who ask at the same time."""
+        while True:
+            cached = self._cache.get(address)
+            if cached is not None and cached[0] > time.monotonic():
+                return cached[1]
+            asked = self._asked.get(address)
+            if asked is None:
+                break
+            await asked.wait()
+        asked = self._asked[address] = asyncio.Event()
+        try:
+            account = await self._look_up(address)
+            if self._asked.get(address) is asked:  # else it was forgotten meanwhile: this may be old
+                if len(self._cache) >= CACHE_SIZE:
+                    self._cache.clear()
+                self._cache[address] = (time.monotonic() + CACHE_SECONDS, account)
+            return account
+        finally:
+            if self._asked.get(address) is asked:
+                del self._asked[address]
+            asked.set()
+
+    async def _look_up(self, address: Address) -> Account | None:
         rows = await self._database.rows(_ONE, address=str(address))
         account = _account(rows) if rows else None
         if account is not None and account.own_ha1:
             account = replace(account, scram=await self._derived.load(address, account.own_ha1))
-        if len(self._cache) >= CACHE_SIZE:
-            self._cache.clear()
-        self._cache[address] = (now + CACHE_SECONDS, account)
         return account
 
     async def check_password(self, address: Address, password: str) -> bool:
@@ -217,6 +234,7 @@ class SqlAccounts:
     def forget(self, address: Address) -> None:
         """Empty the cache for one address."""
         self._cache.pop(address, None)
+        self._asked.pop(address, None)
 
     async def close(self) -> None:
         """The database is the store's to close."""
