@@ -85,6 +85,8 @@ class Node:
         self._pace = pace
         self._started = clock()
         self._breaks = self._bus.breaks
+        self._archive_waits = False
+        "It could not be written."
         self._bus_since = 0.0
         "Since when the bus has answered without a break; 0 while it does not."
 
@@ -274,7 +276,17 @@ class Node:
             return self._pace.beat
         if self._role != "admin" and self._clock() - self._started < self._pace.beat:
             return self._pace.beat
-        return await archiver.step()
+        try:
+            pause = await archiver.step()
+        except Unavailable as error:  # of the database, most likely: the bus is the other loops' affair
+            if not self._archive_waits:
+                self._archive_waits = True
+                log.error("archive_waits", error=str(error))
+            return self._pace.janitor
+        if self._archive_waits:
+            self._archive_waits = False
+            log.info("archive_goes_on")
+        return pause
 
     async def _lag(self) -> float:
         loop = asyncio.get_running_loop()
