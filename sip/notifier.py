@@ -27,7 +27,8 @@ from presence.policy import Decision, Standing
 from presence.ports import AuthorisationChanged, Metrics, PresenceChanged
 from presence.service import PresenceService
 from presence.watching import WatchTable
-from sip.addressing import to_address
+from sip import eventlist
+from sip.addressing import to_address, to_uri
 from sip.dialog import Dialog
 from sip.errors import ProtocolError
 from sip.fitting import datagram_size, smaller
@@ -97,11 +98,11 @@ class Notifier:
             raise ProtocolError(489, headers=(("Allow-Events", allow_events()),))
         if request.to.tag:
             return await self._refresh(watcher, package, request, flow)
-        accept = request.accept
-        if accept is not None and not any(kind.includes(package.notified) for kind in accept):
-            raise ProtocolError(406, headers=(("Accept", package.notified),))
-        expires = self._expires(request)
         presentity = to_address(request.uri)
+        self._inspect(request, package, presentity)
+        if self._is_list(presentity):
+            self._need_connection(watcher, presentity, flow)
+        expires = self._expires(request)
         if not presentity.local or not self._service.serves(presentity.domain):
             raise ProtocolError(404)
         now = self._runtime.now()
@@ -120,9 +121,38 @@ class Notifier:
             return await self._fetch(subscription, request, flow)
         return await self._begin(subscription, request, expires, trace)
 
+    def _is_list(self, presentity: Address) -> bool:
+        return bool(self._settings.buddy_list) and presentity.local == self._settings.buddy_list
+
+    def _inspect(self, request: Request, package: Package, presentity: Address) -> None:
+        """What is needed to understand the notifications. Raises `ProtocolError` 406, 421, 489."""
+        notified = package.notified
+        if self._is_list(presentity):
+            if not package.lists:
+                raise ProtocolError(489, headers=(("Allow-Events", allow_events()),))
+            offered = {tag.lower() for name in ("Supported", "Require") for tag in request.headers.all(name)}
+            if eventlist.OPTION not in offered:
+                # RFC 4662 §4.2: the list's state cannot be said in another way.
+                raise ProtocolError(421, headers=(("Require", eventlist.OPTION),))
+            notified = eventlist.MULTIPART
+        accept = request.accept
+        if accept is not None and not any(kind.includes(notified) for kind in accept):
+            raise ProtocolError(406, headers=(("Accept", notified),))
+
+    def _need_connection(self, watcher: Address, presentity: Address, flow: Flow) -> None:
+        """Raises `ProtocolError` 302: packets are too small for a list."""
+        if not flow.reliable and self._stream_of(watcher, flow) is None:
+            raise ProtocolError(302, headers=(("Contact", f"<{to_uri(presentity)};transport=tcp>"),))
+
     def _feed(self, subscription: Subscription) -> None:
         """What it is notified of, if that is no one person's presence. Raises `ProtocolError`."""
         presentity, watcher = subscription.presentity, subscription.watcher
+        if self._is_list(presentity):
+            subscription.listed = True
+            subscription.feed = eventlist.BuddyList(
+                self._service, watcher, presentity, subscription.package, self._table.document
+            )
+            return
         subscription.feed = subscription.package.feed(
             self._service, watcher, presentity, self._table.document
         )
@@ -143,7 +173,7 @@ class Notifier:
         self._add(subscription)
         try:
             await self._listen(subscription)
-            decision = await self._service.request(subscription.watcher, subscription.presentity, trace=trace)
+            decision = await self._decide(subscription, ask=True, trace=trace)
             self._judge(decision.standing)
             if not subscription.decided:
                 subscription.active = decision.standing is Standing.ACTIVE
@@ -166,7 +196,7 @@ class Notifier:
 
     async def _fetch(self, subscription: Subscription, request: Request, flow: Flow) -> Reply:
         """RFC 6665 §4.4.3: the state once, in a dialog that ends with it. Asks nobody."""
-        decision = await self._service.decide(subscription.watcher, subscription.presentity)
+        decision = await self._decide(subscription)
         self._judge(decision.standing)
         subscription.active = decision.standing is Standing.ACTIVE
         if subscription.feed is not None:
@@ -192,6 +222,8 @@ class Notifier:
             or subscription.package is not package
         ):
             raise ProtocolError(481, "Subscription Does Not Exist")
+        if subscription.listed:
+            self._need_connection(watcher, subscription.presentity, flow)
         expires = self._expires(request)
         subscription.dialog = subscription.dialog.received(request)
         self._pin(subscription, flow)
@@ -200,7 +232,7 @@ class Notifier:
             subscription.ending = "timeout"
         else:
             # What was decided meanwhile was heard of; should it have been lost, it is made good for here.
-            decision = await self._service.decide(subscription.watcher, subscription.presentity)
+            decision = await self._decide(subscription)
             subscription.ending = _withdrawn(subscription, decision)
             subscription.active = decision.standing is Standing.ACTIVE
             if subscription.feed is not None:
@@ -212,6 +244,14 @@ class Notifier:
             self._accepted(request, subscription, expires), partial(self._push, subscription, urgent=True)
         )
 
+    async def _decide(self, subscription: Subscription, *, ask: bool = False, trace: str = "") -> Decision:
+        """May it see what it is about? With `ask` the presentity is asked, where it has not decided."""
+        if subscription.listed:
+            return Decision(Standing.ACTIVE, "own list")
+        if ask:
+            return await self._service.request(subscription.watcher, subscription.presentity, trace=trace)
+        return await self._service.decide(subscription.watcher, subscription.presentity)
+
     def _judge(self, standing: Standing) -> None:
         if standing is Standing.NO_SUCH_PRESENTITY:
             raise ProtocolError(404)
@@ -220,13 +260,13 @@ class Notifier:
 
     def _accepted(self, request: Request, subscription: Subscription, expires: int) -> Response:
         assert subscription.flow is not None
-        contact = f"<{self._sender.contact(subscription.flow)}>"
-        return respond(
-            request,
-            200,
-            to_tag=subscription.dialog.local_tag,
-            headers=[("Contact", contact), ("Expires", str(expires))],
-        )
+        headers = [
+            ("Contact", f"<{self._sender.contact(subscription.flow)}>"),
+            ("Expires", str(expires)),
+        ]
+        if subscription.listed:
+            headers.append(("Require", eventlist.OPTION))
+        return respond(request, 200, to_tag=subscription.dialog.local_tag, headers=headers)
 
     def _start(self, subscription: Subscription) -> None:
         subscription.begun = True
@@ -296,7 +336,7 @@ class Notifier:
         self._unlisten(subscription, now - wanted)
         for start in range(0, len(fresh), _CHUNK):
             for snapshot in await self._service.watch(fresh[start : start + _CHUNK]):
-                self._show(snapshot)
+                self._show(snapshot, but=subscription)
 
     def _unlisten(self, subscription: Subscription, presentities: Iterable[Address]) -> None:
         left = [each for each in presentities if self._table.discard(each, subscription)]
@@ -323,12 +363,17 @@ class Notifier:
     def changed(self, envelope: PresenceChanged) -> None:
         self._show(envelope.snapshot)
 
-    def _show(self, snapshot: Snapshot) -> None:
+    def _show(self, snapshot: Snapshot, *, but: Subscription | None = None) -> None:
+        """Tell all who watch; `but` one that is told when it knows all it listens to."""
         change = self._table.update(snapshot)
         if change is not None and change.visible:
             for subscription in self._table.watchers(snapshot.address):
                 feed = subscription.feed
-                if subscription.active and (feed is None or feed.presence(snapshot.address)):
+                if (
+                    subscription is not but
+                    and subscription.active
+                    and (feed is None or feed.presence(snapshot.address))
+                ):
                     self._push(subscription)
 
     def authorisation(self, envelope: AuthorisationChanged) -> None:
@@ -385,7 +430,11 @@ class Notifier:
         here = parse_uri(contact)
         for subscription in list(self._by_watcher.get(watcher, {}).values()):
             old = subscription.flow
-            if old == flow or (old is not None and old.reliable):
+            if (
+                old == flow
+                or (old is not None and old.reliable)
+                or (subscription.listed and not flow.reliable)
+            ):
                 continue
             target = parse_uri(subscription.dialog.remote_target)
             if (target.user, target.host) != (here.user, here.host):
@@ -428,6 +477,10 @@ class Notifier:
             self._pin(subscription, None)
             if subscription.ending:
                 self._remove(subscription)
+            return
+        feed = subscription.feed
+        if feed is not None and subscription.active and not subscription.urgent and not feed.more:
+            subscription.due = False
             return
         if subscription.reserve():
             self._save(subscription)
@@ -494,7 +547,7 @@ class Notifier:
         headers = [("Event", subscription.event), ("Subscription-State", state)]
         headers.append(("Contact", f"<{self._sender.contact(flow)}>"))
         if subscription.listed:
-            headers.append(("Require", "eventlist"))
+            headers.append(("Require", eventlist.OPTION))
         if body is not None:
             headers += [("Content-Type", body.content_type), *body.headers]
         return subscription.dialog.request("NOTIFY", headers, body.data if body is not None else b"")
@@ -599,7 +652,7 @@ class Notifier:
         self._arm_expiry(subscription)
         if subscription.feed is not None:
             await self._listen(subscription)
-        decision = await self._service.decide(subscription.watcher, subscription.presentity)
+        decision = await self._decide(subscription)
         reason = _withdrawn(subscription, decision)
         subscription.active = decision.standing is Standing.ACTIVE
         if reason:

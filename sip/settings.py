@@ -38,6 +38,9 @@ class SipSettings(BaseModel):
     notify_interval: float = Field(default=5.0, ge=0, le=300)
     """Seconds between two notifications of the same presentity to one phone (RFC 3856 §6.10). The first
     comes at once, the last state always. 0: no limit."""
+    buddy_list: str = "buddies"
+    """User part of the address under which every phone finds its user's own roster as one subscription
+    (RFC 4662): `sip:buddies@DOMAIN`. Phones cannot watch an account of that name. Empty: no lists."""
     on_the_phone: Literal["dnd", "away"] = "dnd"
     "How a phone's `on-the-phone` (RFC 4480) looks to XMPP clients."
 

@@ -3,6 +3,7 @@
 The watchers are those of the roster, over both protocols: a request of an XMPP client and of a phone are one.
 Only the owner is told. A document in full first, and after each refresh; then only who changed.
 
+# GAP RFC 3858 §4.2: a watcher that gave up is told as one that was rejected
 # GAP RFC 3857 §4.7: a watcher is told once for all of its subscriptions, without their durations
 """
 
@@ -63,9 +64,7 @@ class Watchers:
             self._due[watcher] = (status, "approved" if status == "active" else "subscribe")
         else:
             del self._standing[watcher]
-            # RFC 3858 §4.2: it ended as the owner refused, or as the watcher gave up.
-            event = "timeout" if envelope.stanza == "unsubscribe" else "rejected"
-            self._due[watcher] = ("terminated", event)
+            self._due[watcher] = ("terminated", "rejected")
         return True
 
     @property

@@ -151,7 +151,7 @@ async def test_a_notify_refused_for_good_ends_it(house: House, status: int) -> N
         (HER, {"Event": "no-such-package"}, 489, "Allow-Events"),
         (HER, {"Expires": "1"}, 423, "Min-Expires"),
         (HER, {"Accept": "application/xml"}, 406, "Accept"),
-        (HER, {"Require": "eventlist"}, 420, "Unsupported"),
+        (HER, {"Require": "recipient-list-subscribe"}, 420, "Unsupported"),
         ("nobody@example.org", {}, 404, "CSeq"),
         ("alice@elsewhere.example", {}, 404, "CSeq"),
     ],

@@ -1,0 +1,182 @@
+"""The roster as one subscription (RFC 4662)."""
+
+from __future__ import annotations
+
+import email
+from collections.abc import AsyncIterator
+from email.message import Message
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from presence.model import Text
+from presence.subscriptions import Act
+from tests.sip.house import ALICE, BOB, CAROL, PASSWORD, House, open_house
+from tests.support.pidf import read_pidf
+from tests.support.sipclient import Phone, Watch
+from tests.support.sipwire import SipMessage
+
+NS = "{urn:ietf:params:xml:ns:rlmi}"
+LIST = "buddies@example.org"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as opened:
+        yield opened
+
+
+class Unreachable(Phone):
+    """Writes an address nobody can reach, as some phones do."""
+
+    @property
+    def contact(self) -> str:
+        return "<sip:bob@192.0.2.2:5060;transport=tcp>"
+
+
+async def follow(phone: Phone, event: str = "presence", **fields: Any) -> Watch:
+    given = {"Supported": "eventlist", "Accept": "multipart/related, application/rlmi+xml"} | fields
+    return await phone.subscribe(LIST, event=event, **given)
+
+
+def payload(part: Message) -> bytes:
+    data = part.get_payload(decode=True)
+    assert isinstance(data, bytes)
+    return data
+
+
+def told(notify: SipMessage) -> tuple[bool, int, dict[str, tuple[str, bytes]]]:
+    """Is it the full state, its version, and resource → (state of its instance, body)."""
+    assert notify["Require"] == "eventlist"
+    whole = email.message_from_bytes(f"Content-Type: {notify['Content-Type']}\r\n\r\n".encode() + notify.body)
+    parts = {part["Content-ID"]: part for part in whole.walk() if not part.is_multipart()}
+    root = parts.pop(str(whole.get_param("start")))
+    listed = ElementTree.fromstring(payload(root))
+    found: dict[str, tuple[str, bytes]] = {}
+    for resource in listed.iter(f"{NS}resource"):
+        name = resource.get("uri", "").removeprefix("sip:").partition("@")[0]
+        instance = resource.find(f"{NS}instance")
+        state, body = "", b""
+        if instance is not None:
+            state = instance.get("state", "")
+            cid = instance.get("cid")
+            body = payload(parts.pop(f"<{cid}>")) if cid else b""
+        found[name] = (state, body)
+    assert not parts
+    return listed.get("fullState") == "true", int(listed.get("version", "-1")), found
+
+
+async def test_all_buddies_in_one_then_only_who_changed(house: House) -> None:
+    await house.befriend(BOB, ALICE)
+    await house.befriend(BOB, CAROL)
+    await house.desk(ALICE, notes=(Text("here"),))
+    async with house.phone(BOB, "tcp") as phone:
+        watch = await follow(phone)
+        assert (watch.response.status, watch.response["Require"]) == (200, "eventlist")
+        full, version, found = told(await watch.state("active"))
+        assert (full, version, set(found)) == (True, 0, {"alice", "carol"})
+        assert read_pidf(found["alice"][1])[0].notes == ("here",)
+        assert not read_pidf(found["carol"][1])[0].open
+        await house.desk(ALICE, notes=(Text("there"),))
+        full, version, found = told(await watch.state("active"))
+        assert (full, version, set(found)) == (False, 1, {"alice"})
+        assert (await watch.refresh()).status == 200
+        assert told(await watch.state("active"))[0]
+        assert (await watch.end()).status == 200
+        await watch.state("terminated;reason=timeout")
+
+
+async def test_who_has_not_answered_is_pending_and_hidden_until_then(house: House) -> None:
+    await house.desk(ALICE, notes=(Text("secret"),))
+    await house.other.act(BOB, ALICE, Act.SUBSCRIBE)
+    async with house.phone(BOB, "tcp") as phone:
+        watch = await follow(phone)
+        assert told(await watch.state("active"))[2] == {"alice": ("pending", b"")}
+        await house.other.act(ALICE, BOB, Act.SUBSCRIBED)
+        notify = await watch.notified("alice seen", lambda n: "secret" in n.text)
+        assert told(notify)[2]["alice"][0] == "active"
+        await house.other.act(ALICE, BOB, Act.UNSUBSCRIBED)
+        notify = await watch.notified("alice hidden", lambda n: "secret" not in n.text)
+        assert told(notify)[2]["alice"][1] == b""
+
+
+async def test_a_new_buddy_is_in_the_list_at_once_and_a_removed_one_is_not(house: House) -> None:
+    await house.befriend(BOB, ALICE)
+    async with house.phone(BOB, "tcp") as phone:
+        watch = await follow(phone)
+        await watch.state("active")
+        await house.other.set_item(BOB, CAROL, "Carol", ())
+        notify = await watch.notified("carol too", lambda n: "carol" in n.text)
+        assert set(told(notify)[2]) == {"alice", "carol"}
+        assert "<name>Carol</name>" in notify.text
+        await house.other.remove_item(BOB, CAROL)
+        notify = await watch.notified("without carol", lambda n: "carol" not in n.text)
+        assert told(notify)[0]
+
+
+async def test_over_udp_a_phone_is_sent_to_tcp_unless_it_has_a_connection(house: House) -> None:
+    await house.befriend(BOB, ALICE)
+    async with house.phone(BOB) as phone, house.phone(BOB, "tcp") as stream:
+        sent = (await follow(phone)).response
+        assert (sent.status, sent["Contact"]) == (302, "<sip:buddies@example.org;transport=tcp>")
+        await stream.register()
+        stream._watches = phone._watches
+        watch = await follow(phone)
+        assert watch.response.status == 200
+        notify = await watch.state("active")
+        assert "TCP" in notify["Via"]
+        assert set(told(notify)[2]) == {"alice"}
+
+
+async def test_a_list_of_lamps(house: House) -> None:
+    await house.befriend(BOB, ALICE)
+    async with house.phone(BOB, "tcp") as phone:
+        watch = await follow(phone, "dialog")
+        assert b"dialog-info" in told(await watch.state("active"))[2]["alice"][1]
+
+
+async def test_a_phone_that_lost_its_connection_gets_the_whole_list_on_the_next_one(house: House) -> None:
+    await house.befriend(BOB, ALICE)
+    async with Unreachable(str(BOB), PASSWORD, ("127.0.0.1", house.ports["tcp"]), "tcp") as phone:
+        await phone.register()
+        watch = await follow(phone)
+        _, before, _ = told(await watch.state("active"))
+        await house.stop()
+        await house.desk(ALICE, notes=(Text("meanwhile"),))
+        await house.start()
+        await phone.connect()
+        await phone.register()
+        full, version, found = told(await watch.state("active"))
+        assert full
+        assert version > before
+        assert b"meanwhile" in found["alice"][1]
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "status", "named", "value"),
+    [
+        ("presence", {"Supported": "path"}, 421, "Require", "eventlist"),
+        ("presence.winfo", {}, 489, "Allow-Events", "dialog, presence, presence.winfo"),
+        ("presence", {"Require": "recipient-list-subscribe"}, 420, "Unsupported", "recipient-list-subscribe"),
+    ],
+)
+async def test_refusals(
+    house: House, event: str, fields: dict[str, str], status: int, named: str, value: str
+) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        watch = await follow(phone, event, **fields)
+        assert (watch.response.status, watch.response[named]) == (status, value)
+
+
+async def test_who_cannot_read_a_list_hears_what_it_would_take(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        headers = [("Event", "presence"), ("Contact", phone.contact), ("Accept", "application/pidf+xml")]
+        answer = await phone.request("SUBSCRIBE", f"sip:{LIST}", [*headers, ("Supported", "eventlist")])
+        assert (answer.status, answer["Accept"]) == (406, "multipart/related")
+
+
+async def test_where_there_are_no_lists_the_address_is_nobody(tmp_path: Path) -> None:
+    async with open_house(tmp_path, buddy_list="") as house, house.phone(BOB) as phone:
+        assert (await follow(phone)).response.status == 404
