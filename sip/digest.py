@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from presence.ports import DigestQuestion
@@ -104,6 +104,7 @@ class NonceKeeper:
         self._secret = secret
         self._lifetime = lifetime
         self._capacity = capacity
+        self._bears_mark = lru_cache(maxsize=4096)(self._look_for_mark)
         self._used: dict[str, _Counters] = {}
         self._floor = 0.0
         "Nonces issued up to here may have been forgotten, and count as used up."
@@ -165,8 +166,12 @@ class NonceKeeper:
 
     def issued_to(self, credentials: Credentials, place: str) -> bool:
         """Whether the nonce bears the mark of that host: who cannot read what is sent there has none."""
+        nonce = credentials.get("nonce") or ""
+        return len(nonce) == 32 and self._bears_mark(nonce, place)
+
+    def _look_for_mark(self, nonce: str, place: str) -> bool:
         try:
-            stamp = base64.urlsafe_b64decode(credentials.get("nonce") or "")[:12]
+            stamp = base64.urlsafe_b64decode(nonce)[:12]
         except (binascii.Error, ValueError):
             return False
         return hmac.compare_digest(stamp[9:], self._mark(stamp[:9], place))
