@@ -14,12 +14,10 @@ ever told that one was not taken. For a phone that knows no reports, its 200 is 
 
 from __future__ import annotations
 
-import datetime
 import zlib
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from email.utils import formatdate
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -30,65 +28,26 @@ from presence.messages import Accepted, ChatState, Delivery, InstantMessage, Rep
 from presence.model import Text
 from presence.ports import Deliver, Failed, Metrics
 from presence.service import PresenceService
-from sip.addressing import resource_of, to_address, to_uri
-from sip.bodies import Content, Heard, cpim, formats, imdn, iscomposing, understand
+from sip.addressing import resource_of, to_address
+from sip.bodies import Heard, cpim, formats, heard_in, iscomposing
 from sip.errors import ProtocolError, condition_to_status, status_to_condition
 from sip.fitting import datagram_size
 from sip.flow import Flow
-from sip.headers import CSeq
-from sip.message import Headers, Request, Response, new_tag, respond
-from sip.profiles import profile_of
+from sip.message import Request, Response, respond
+from sip.outgoing import PLAIN, build_message, envelope, media_of, stamp, write_report
 from sip.registrar import Located, Registrar
 from sip.runtime import Answer, Runtime, Sender, Silence
 from sip.settings import SipSettings
 from sip.tastes import Phone, Tastes
-from sip.uri import parse_uri
 
 log = structlog.get_logger()
 
 _TRANSIENT = frozenset((408, 480, 503, 504))
 "The phone may take it later."
-_MAX_INFLATED = 65_536
-"Bytes of a body after decompression."
 _REMEMBERED = 10_000
 "Deliveries remembered, so that what the bus sends again is not sent to the phone again."
-_FIRST = CSeq(1, "MESSAGE")
-_PLAIN = "text/plain"
-_PLAIN_UTF8 = "text/plain;charset=utf-8"
-_NO_TEXT = Text("")
 _TOLD = frozenset((Report.DELIVERED, Report.DISPLAYED))
 "Reports that cross to the other side; a failure is told by the server that notices it."
-_LINE_BREAKS = str.maketrans(dict.fromkeys("\r\n\x00", " "))
-
-
-# --- in -------------------------------------------------------------------------------------------
-
-
-def heard_in(request: Request) -> Heard:
-    """What a MESSAGE says. Raises `ProtocolError` 400, 415."""
-    content_type = request.content_type
-    encoding = (request.headers.get("Content-Encoding") or "identity").strip().lower()
-    if encoding not in ("identity", "deflate"):
-        raise ProtocolError(415, headers=(("Accept-Encoding", "identity, deflate"),))
-    data = request.body if encoding == "identity" else _inflate(request.body)
-    media = content_type.value.lower() if content_type is not None else "text/plain"
-    charset = content_type.charset if content_type is not None else "utf-8"
-    return understand(Content(media, charset, data))
-
-
-def _inflate(data: bytes) -> bytes:
-    """What phones compress, up to a bound. Raises `ProtocolError` 400, 413."""
-    inflater = zlib.decompressobj()
-    try:
-        inflated = inflater.decompress(data, _MAX_INFLATED)
-    except zlib.error:
-        raise ProtocolError(400, "Bad Content-Encoding") from None
-    if not inflater.eof:
-        raise ProtocolError(413 if inflater.unconsumed_tail else 400)
-    return inflated
-
-
-# --- out ------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -280,7 +239,7 @@ class Pager:
             other = self._registrar.stream(located)
             if other is not None:
                 located = other
-            elif message.bodies and _media(request) == cpim.CONTENT_TYPE:
+            elif message.bodies and media_of(request) == cpim.CONTENT_TYPE:
                 request = build_message(message, located, self._runtime.now())
             if not located.flow.reliable and self._too_long(request):
                 log.info(
@@ -295,7 +254,7 @@ class Pager:
                 )
                 return
         self._sender.send(
-            request, located.flow, partial(self._answered, lane, message, located, _media(request))
+            request, located.flow, partial(self._answered, lane, message, located, media_of(request))
         )
 
     def _written(self, lane: _Lane, message: InstantMessage, located: Located) -> Request | None:
@@ -309,8 +268,8 @@ class Pager:
         if message.report is not None and self._tastes.takes(phone, cpim.CONTENT_TYPE):
             asked = self._asked.get((lane.address, message.about))
             if asked is None or message.report in asked.wants:
-                sent = asked.sent if asked is not None else ""
-                return build_message(message, located, now, _report(message, sent or _stamp(message.created)))
+                sent = (asked.sent if asked is not None else "") or stamp(message.created)
+                return build_message(message, located, now, write_report(message, sent))
         elif message.chat_state is not None and self._tastes.takes(phone, iscomposing.CONTENT_TYPE):
             typing = message.chat_state is ChatState.COMPOSING
             # Of the states that are no typing only the end of typing is worth telling (RFC 3994 §3.2).
@@ -340,7 +299,7 @@ class Pager:
             self._done(lane, message, Delivery.DELIVERED)
             if message.bodies and Report.DELIVERED in message.wants and media != cpim.CONTENT_TYPE:
                 self._runtime.spawn(self._report_delivery(message, located))
-        elif status == 415 and media != _PLAIN:
+        elif status == 415 and media != PLAIN:
             # What it cannot read goes to it in plain text; a notice it cannot read was not worth a word.
             self._tastes.unlearn((lane.address, lane.endpoint), media)
             if message.bodies:
@@ -468,78 +427,6 @@ class Pager:
         """The account is gone."""
         for key in [key for key in self._lanes if key[0] == address]:
             self._lanes[key].waiting.clear()
-
-
-def envelope(message: InstantMessage, recipient: Address) -> tuple[str, bytes]:
-    """A text with the wish to hear what becomes of it (RFC 5438 §7.1.1)."""
-    data = cpim.write_cpim(
-        sender=to_uri(message.sender),
-        recipient=to_uri(recipient),
-        sent=_stamp(message.created),
-        media=_PLAIN_UTF8,
-        data=message.bodies[0].text.encode("utf-8", "replace"),
-        message_id=message.origin_id,
-        wants=message.wants,
-    )
-    return cpim.CONTENT_TYPE, data
-
-
-def _report(message: InstantMessage, sent: str) -> tuple[str, bytes]:
-    """What became of a message, in the envelope it has to come in (RFC 5438 §7.2)."""
-    assert message.report is not None
-    sender = to_uri(message.sender)
-    data = cpim.write_cpim(
-        sender=sender,
-        recipient=to_uri(message.recipient),
-        sent=_stamp(message.created),
-        media=imdn.CONTENT_TYPE,
-        data=imdn.write_imdn(message.report, message.about, sent, sender),
-    )
-    return cpim.CONTENT_TYPE, data
-
-
-def _media(request: Request) -> str:
-    content_type = request.content_type
-    return content_type.value.lower() if content_type is not None else _PLAIN
-
-
-def _stamp(at: float) -> str:
-    return datetime.datetime.fromtimestamp(int(at), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def build_message(
-    message: InstantMessage, located: Located, now: float, content: tuple[str, bytes] | None = None
-) -> Request:
-    """The MESSAGE for one phone, without Via (RFC 7572 §5, table 1). `content`: Content-Type and body, where
-    they are not just the message's text."""
-    binding = located.binding
-    profile = profile_of(binding.agent)
-    body = message.bodies[0] if message.bodies else _NO_TEXT
-    sender = to_uri(message.sender, message.sender_tuple if profile.gruu_in_from else "")
-    call_id = message.thread if message.thread and not profile.unique_call_ids else message.id
-    fields = {"Route": list(binding.path)} if binding.path else {}
-    fields["Max-Forwards"] = ["70"]
-    fields["From"] = [f"<{sender}>;tag={new_tag()}"]
-    fields["To"] = [f"<{to_uri(message.recipient)}>"]
-    fields["Call-ID"] = [call_id.translate(_LINE_BREAKS).replace(" ", "-")]
-    fields["CSeq"] = ["1 MESSAGE"]
-    fields["Date"] = [_date(int(message.created))]
-    if message.expires is not None:
-        fields["Expires"] = [str(max(1, int(message.expires - now)))]
-    if message.subjects:
-        fields["Subject"] = [message.subjects[0].text.translate(_LINE_BREAKS)[:1024]]
-    if body.lang and body.lang.isascii() and body.lang.isprintable():
-        fields["Content-Language"] = [body.lang]
-    media, data = content or (_PLAIN_UTF8, body.text.encode("utf-8", "replace"))
-    fields["Content-Type"] = [media]
-    headers = Headers.adopt(fields)
-    headers.know("CSeq", _FIRST)
-    return Request("MESSAGE", parse_uri(binding.contact), headers, data)
-
-
-@lru_cache(maxsize=256)
-def _date(seconds: int) -> str:
-    return formatdate(seconds, usegmt=True)
 
 
 def _dedup(sender: Address, request: Request, flow: Flow) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 from presence.messages import ChatState, Report
 from sip.errors import ProtocolError
+from sip.message import Request
+
+_MAX_INFLATED = 65_536
+"Bytes of a body after decompression."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +80,27 @@ def understand(content: Content) -> Heard:
     if format_ is None:
         raise ProtocolError(415, headers=(("Accept", accept()),))
     return format_(content)
+
+
+def heard_in(request: Request) -> Heard:
+    """What a MESSAGE says. Raises `ProtocolError` 400, 415."""
+    content_type = request.content_type
+    encoding = (request.headers.get("Content-Encoding") or "identity").strip().lower()
+    if encoding not in ("identity", "deflate"):
+        raise ProtocolError(415, headers=(("Accept-Encoding", "identity, deflate"),))
+    data = request.body if encoding == "identity" else _inflate(request.body)
+    media = content_type.value.lower() if content_type is not None else "text/plain"
+    charset = content_type.charset if content_type is not None else "utf-8"
+    return understand(Content(media, charset, data))
+
+
+def _inflate(data: bytes) -> bytes:
+    """What phones compress, up to a bound. Raises `ProtocolError` 400, 413."""
+    inflater = zlib.decompressobj()
+    try:
+        inflated = inflater.decompress(data, _MAX_INFLATED)
+    except zlib.error:
+        raise ProtocolError(400, "Bad Content-Encoding") from None
+    if not inflater.eof:
+        raise ProtocolError(413 if inflater.unconsumed_tail else 400)
+    return inflated

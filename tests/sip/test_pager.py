@@ -18,7 +18,7 @@ from sip.bodies.text import decode_text
 from sip.errors import ProtocolError
 from sip.flow import Flow
 from sip.message import serialise
-from sip.pager import build_message
+from sip.outgoing import build_message
 from sip.registrar import Located
 from tests.sip.house import ALICE, BOB, House, open_house
 from tests.support.sipwire import SipMessage

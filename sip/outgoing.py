@@ -1,0 +1,96 @@
+"""The MESSAGE a phone is sent (RFC 3428, RFC 7572 §5), in plain text or in an envelope."""
+
+from __future__ import annotations
+
+import datetime
+from email.utils import formatdate
+from functools import lru_cache
+
+from presence.address import Address
+from presence.messages import InstantMessage
+from presence.model import Text
+from sip.addressing import to_uri
+from sip.bodies import cpim, imdn
+from sip.headers import CSeq
+from sip.message import Headers, Request, new_tag
+from sip.profiles import profile_of
+from sip.registrar import Located
+from sip.uri import parse_uri
+
+_FIRST = CSeq(1, "MESSAGE")
+PLAIN = "text/plain"
+PLAIN_UTF8 = "text/plain;charset=utf-8"
+_NO_TEXT = Text("")
+_LINE_BREAKS = str.maketrans(dict.fromkeys("\r\n\x00", " "))
+
+
+def envelope(message: InstantMessage, recipient: Address) -> tuple[str, bytes]:
+    """A text with the wish to hear what becomes of it (RFC 5438 §7.1.1)."""
+    data = cpim.write_cpim(
+        sender=to_uri(message.sender),
+        recipient=to_uri(recipient),
+        sent=stamp(message.created),
+        media=PLAIN_UTF8,
+        data=message.bodies[0].text.encode("utf-8", "replace"),
+        message_id=message.origin_id,
+        wants=message.wants,
+    )
+    return cpim.CONTENT_TYPE, data
+
+
+def write_report(message: InstantMessage, sent: str) -> tuple[str, bytes]:
+    """What became of a message, in the envelope it has to come in (RFC 5438 §7.2)."""
+    assert message.report is not None
+    sender = to_uri(message.sender)
+    data = cpim.write_cpim(
+        sender=sender,
+        recipient=to_uri(message.recipient),
+        sent=stamp(message.created),
+        media=imdn.CONTENT_TYPE,
+        data=imdn.write_imdn(message.report, message.about, sent, sender),
+    )
+    return cpim.CONTENT_TYPE, data
+
+
+def media_of(request: Request) -> str:
+    content_type = request.content_type
+    return content_type.value.lower() if content_type is not None else PLAIN
+
+
+def stamp(at: float) -> str:
+    return datetime.datetime.fromtimestamp(int(at), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def build_message(
+    message: InstantMessage, located: Located, now: float, content: tuple[str, bytes] | None = None
+) -> Request:
+    """The MESSAGE for one phone, without Via (RFC 7572 §5, table 1). `content`: Content-Type and body, where
+    they are not just the message's text."""
+    binding = located.binding
+    profile = profile_of(binding.agent)
+    body = message.bodies[0] if message.bodies else _NO_TEXT
+    sender = to_uri(message.sender, message.sender_tuple if profile.gruu_in_from else "")
+    call_id = message.thread if message.thread and not profile.unique_call_ids else message.id
+    fields = {"Route": list(binding.path)} if binding.path else {}
+    fields["Max-Forwards"] = ["70"]
+    fields["From"] = [f"<{sender}>;tag={new_tag()}"]
+    fields["To"] = [f"<{to_uri(message.recipient)}>"]
+    fields["Call-ID"] = [call_id.translate(_LINE_BREAKS).replace(" ", "-")]
+    fields["CSeq"] = ["1 MESSAGE"]
+    fields["Date"] = [_date(int(message.created))]
+    if message.expires is not None:
+        fields["Expires"] = [str(max(1, int(message.expires - now)))]
+    if message.subjects:
+        fields["Subject"] = [message.subjects[0].text.translate(_LINE_BREAKS)[:1024]]
+    if body.lang and body.lang.isascii() and body.lang.isprintable():
+        fields["Content-Language"] = [body.lang]
+    media, data = content or (PLAIN_UTF8, body.text.encode("utf-8", "replace"))
+    fields["Content-Type"] = [media]
+    headers = Headers.adopt(fields)
+    headers.know("CSeq", _FIRST)
+    return Request("MESSAGE", parse_uri(binding.contact), headers, data)
+
+
+@lru_cache(maxsize=256)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
