@@ -44,6 +44,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Attach the gateway's last log lines to a failed journey."""
     report = yield
     stage = getattr(item, "funcargs", {}).get("stage")
-    if report.failed and isinstance(stage, Stage):
+    if report.failed and hasattr(stage, "tandem"):
         report.sections.append(("tandem's log", stage.tandem.logged()))
     return report
