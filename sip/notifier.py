@@ -398,9 +398,9 @@ class Notifier:
                 self.end(subscription, "rejected")
 
     def account_gone(self, address: Address) -> None:
-        """Nobody watches it any more, and it watches nobody."""
+        """Nobody watches it any more, and it watches nobody; its phones are told not to try again."""
         for subscription in list(self._by_watcher.get(address, {}).values()):
-            self._remove(subscription)
+            self.end(subscription, "rejected")
         for subscription in self._table.watchers(address):
             if subscription.presentity == address:
                 self.end(subscription, "noresource")

@@ -251,6 +251,21 @@ async def test_an_account_that_is_gone_leaves_no_dialogs(house: House) -> None:
         await watch.state("terminated;reason=noresource")
 
 
+async def test_the_phone_of_an_account_that_is_gone_hears_that_it_watches_nobody_any_more(
+    house: House,
+) -> None:
+    await house.befriend(ALICE, BOB)
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        watch = await phone.subscribe(HER)
+        await watch.state("active")
+        await house.bus.broadcast(AccountChanged(address=BOB, gone=True))
+        assert (await watch.state("terminated;reason=rejected")).body == b""
+        assert (await watch.refresh()).status == 481
+        assert house.door is not None
+        assert house.door.sessions() == []
+
+
 async def test_a_request_denied_while_the_process_was_down_ends(house: House) -> None:
     await house.desk(ALICE)
     async with house.phone(BOB) as phone:
