@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.postgres import Postgres
     from tests.support.stage import Stage
 
 FAST = {"SIP__MIN_EXPIRES": "2", "SIP__NOTIFY_INTERVAL": "0"}
@@ -25,6 +26,16 @@ async def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
     async with open_stage(Tandem(tmp_path_factory.mktemp("tandem"), **FAST), "127.0.0.1") as stage:
         yield stage
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[Postgres]:
+    """A PostgreSQL of the tests' own, started by the first that asks it for a database."""
+    from tests.support.postgres import Postgres
+
+    server = Postgres()
+    yield server
+    await server.stop()
 
 
 @pytest.fixture
@@ -44,6 +55,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Attach the gateway's last log lines to a failed journey."""
     report = yield
     stage = getattr(item, "funcargs", {}).get("stage")
-    if report.failed and hasattr(stage, "tandem"):
+    if report.failed and stage is not None and hasattr(stage, "tandem"):
         report.sections.append(("tandem's log", stage.tandem.logged()))
     return report

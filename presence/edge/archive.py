@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BindParameter, Select, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BindParameter, Select, bindparam, delete, func, or_, select, update
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presence.address import Address, parse_address
 from presence.archive import Archived, Filed, Preferences, Span
 from presence.edge.codec import decode_message, encode
-from presence.edge.database import Database
+from presence.edge.database import Database, inserting
 from presence.edge.reading import Query
 from presence.edge.tables import archive, archive_preferences
 
@@ -112,7 +112,7 @@ class SqlArchive:
                 await connection.exec_driver_sql(_SQLITE_INSERT, values)
             else:
                 named = [dict(zip(_COLUMNS, value, strict=True)) for value in values]
-                await connection.execute(postgresql.insert(archive).on_conflict_do_nothing(), named)
+                await connection.execute(inserting(connection, archive).on_conflict_do_nothing(), named)
 
     async def page(
         self, owner: Address, span: Span, limit: int, *, backwards: bool = False
@@ -175,14 +175,10 @@ class SqlArchive:
         """See `presence.ports.Archive.set_preferences`."""
         details = encode(preferences)
         async with self._database.writing() as connection:
-            this = archive_preferences.c.owner == str(owner)
-            changed = await connection.execute(
-                update(archive_preferences).where(this).values(details=details)
+            chosen = inserting(connection, archive_preferences).values(owner=str(owner), details=details)
+            await connection.execute(
+                chosen.on_conflict_do_update(index_elements=["owner"], set_={"details": details})
             )
-            if changed.rowcount == 0:
-                await connection.execute(
-                    insert(archive_preferences).values(owner=str(owner), details=details)
-                )
 
     async def expire(self, before: int, limit: int) -> int:
         """See `presence.ports.Archive.expire`."""

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, Row, Select, bindparam, delete, func, insert, select
+from sqlalchemy import BindParameter, Row, Select, bindparam, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presence.address import Address, parse_address
-from presence.edge.database import Database
+from presence.edge.database import Database, inserting
 from presence.edge.reading import Query
 from presence.edge.tables import blocked, kept
 from presence.ports import Kept
@@ -57,7 +57,7 @@ class Belongings:
                 {"owner": str(owner), "name": n, "number": last + i} for i, n in enumerate(fresh, start=1)
             ]
             if rows:
-                await connection.execute(insert(blocked), rows)
+                await connection.execute(inserting(connection, blocked).on_conflict_do_nothing(), rows)
 
     async def unblock(self, owner: Address, names: Sequence[str] | None) -> None:
         """None: all."""
@@ -80,12 +80,13 @@ class Belongings:
         """See `presence.ports.KeptStore.keep`."""
         this = kept.c.owner == str(owner), kept.c.collection == collection
         async with self.database.writing() as connection:
-            await connection.execute(delete(kept).where(*this, kept.c.name == name))
-            values = {
-                "owner": str(owner), "collection": collection, "name": name, "position": time.time_ns(),
-                "data": data,
-            }  # fmt: skip
-            await connection.execute(insert(kept).values(values))
+            latest = {"position": time.time_ns(), "data": data}
+            this_one = {"owner": str(owner), "collection": collection, "name": name}
+            await connection.execute(
+                inserting(connection, kept)
+                .values(**this_one, **latest)
+                .on_conflict_do_update(index_elements=list(this_one), set_=latest)
+            )
             found = list(await connection.scalars(select(kept.c.name).where(*this).order_by(kept.c.position)))
             oldest = found[: max(0, len(found) - most)]
             if oldest:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from presence.address import Address, parse_address
 from presence.edge.archive import forget_archive
 from presence.edge.belongings import Belongings, forget_belongings
-from presence.edge.database import Database
+from presence.edge.database import Database, inserting
 from presence.edge.reading import Query
 from presence.edge.tables import roster, roster_versions
 from presence.errors import Conflict
@@ -165,7 +165,7 @@ async def forget_person(connection: AsyncConnection, address: Address) -> None:
     befriended = select(roster.c.owner).where(roster.c.contact == name)
     owners = [parse_address(row.owner) for row in await connection.execute(befriended)]
     await connection.execute(delete(roster).where(or_(roster.c.owner == name, roster.c.contact == name)))
-    for owner in (*sorted(owners), address):
+    for owner in sorted({*owners, address}):
         await _advance(connection, owner)
     await forget_archive(connection, address)
     await forget_belongings(connection, address)
@@ -177,8 +177,8 @@ async def _version(connection: AsyncConnection, owner: Address) -> int:
 
 
 async def _advance(connection: AsyncConnection, owner: Address) -> int:
-    this = roster_versions.c.owner == str(owner)
-    query = update(roster_versions).where(this).values(version=roster_versions.c.version + 1)
-    if (await connection.execute(query)).rowcount == 0:
-        await connection.execute(insert(roster_versions).values(owner=str(owner), version=1))
+    first = inserting(connection, roster_versions).values(owner=str(owner), version=1)
+    await connection.execute(
+        first.on_conflict_do_update(index_elements=["owner"], set_={"version": roster_versions.c.version + 1})
+    )
     return await _version(connection, owner)

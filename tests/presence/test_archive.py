@@ -1,4 +1,4 @@
-"""presence/{archive,archiver,history}.py on a real SQLite file and a bus in memory."""
+"""presence/{archive,archiver,history}.py on a real SQLite file, a real PostgreSQL and a bus in memory."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def ids(items: list[Archived]) -> list[str]:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
+async def house(database: str) -> AsyncIterator[House]:
+    store = SqlStore(database)
     await store.migrate()
     yield House(store)
     await store.close()
@@ -416,6 +416,7 @@ async def test_expiry_takes_the_oldest_first_and_so_many_at_once(house: House) -
     assert await house.kept(ALICE) == ["m4", "m5"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("query", ["sent", "received"])
 async def test_pages_are_read_by_an_index(house: House, query: str) -> None:
     """A person's page must not cost more when others' archives grow."""
@@ -428,6 +429,7 @@ async def test_pages_are_read_by_an_index(house: House, query: str) -> None:
     assert steps == [f"SEARCH archive USING INDEX archive_{query} ({owner}=? AND position>? AND position<?)"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_pages_of_a_local_file_need_no_thread(house: House) -> None:
     await house.archive.write([filed("m1", 1)])
     local = house.store.database._local

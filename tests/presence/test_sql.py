@@ -1,4 +1,4 @@
-"""presence/edge/sql.py and presence/edge/accounts/sql.py on a real SQLite file."""
+"""presence/edge/sql.py and presence/edge/accounts/sql.py on a real SQLite file and a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import msgspec
 import pytest
 
 from presence.address import Address
+from presence.archive import Keep, Preferences
 from presence.edge.accounts import AccountSettings, backends, open_accounts
 from presence.edge.accounts.proofs import ha1
+from presence.edge.archive import SqlArchive
 from presence.edge.sql import SqlStore
 from presence.errors import Condition, Conflict, Refused
 from presence.model import Text
@@ -23,8 +25,8 @@ BOB = Address("bob", "example.org")
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
+async def store(database: str) -> AsyncIterator[SqlStore]:
+    store = SqlStore(database)
     await store.migrate()
     yield store
     await store.close()
@@ -83,15 +85,15 @@ async def test_a_change_against_an_outdated_item_changes_nothing_at_all(store: S
     assert await store.pair(ALICE, BOB) == (item, RosterItem(contact=ALICE))
 
 
-async def test_processes_starting_together_migrate_once(tmp_path: Path) -> None:
-    stores = [SqlStore(f"sqlite+aiosqlite:///{tmp_path}/new.db") for _ in range(4)]
+async def test_processes_starting_together_migrate_once(database: str) -> None:
+    stores = [SqlStore(database) for _ in range(4)]
     await asyncio.gather(*(store.migrate() for store in stores))
     assert await stores[0].roster(ALICE) == ("0", [])
     await asyncio.gather(*(store.close() for store in stores))
 
 
-async def test_writers_of_several_processes_wait_their_turn(tmp_path: Path) -> None:
-    stores = [SqlStore(f"sqlite+aiosqlite:///{tmp_path}/new.db") for _ in range(4)]
+async def test_writers_of_several_processes_wait_their_turn(database: str) -> None:
+    stores = [SqlStore(database) for _ in range(4)]
     await stores[0].migrate()
     contacts = [Address(f"c{i}", "example.org") for i in range(40)]
     changes = [
@@ -182,8 +184,8 @@ async def test_reads_are_right_with_and_without_the_way_past_the_thread(tmp_path
         await store.close()
 
 
-async def test_what_one_process_wrote_the_other_reads_at_once(store: SqlStore, tmp_path: Path) -> None:
-    other = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
+async def test_what_one_process_wrote_the_other_reads_at_once(store: SqlStore, database: str) -> None:
+    other = SqlStore(database)
     before = RosterItem(contact=BOB)
     for number in range(3):
         assert await other.item(ALICE, BOB) == before
@@ -208,6 +210,26 @@ async def test_a_deleted_person_is_in_nobodys_roster(store: SqlStore, people: Ac
     assert await store.roster(ALICE) == ("2", [])
     assert await store.roster(BOB) == ("2", [])
     assert await store.roster(carol) == ("1", [friend(contact=ALICE)])
+
+
+async def test_processes_that_write_the_same_for_the_first_time_do_not_refuse_each_other(
+    database: str,
+) -> None:
+    stores = [SqlStore(database) for _ in range(4)]
+    await stores[0].migrate()
+    await asyncio.gather(*(store.keep(ALICE, "things", "a", b"a", 1) for store in stores))
+    await asyncio.gather(*(store.block(ALICE, ["eve@example.org", "spam.example"]) for store in stores))
+    await asyncio.gather(
+        *(
+            SqlArchive(store.database).set_preferences(ALICE, Preferences(default=Keep.NEVER))
+            for store in stores
+        )
+    )
+    assert [k.name for k in await stores[0].kept(ALICE, "things")] == ["a"]
+    assert await stores[0].blocklist(ALICE) == ["eve@example.org", "spam.example"]
+    chosen = await SqlArchive(stores[0].database).preferences([ALICE])
+    assert chosen == {ALICE: Preferences(default=Keep.NEVER)}
+    await asyncio.gather(*(store.close() for store in stores))
 
 
 # --- blocklists, and what people keep -------------------------------------------------------------------

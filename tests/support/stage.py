@@ -86,7 +86,10 @@ class Stage:
 async def open_stage(tandem: Tandem, host: str) -> AsyncIterator[Stage]:
     """Start a gateway, and reach its accounts and rosters beside it, as an operator's script would."""
     await tandem.start()
-    store = SqlStore(f"sqlite+aiosqlite:///{tandem.directory}/state/tandem.sqlite")
+    store = SqlStore(
+        tandem.environment.get("TANDEM_STORE__URL")
+        or f"sqlite+aiosqlite:///{tandem.directory}/state/tandem.sqlite"
+    )
     accounts = open_accounts(AccountSettings(), store)
     try:
         yield Stage(tandem, accounts, store, host)
