@@ -251,7 +251,7 @@ async def test_an_account_that_is_gone_leaves_no_dialogs(house: House) -> None:
         await watch.state("terminated;reason=noresource")
 
 
-async def test_the_phone_of_an_account_that_is_gone_hears_that_it_watches_nobody_any_more(
+async def test_the_phone_of_an_account_that_is_gone_hears_that_it_watches_nobody(
     house: House,
 ) -> None:
     await house.befriend(ALICE, BOB)
