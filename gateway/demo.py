@@ -12,6 +12,7 @@ from gateway.certs import write_private
 from gateway.config import Settings
 from gateway.listeners import Listener, listeners
 from presence.address import Address, parse_address
+from presence.edge.accounts import backends
 from presence.errors import Condition, Refused
 from presence.ports import Accounts
 from presence.service import PresenceService
@@ -28,6 +29,17 @@ class Person(msgspec.Struct, frozen=True):
 
     address: str
     password: str
+
+
+def problems(settings: Settings) -> list[str]:
+    """What keeps the demo from making its people."""
+    backend = backends().get(settings.accounts.backend)
+    if not settings.demo or backend is None or backend.creates:
+        return []
+    return [
+        f"demo: alice and bob cannot be made, {backend.name} only reads accounts that are kept elsewhere; "
+        "start with --no-demo (make run ARGS=--no-demo), or with accounts.backend sql"
+    ]
 
 
 def secrets_file(state_dir: Path) -> Path:

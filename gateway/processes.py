@@ -45,7 +45,7 @@ def supervise(settings: Settings, file: Path | None) -> Exit:
     try:
         prepare(settings)
         wrong = [problem for listener in listeners(settings) if (problem := listener.problem())]
-        wrong += account_problems(settings.accounts)
+        wrong += [*account_problems(settings.accounts), *demo.problems(settings)]
         if wrong:
             raise config.ConfigError(wrong)
     except config.ConfigError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import ipaddress
 from dataclasses import dataclass
 
 _PORTS = {"stun": 3478, "stuns": 5349, "turn": 3478, "turns": 5349}
@@ -63,6 +64,16 @@ def _split(where: str, text: str) -> tuple[str, int]:
     if not host or (number and not (number.isascii() and number.isdigit() and 0 < int(number) < 65536)):
         raise ValueError(f"HOST or HOST:PORT is wanted, not {text!r}")
     return host, int(number or 0)
+
+
+def record(relay: Relay, domain: str) -> str:
+    """The SRV record with which others than XMPP clients find it (RFC 8489 §8.1, RFC 5928 §3): a zone file's
+    line. Empty for an address, which no such record can name."""
+    try:
+        ipaddress.ip_address(relay.host)
+    except ValueError:
+        return f"_{relay.kind}._{relay.transport}.{domain}. IN SRV 0 0 {relay.port} {relay.host}."
+    return ""
 
 
 def issue(secret: str, user: str, lifetime: int, now: float) -> Ticket:

@@ -298,3 +298,28 @@ def test_check_names_the_broken_lines_of_a_users_txt(shell: Shell) -> None:
     file.write_text("alice:secret:localhost:authorized\nbob\n")
     settings = {"ACCOUNTS__BACKEND": "users_txt", "ACCOUNTS__USERS_TXT__FILE": str(file)}
     assert "line 2: login:password:realm:state is wanted" in shell.run("check", **settings).output
+
+
+def test_check_tells_the_records_with_which_phones_find_the_relays(shell: Shell) -> None:
+    relays = "stun:192.0.2.1,turn:relay.invalid?transport=udp,turns:relay.invalid"
+    result = shell.run("check", **free(DOMAINS="chat.invalid", XMPP__RELAYS=relays))
+    assert result.exit_code == 0, result.output
+    for told in (
+        "xmpp.relays: relay.invalid has no address",
+        "DNS needs _turn._udp.chat.invalid. IN SRV 0 0 3478 relay.invalid.",
+        "DNS needs _turns._tcp.chat.invalid. IN SRV 0 0 5349 relay.invalid.",
+    ):
+        assert result.output.count(told) == 1, result.output
+    assert "192.0.2.1." not in result.output
+
+
+def test_the_demo_is_refused_where_accounts_cannot_be_made(shell: Shell) -> None:
+    file = shell.directory / "users.txt"
+    file.write_text("alice:secret:localhost:authorized\n")
+    settings = {"ACCOUNTS__BACKEND": "users_txt", "ACCOUNTS__USERS_TXT__FILE": str(file)}
+    result = shell.run("run", "--demo", **free(**settings))
+    assert result.exit_code == Exit.CONFIG
+    assert "demo: alice and bob cannot be made, users_txt only reads accounts" in result.output
+    assert "--no-demo" in result.output
+    checked = shell.run("check", **free(**settings, DEMO="true"))
+    assert (checked.exit_code, "demo: alice and bob" in checked.output) == (Exit.CONFIG, True)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.xmpp.scene import Scene
 from xmpp.element import E, Element
-from xmpp.relays import Relay, Ticket, issue, parse_relay
+from xmpp.relays import Relay, Ticket, issue, parse_relay, record
 from xmpp.settings import XmppSettings
 
 NS = "urn:xmpp:extdisco:2"
@@ -28,6 +28,20 @@ RELAYS = ("stun:relay.example.org", "turn:relay.example.org:3479?transport=tcp",
 )
 def test_relays_are_written_as_uris(text: str, relay: Relay) -> None:
     assert parse_relay(text) == relay
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("stun:a.example", "_stun._udp.example.org. IN SRV 0 0 3478 a.example."),
+        ("turn:a.example:99?transport=tcp", "_turn._tcp.example.org. IN SRV 0 0 99 a.example."),
+        ("turns:a.example", "_turns._tcp.example.org. IN SRV 0 0 5349 a.example."),
+        ("turn:192.0.2.1", ""),
+        ("turn:[2001:db8::1]", ""),
+    ],
+)
+def test_a_relay_with_a_name_can_be_found_in_dns(text: str, line: str) -> None:
+    assert record(parse_relay(text), "example.org") == line
 
 
 @pytest.mark.parametrize(

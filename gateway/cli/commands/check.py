@@ -10,7 +10,7 @@ from importlib.metadata import packages_distributions
 
 import typer
 
-from gateway import certs
+from gateway import certs, demo
 from gateway.cli import api
 from gateway.cli.app import app, out, settings
 from gateway.config import Settings
@@ -20,6 +20,7 @@ from presence.edge.accounts import account_problems, backends
 from presence.edge.redis import RedisBus
 from presence.edge.sql import SqlStore
 from presence.errors import Unavailable
+from xmpp.relays import parse_relay, record
 
 OUR_PACKAGES = ("gateway", "presence", "sip", "xmpp")
 SOON = datetime.timedelta(days=14)
@@ -34,12 +35,19 @@ def check(context: typer.Context) -> None:
     chosen = settings(context)
     serving = api.is_running(chosen)
     opened = [] if serving else list(ports(chosen))
-    problems = [*opened, *certificates(chosen), *account_problems(chosen.accounts), *packages()]
+    problems = [*opened, *certificates(chosen), *account_problems(chosen.accounts), *demo.problems(chosen)]
+    problems += packages()
     problems += asyncio.run(reachable(chosen))
     for problem in problems:
         out.print(f"[red]problem[/]  {problem}", soft_wrap=True)
     running = ["Tandem is running with this state directory; its ports were not checked"] if serving else []
-    for hint in [*running, *certificate_hints(chosen), *account_hints(chosen), *dns_hints(chosen)]:
+    for hint in [
+        *running,
+        *certificate_hints(chosen),
+        *account_hints(chosen),
+        *dns_hints(chosen),
+        *relay_hints(chosen),
+    ]:
         out.print(f"[yellow]hint[/]     {hint}", soft_wrap=True)
     if problems:
         raise typer.Exit(Exit.CONFIG)
@@ -142,3 +150,17 @@ def dns_hints(chosen: Settings) -> Iterator[str]:
                 f"domains: {domain} has no address in DNS; clients need one, or SRV records "
                 f"_xmpp-client._tcp.{domain}, _sip._udp.{domain}, _sip._tcp.{domain}, _sips._tcp.{domain}"
             )
+
+
+def relay_hints(chosen: Settings) -> Iterator[str]:
+    """XMPP clients ask for the relays (XEP-0215); phones find them in DNS, or are configured."""
+    relays = [parse_relay(text) for text in chosen.xmpp.relays]
+    for host in dict.fromkeys(relay.host for relay in relays):
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError:
+            yield f"xmpp.relays: {host} has no address"
+    for domain in chosen.domains:
+        records = [record(relay, domain) for relay in relays] if domain != "localhost" else []
+        for each in dict.fromkeys(filter(None, records)):
+            yield f"xmpp.relays: for phones to find it, DNS needs {each}"
