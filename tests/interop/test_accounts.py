@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -212,6 +214,30 @@ async def test_who_leaves_the_file_is_out_of_it(tmp_path: Path) -> None:
         fresh.replace(tmp_path / "users.txt")
         await until("her client is out", alice.disconnected.is_set, PATIENCE)
         await refused(town.client())
+
+
+async def test_a_new_line_in_the_file_counts_at_sighup_and_interrupts_nobody(tmp_path: Path) -> None:
+    line = f"alice:{HA1}:{DOMAIN}:authorized\n"
+    async with running(tmp_path, **users_txt(tmp_path, line.strip())) as town:
+        carol = f"carol@{DOMAIN}"
+        async with town.client() as alice, town.phone() as phone, Phone(carol, PASSWORD, town.sip) as other:
+            assert await registers(phone) == 200
+            assert await registers(other) in (401, 403)
+            before = town.tandem.pids()
+            digest = hashlib.md5(f"carol:{DOMAIN}:{PASSWORD}".encode()).hexdigest()
+            (tmp_path / "users.txt").write_text(f"{line}carol:{digest}:{DOMAIN}:authorized\n")
+            os.kill(town.tandem.supervisor, signal.SIGHUP)
+            await until("it is read again", lambda: "event=reloaded" in town.tandem.log.read_text(), PATIENCE)
+
+            async def let_in() -> bool:
+                return await registers(other) == 200
+
+            await until("carol is known", let_in, PATIENCE)
+            assert town.tandem.pids() == before
+            assert not alice.disconnected.is_set()
+            assert await registers(phone) == 200
+        async with Client(carol, PASSWORD, town.xmpp):
+            pass
 
 
 async def test_who_guesses_is_banned_at_both_doors_until_it_is_lifted(tmp_path: Path) -> None:
