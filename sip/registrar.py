@@ -173,7 +173,8 @@ class Registrar:
         return located
 
     async def find(self, address: Address, endpoint: str) -> Located | None:
-        """As `here`, but looks on the bus: a UDP phone that registered before this process started."""
+        """As `here`, but looks on the bus: a UDP phone that registered before this process started, or a phone
+        whose registration the bus has and this process is about to hear of."""
         located = self.here(address, endpoint)
         if located is not None:
             return located
@@ -181,7 +182,8 @@ class Registrar:
         cell = await self._service.cell(address, CELL)
         for binding in decode_bindings(cell.data):
             # A connection that ended with its process is no way to anybody.
-            if binding.endpoint == endpoint and binding.expires > now and not binding.owner:
+            alive = binding.owner in ("", self._service.owner)
+            if binding.endpoint == endpoint and binding.expires > now and alive:
                 return self._remember(address, binding)
         return None
 
