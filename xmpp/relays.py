@@ -67,7 +67,7 @@ def _split(where: str, text: str) -> tuple[str, int]:
 
 
 def record(relay: Relay, domain: str) -> str:
-    """The SRV record with which others than XMPP clients find it (RFC 8489 §8.1, RFC 5928 §3): a zone file's
+    """The SRV record with which others than XMPP clients find it (RFC 8489 §8, RFC 5928 §3): a zone file's
     line. Empty for an address, which no such record can name."""
     try:
         ipaddress.ip_address(relay.host)
