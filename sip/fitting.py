@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from presence.model import PresenceDocument, PresenceTuple
+from presence.model import Person, PresenceDocument, PresenceTuple
 from sip.message import Request
 
 _OVERHEAD = 130
@@ -29,7 +29,7 @@ def smaller(document: PresenceDocument) -> Iterator[PresenceDocument]:
     """Documents that say less and less: no alternatives and no person's notes; the best tuple's note alone,
     cut; no notes; half of the tuples, and again, best first; the last says open or closed and nothing
     else."""
-    person = replace(document.person, notes=(), mood=()) if document.person is not None else None
+    person = replace(document.person or Person(), notes=(), mood=())
     tuples = document.tuples
     yield replace(document, person=person, tuples=tuple(replace(t, notes=t.notes[:1]) for t in tuples))
     shortened = tuple(

@@ -307,10 +307,12 @@ def from_q(text: str | None) -> int | None:
 
 # --- writing --------------------------------------------------------------------------------------
 
-_HEAD = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n<presence xmlns="urn:ietf:params:xml:ns:pidf"'
-    ' xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model" xmlns:rpid="urn:ietf:params:xml:ns:pidf:rpid"'
+_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<presence xmlns="urn:ietf:params:xml:ns:pidf"'
+_PREFIXES = (
+    ("<dm:", ' xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model"'),
+    ("<rpid:", ' xmlns:rpid="urn:ietf:params:xml:ns:pidf:rpid"'),
 )
+"Declared only where they are used: a packet is small."
 _NOT_PLAIN = re.compile(r"""[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]""")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
 
@@ -320,11 +322,9 @@ def render_pidf(document: PresenceDocument) -> bytes:
     document."""
     uri = escape(to_uri(document.address))
     tuples = document.tuples or (_nowhere(document),)
-    parts = [f'{_HEAD} entity="{uri}">']
-    parts += [_tuple_xml(each, uri) for each in tuples]
-    parts.append(_person_xml(document, tuples))
-    parts.append("</presence>\n")
-    return "".join(parts).encode("utf-8", "replace")
+    inner = "".join([_tuple_xml(each, uri) for each in tuples]) + _person_xml(document, tuples)
+    declared = "".join([name for tag, name in _PREFIXES if tag in inner])
+    return f'{_HEAD}{declared} entity="{uri}">{inner}</presence>\n'.encode("utf-8", "replace")
 
 
 def language_of(document: PresenceDocument) -> str:
@@ -367,7 +367,8 @@ def _person_xml(document: PresenceDocument, tuples: tuple[PresenceTuple, ...]) -
         parts.append("<rpid:activities>" + "".join(f"<rpid:{n}/>" for n in activities) + "</rpid:activities>")
     if person.idle_since is not None:
         parts.append(f'<rpid:user-input last-input="{_stamp(person.idle_since)}">idle</rpid:user-input>')
-    notes = person.notes or (best.notes if best.open else ())
+    # where nothing is known of the person, the best service's words are hers
+    notes = person.notes or (best.notes if best.open and document.person is None else ())
     parts += [_note_xml("dm:note", note) for note in notes]
     return f'<dm:person id="person">{"".join(parts)}</dm:person>' if parts else ""
 
