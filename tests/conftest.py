@@ -5,10 +5,12 @@ Imports are inside the fixtures, so that the unit tests of one package need noth
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
 
 FAST = {"SIP__MIN_EXPIRES": "2", "SIP__NOTIFY_INTERVAL": "0"}
 "Settings that let a journey take seconds where people would wait."
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Generator[None]:
+    """What a test sets up to read logs ends with it: its stream is closed by then."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.getLogger().handlers.clear()
 
 
 @pytest.fixture(scope="session")
