@@ -173,8 +173,8 @@ class Registrar:
         return located
 
     async def find(self, address: Address, endpoint: str) -> Located | None:
-        """As `here`, but looks on the bus: a UDP phone that registered before this process started, or a phone
-        whose registration the bus has and this process is about to hear of."""
+        """As `here`, but looks on the bus: a UDP phone that registered before this process started, or
+        one whose registration the bus has and this process is about to hear of."""
         located = self.here(address, endpoint)
         if located is not None:
             return located
