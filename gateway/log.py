@@ -68,7 +68,7 @@ def configure(level: str, log_format: LogFormat, *, node: str = "", stream: Text
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(stream),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a reload may change level and stream
     )
     structlog.contextvars.clear_contextvars()
     if node:
