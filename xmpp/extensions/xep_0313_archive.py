@@ -16,10 +16,10 @@ from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import Extension, Iq, Request, Status, Target
 from xmpp.extensions.xep_0059_result_sets import PageRequest, read_page_request, write_page
+from xmpp.forms import offer_field, offer_form, read_submission
 from xmpp.jid import JID, parse_jid
 from xmpp.message import write_forwarded
 from xmpp.serialiser import escape_attribute
-from xmpp.submission import offer_field, offer_form, read_submission
 from xmpp.timestamps import parse_stamp, stamp
 
 NS = "urn:xmpp:mam:2"
