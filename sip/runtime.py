@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sip.flow import Flow
 from sip.message import Request, Response
+
+
+class Reply(NamedTuple):
+    """The answer to a request, and what to do once it is on the wire."""
+
+    response: Response
+    then: Callable[[], None] | None = None
 
 
 class Timer(Protocol):

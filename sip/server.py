@@ -20,11 +20,11 @@ from sip.authenticator import Authenticator
 from sip.flow import Flow
 from sip.message import Request
 from sip.methods import Services
-from sip.notifier import Notifier, Reply
+from sip.notifier import Notifier
 from sip.pager import Pager
 from sip.publish import Publisher
 from sip.registrar import Registrar
-from sip.runtime import Runtime, Sender
+from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
 from sip.uas import UserAgentServer
 

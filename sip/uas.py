@@ -18,7 +18,7 @@ from sip.errors import ProtocolError, condition_to_status
 from sip.flow import Flow
 from sip.message import Request, Response, respond
 from sip.methods import Incoming, Method, Services, allow, methods
-from sip.notifier import Reply
+from sip.runtime import Reply
 from sip.uri import Uri
 
 log = structlog.get_logger()

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from presence.address import Address
 from sip.flow import Flow
 from sip.message import Request
-from sip.notifier import Notifier, Reply
+from sip.notifier import Notifier
 from sip.pager import Pager
 from sip.publish import Publisher
 from sip.registrar import Registrar
-from sip.runtime import Runtime
+from sip.runtime import Reply, Runtime
 from sip.settings import SipSettings
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sip.bodies import formats
 from sip.message import respond
 from sip.methods import Incoming, Services, allow, method
-from sip.notifier import Reply
 from sip.packages import allow_events, packages
+from sip.runtime import Reply
 from sip.uas import SUPPORTED
 
 

@@ -6,7 +6,7 @@ from presence.errors import Unavailable
 from sip.addressing import to_address
 from sip.errors import ProtocolError
 from sip.methods import Incoming, Services, method
-from sip.notifier import Reply
+from sip.runtime import Reply
 
 
 @method("PUBLISH")

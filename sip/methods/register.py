@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sip.methods import Incoming, Services, method
-from sip.notifier import Reply
+from sip.runtime import Reply
 
 
 @method("REGISTER")

@@ -11,7 +11,7 @@ from presence.model import Person, PresenceDocument, PresenceTuple, Show, Text
 from presence.ports import AccountChanged
 from presence.subscriptions import Act
 from sip.fitting import smaller
-from sip.notifier import GONE
+from sip.pacing import GONE
 from sip.pidf import render_pidf
 from tests.sip.house import ALICE, BOB, CAROL, PASSWORD, House, open_house
 from tests.support.pidf import read_pidf
