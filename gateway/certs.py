@@ -77,6 +77,16 @@ def verify(certificate: Path, key: Path) -> None:
         raise CertificateError(f"{certificate} with {key}: {error}") from error
 
 
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS for HTTP. Raises `OSError` (`ssl.SSLError` is one)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate, key)
+    return context
+
+
 def describe(certificate: Path) -> tuple[list[str], datetime.datetime]:
     """Names it is for, and when it ends. Raises `CertificateError`."""
     try:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateway.config import Settings
-from xmpp.settings import split_listen
+from presence.edge.sockets import has_ipv6
+from presence.listening import split_listen
 
 LOOPBACK = ("127.0.0.1", "[::1]")
 
@@ -79,11 +80,12 @@ def _door(section: str, values: dict[str, object]) -> Iterator[Listener]:
 
 def on_loopback(settings: Settings) -> Settings:
     """The same ports on the loopback addresses, for the settings nobody has set."""
+    hosts = LOOPBACK if has_ipv6() else LOOPBACK[:1]
     return settings.model_copy(
         update={
             section: door.model_copy(
                 update={
-                    name: tuple(f"{host}:{split_listen(text)[1]}" for text in value for host in LOOPBACK)
+                    name: tuple(f"{host}:{split_listen(text)[1]}" for text in value for host in hosts)
                     for name, value in door
                     if name.startswith("listen")
                     and isinstance(value, tuple)

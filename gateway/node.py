@@ -20,6 +20,7 @@ from gateway.admin import inquiry
 from gateway.backoff import Backoff
 from gateway.exits import Exit
 from gateway.metrics import process_samples
+from gateway.web import WebServer
 from gateway.wiring import Backend
 from presence.errors import Conflict, Unavailable
 from presence.ports import (
@@ -69,11 +70,13 @@ class Node:
         backend: Backend,
         door: Door,
         drain: float,
+        web: WebServer | None = None,
         clock: Callable[[], float] = time.time,
         pace: Pace = Pace(),
     ) -> None:
         """`drain`: seconds the door may take to stop. `clock`: Unix seconds."""
         self.door = door
+        self._web = web
         self._role = role
         self._backend = backend
         self._bus = backend.bus
@@ -117,6 +120,8 @@ class Node:
     async def _serve(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> Exit:
         try:
             await self.door.start()
+            if self._web is not None:
+                await self._web.start()
         except OSError as error:
             log.error("cannot_listen", error=error.strerror or str(error))
             await self._stop_door()
@@ -154,6 +159,8 @@ class Node:
     async def _stop_door(self) -> None:
         try:
             async with asyncio.timeout(self._drain):
+                if self._web is not None:
+                    await self._web.stop()
                 await self.door.stop()
         except TimeoutError:
             log.warning("drain_timed_out", drain=self._drain)
@@ -180,6 +187,8 @@ class Node:
         """Accounts, certificates and what else the door can change while it serves (SIGHUP)."""
         await self._look_at_accounts(force=True)
         await self.door.reload()
+        if self._web is not None:
+            await self._web.reload()
 
     async def _look_at_accounts(self, *, force: bool = False) -> None:
         """What changed where accounts are kept; who may not log in any more is shown out."""

@@ -21,7 +21,7 @@ from gateway.listeners import listeners, on_loopback
 from gateway.node import Node
 from gateway.readiness import die_with_supervisor, ready
 from gateway.supervisor import Supervisor, role_commands
-from gateway.wiring import DOORS, backend, prepare, valkey_dir
+from gateway.wiring import DOORS, backend, prepare, valkey_dir, web
 from presence.edge.accounts import account_problems
 from presence.edge.embedded import EmbeddedValkey
 from presence.errors import Unavailable
@@ -112,8 +112,13 @@ def serve(settings: Settings, file: Path | None, role: Role, index: int) -> Exit
 
 async def _serve(settings: Settings, file: Path | None, role: Role, name: str) -> Exit:
     made = backend(settings, name)
+    door = DOORS[role](settings, made)
     node = Node(
-        role=role.value, backend=made, door=DOORS[role](settings, made), drain=settings.processes.drain
+        role=role.value,
+        backend=made,
+        door=door,
+        web=web(settings, role, door),
+        drain=settings.processes.drain,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ import structlog
 from gateway import certs
 from gateway.config import ConfigError, Role, Settings
 from gateway.metrics import DictMetrics
+from gateway.web import WebServer
 from presence.archiver import Archiver
 from presence.edge.accounts import open_accounts
 from presence.edge.archive import SqlArchive
@@ -21,7 +22,7 @@ from presence.edge.guard import RedisGuard
 from presence.edge.redis import RedisBus
 from presence.edge.sql import SqlStore
 from presence.history import History
-from presence.ports import Accounts, Bus, Door, Store
+from presence.ports import Accounts, Bus, Door, Store, Web
 from presence.service import PresenceService
 
 log = structlog.get_logger()
@@ -193,3 +194,21 @@ DOORS: dict[Role, Callable[[Settings, Backend], Door]] = {
     Role.ADMIN: _admin,
 }
 "Each role's server, closed until it is started."
+
+
+def web(settings: Settings, role: Role, door: Door) -> WebServer | None:
+    """HTTP for a door that has it, on that door's addresses; none where no address is set."""
+    if not isinstance(door, Web) or role is Role.ADMIN:
+        return None
+    section = settings.xmpp if role is Role.XMPP else settings.sip
+    if not (section.listen_web or section.listen_web_tls):
+        return None
+    return WebServer(
+        door.routes(),
+        plain=section.listen_web,
+        tls=section.listen_web_tls,
+        certificate=settings.certificate,
+        key=settings.key,
+        max_message=door.max_message,
+        share_ports=settings.processes.count(role) > 1,
+    )

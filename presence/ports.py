@@ -650,6 +650,17 @@ class Restating(Protocol):
         """Put sources, endpoints and interest once more. Returns when it is on its way."""
 
 
+@runtime_checkable
+class Web(Protocol):
+    """A door that serves HTTP, too. The node opens the addresses and closes them before the door stops."""
+
+    max_message: int
+    "Bytes of one message on a WebSocket."
+
+    def routes(self) -> Sequence[Any]:
+        """Starlette's routes; asked for once, before `start`."""
+
+
 class Door(Outlet, Protocol):
     """One protocol's server in this process."""
 

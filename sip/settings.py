@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from presence.listening import split_listen
+
 
 class SipSettings(BaseModel):
     """Phones connect here with SIP (RFC 3261)."""
@@ -21,6 +23,12 @@ class SipSettings(BaseModel):
     advertise: str = ""
     """Host name or address phones can reach this server under, for Via and Contact. Empty: the address
     that each phone's packets arrive at, which is right unless the server stands behind a NAT."""
+
+    listen_web: tuple[str, ...] = ("127.0.0.1:5066",)
+    """Addresses for HTTP without TLS, for a reverse proxy on this machine: SIP over WebSocket (RFC 7118),
+    XCAP. Keep them on loopback."""
+    listen_web_tls: tuple[str, ...] = ("[::]:7443",)
+    "Addresses for the same over HTTPS."
 
     min_expires: int = Field(default=60, ge=1, le=3600)
     "Shortest registration, publication or subscription in seconds; shorter ones get 423 (RFC 3261 §10.3)."
@@ -69,21 +77,9 @@ class SipSettings(BaseModel):
     drain_timeout: float = Field(default=3.0, ge=0, le=600)
     "Seconds a stopping process waits for answers that are still due."
 
-    @field_validator("listen_udp", "listen_tcp", "listen_tls")
+    @field_validator("listen_udp", "listen_tcp", "listen_tls", "listen_web", "listen_web_tls")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             split_listen(text)
         return value
-
-
-def split_listen(text: str) -> tuple[str, int]:
-    """Host and port of a `listen` setting; IPv6 in brackets. Raises `ValueError`."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is no HOST:PORT")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{text!r}: an IPv6 address needs its brackets")
-    return host, int(port)

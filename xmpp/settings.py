@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from presence.listening import split_listen
 from xmpp.relays import parse_relay
 
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "DIGEST-MD5")
@@ -22,6 +23,11 @@ class XmppSettings(BaseModel):
     `[IPv6]:PORT`. `[::]` takes IPv4, too. Port 0 takes a free one."""
     listen_tls: tuple[str, ...] = ("[::]:5223",)
     "Addresses for connections that begin with TLS (XEP-0368)."
+    listen_web: tuple[str, ...] = ("127.0.0.1:5280",)
+    """Addresses for HTTP without TLS, for a reverse proxy on this machine: XMPP over WebSocket (RFC 7395),
+    BOSH, uploads. Keep them on loopback."""
+    listen_web_tls: tuple[str, ...] = ("[::]:5281",)
+    "Addresses for the same over HTTPS."
     allow_plaintext: bool = False
     """Let clients that connect from this machine itself log in without TLS. For tests, and proxies that
     end TLS."""
@@ -98,21 +104,9 @@ class XmppSettings(BaseModel):
             parse_relay(text)
         return value
 
-    @field_validator("listen", "listen_tls")
+    @field_validator("listen", "listen_tls", "listen_web", "listen_web_tls")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             split_listen(text)
         return value
-
-
-def split_listen(text: str) -> tuple[str, int]:
-    """`HOST:PORT` or `[IPv6]:PORT` as host and port. Raises `ValueError`."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"write an IPv6 address in brackets, [::1]:5222, not {text!r}")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"HOST:PORT is wanted, not {text!r}")
-    return host, int(port)

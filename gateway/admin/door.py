@@ -1,14 +1,10 @@
-"""The admin's HTTP server as a `Door`: uvicorn inside the node's own loop, without its signal handling."""
+"""The admin's HTTP server as a `Door`."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import structlog
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -17,17 +13,16 @@ from gateway.admin import resources
 from gateway.admin.contact import Contact, write_contact
 from gateway.admin.resource import ApiError, Desk, Resource, answer, authorised, registered
 from gateway.discovery import modules
+from gateway.web import WebServer
 from presence.errors import PresenceError, Unavailable
 from presence.ports import Envelope
 
-log = structlog.get_logger()
 
-
-def application(desk: Desk) -> Starlette:
+def routes(desk: Desk) -> list[Route]:
     """All registered resources, each behind the token unless it is open."""
     for _ in modules(resources):
         pass
-    return Starlette(routes=[Route(r.path, _endpoint(r, desk), methods=["GET"]) for r in registered.values()])
+    return [Route(r.path, _endpoint(r, desk), methods=["GET"]) for r in registered.values()]
 
 
 def _endpoint(r: Resource, desk: Desk) -> Callable[[Request], Awaitable[Response]]:
@@ -51,43 +46,20 @@ class AdminDoor:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._sockets: list[socket.socket] = []
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                application(desk),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                date_header=False,
-                limit_concurrency=200,
-                timeout_graceful_shutdown=1,
-            )
+        host, port = desk.settings.admin.host, desk.settings.admin.port
+        self._server = WebServer(
+            routes(desk), plain=[f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
         )
 
     async def start(self) -> None:
-        host, port = self._desk.settings.admin.host, self._desk.settings.admin.port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            self._sockets = [socket.create_server((host, port), family=family)]
-        except OSError as error:
-            raise OSError(
-                error.errno, f"cannot listen on {host} port {port} (tcp): {error.strerror}"
-            ) from error
-        # uvicorn's own steps without `serve()`, which would take the process's signals.
-        self._server.config.load()
-        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
-        await self._server.startup(sockets=self._sockets)
-        bound = self._sockets[0].getsockname()[1]
-        url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+        await self._server.start()
+        _, host, port = self._server.listening[0]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         write_contact(self._desk.settings.state_dir, Contact(url=url, token=self._desk.token))
-        log.info("listening", transport="http", address=f"{host}:{bound}")
 
     async def stop(self) -> None:
         self._desk.stopping.set()
-        self._server.should_exit = True
-        if self._server.started:
-            await self._server.shutdown(sockets=self._sockets)
+        await self._server.stop()
 
     async def reload(self) -> None:
         """Nothing of its own is reloadable."""

@@ -14,8 +14,9 @@ from typing import Protocol
 
 import structlog
 
+from presence.edge.sockets import bound
 from presence.ports import Metrics
-from sip.edge.sockets import bound, local_address
+from sip.edge.sockets import local_address
 from sip.edge.stream import Connection
 from sip.edge.udp import UdpSocket
 from sip.errors import FramingError

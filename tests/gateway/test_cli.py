@@ -125,7 +125,8 @@ def test_wrong_settings_are_all_told_with_exit_code_78(shell: Shell) -> None:
 
 def free(**more: str) -> dict[str, str]:
     """Settings with which nothing is in the way."""
-    listening = ("XMPP__LISTEN", "XMPP__LISTEN_TLS", "SIP__LISTEN_UDP", "SIP__LISTEN_TCP", "SIP__LISTEN_TLS")
+    doors = {"XMPP": ("", "_TLS", "_WEB", "_WEB_TLS"), "SIP": ("_UDP", "_TCP", "_TLS", "_WEB", "_WEB_TLS")}
+    listening = [f"{door}__LISTEN{kind}" for door, kinds in doors.items() for kind in kinds]
     return {**dict.fromkeys(listening, "127.0.0.1:0"), "ADMIN__PORT": "0", **more}
 
 

@@ -166,7 +166,7 @@ def test_effective_configuration_is_toml_and_shows_no_secret(monkeypatch: pytest
         ("DOMAINS", "bad domain", "domains: Value error, not a domain"),
         ("SIP__LISTEN_UDP", "localhost", "sip.listen_udp: Value error, 'localhost' is no HOST:PORT"),
         ("SIP__LISTEN_TLS", "1.2.3.4:99999", "sip.listen_tls: Value error, '1.2.3.4:99999' is no HOST:PORT"),
-        ("XMPP__LISTEN", "localhost", "xmpp.listen: Value error, HOST:PORT is wanted"),
+        ("XMPP__LISTEN", "localhost", "xmpp.listen: Value error, 'localhost' is no HOST:PORT"),
         ("XMPP__MECHANISMS", "SCRAM-SHA-7", "xmpp.mechanisms: Value error, SCRAM-SHA-7: not one of "),
         ("XMPP__MECHANISMS", "[]", "xmpp.mechanisms: Tuple should have at least 1 item"),
         ("SIP__MIN_EXPIRES", "3000", "sip.min_expires: greater than sip.max_expires"),

@@ -111,7 +111,9 @@ def test_the_phone_is_written_down_readable_by_its_owner_only(settings: Settings
 def test_the_demo_listens_on_loopback_of_both_families(settings: Settings) -> None:
     placed = on_loopback(settings)
     assert {listener.host for listener in listeners(placed)} == {"127.0.0.1", "::1"}
-    assert {listener.port for listener in listeners(placed)} == {5060, 5061, 5222, 5223, 9080}
+    assert {listener.port for listener in listeners(placed)} == {
+        5060, 5061, 5066, 7443, 5222, 5223, 5280, 5281, 9080,
+    }  # fmt: skip
 
 
 def test_a_listening_address_that_was_set_is_kept_in_the_demo(tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ class Tandem:
         self.sip_port, self.sips_port, self.xmpp_port, self.xmpps_port, self.admin_port = (
             free_port() for _ in range(5)
         )
+        self.sip_web_port, self.sip_webs_port, self.xmpp_web_port, self.xmpp_webs_port = (
+            free_port() for _ in range(4)
+        )
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("TANDEM_")},
             **{f"TANDEM_{name}": value for name, value in (self._defaults() | settings).items()},
@@ -60,6 +63,10 @@ class Tandem:
             "SIP__LISTEN_UDP": f"[::]:{self.sip_port}",
             "SIP__LISTEN_TCP": f"[::]:{self.sip_port}",
             "SIP__LISTEN_TLS": f"[::]:{self.sips_port}",
+            "SIP__LISTEN_WEB": f"[::]:{self.sip_web_port}",
+            "SIP__LISTEN_WEB_TLS": f"[::]:{self.sip_webs_port}",
+            "XMPP__LISTEN_WEB": f"[::]:{self.xmpp_web_port}",
+            "XMPP__LISTEN_WEB_TLS": f"[::]:{self.xmpp_webs_port}",
             "ADMIN__PORT": str(self.admin_port),
             "LOG__LEVEL": "info",
         }

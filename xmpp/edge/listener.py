@@ -12,11 +12,11 @@ from typing import Any
 
 import structlog
 
+from presence.edge.sockets import bound
 from presence.ports import Metrics
 from xmpp.edge.connection import Connection
 from xmpp.edge.tls import Identity
 from xmpp.negotiation import Realm
-from xmpp.settings import split_listen
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class Listener:
         wanted = [(a, False) for a in settings.listen] + [(a, True) for a in settings.listen_tls]
         try:
             for address, direct in wanted:
-                for sock in self._sockets(address):
+                for sock in bound(address, socket.SOCK_STREAM, share=self.share_ports):
                     await self._serve(sock, direct)
         except OSError:
             self._close_servers()
@@ -80,31 +80,6 @@ class Listener:
         self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
         for one in self.listening:
             log.info("xmpp_listening", host=one.host, port=one.port, tls=one.direct)
-
-    def _sockets(self, address: str) -> list[socket.socket]:
-        host, port = split_listen(address)
-        try:
-            found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            return [self._bind(family, where) for family, *_, where in dict.fromkeys(found)]
-        except OSError as error:
-            if host == "::" and not _has_ipv6():
-                return self._sockets(f"0.0.0.0:{port}")
-            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from None
-
-    def _bind(self, family: int, where: tuple[Any, ...]) -> socket.socket:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self.share_ports:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:  # `[::]` is for IPv4 as well
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if where[0] == "::" else 1)
-            sock.setblocking(False)
-            sock.bind(where)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
     async def _serve(self, sock: socket.socket, direct: bool) -> None:
         server = await self.loop.create_server(
@@ -218,12 +193,3 @@ def _take_one(counter: Counter[str], key: str) -> None:
     counter[key] -= 1
     if counter[key] <= 0:
         del counter[key]
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True

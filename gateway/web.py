@@ -1,0 +1,182 @@
+"""HTTP and WebSocket for a door that has routes, and for the admin: uvicorn inside the node's own loop,
+without its signal handling.
+
+uvicorn bounds neither the size of a request's head nor the time it may take; `Guarded` does. Bodies are
+bounded by who reads them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.certs import server_context
+from presence.edge.sockets import bound
+
+log = structlog.get_logger()
+
+MAX_HEAD = 65_536
+"Bytes of a request line and its headers."
+HEAD_TIMEOUT = 20.0
+"Seconds from the connection, or a request's first byte, to the end of its head."
+PING = 60.0
+"Seconds between pings on a WebSocket, and for the answer."
+MAX_WEB_CONNECTIONS = 10_000
+
+
+class Guarded(HttpToolsProtocol):
+    """A connection whose requests' heads are bounded in size and time."""
+
+    timeout = HEAD_TIMEOUT
+    _head = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is not None:
+            self._head += len(data)
+            # A body that comes along with its head has its own bound, at who reads it.
+            if self._head > MAX_HEAD and b"\r\n\r\n" not in data:
+                self._give_up()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._deadline is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_here()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._head = 0
+        self._deadline = self.loop.call_later(self.timeout, self._give_up)
+
+    def _head_is_here(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._head_is_here()
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+class WebServer:
+    """Some routes on some addresses. To be made inside the running loop."""
+
+    def __init__(
+        self,
+        routes: Sequence[Any],
+        *,
+        plain: Sequence[str] = (),
+        tls: Sequence[str] = (),
+        certificate: Path | None = None,
+        key: Path | None = None,
+        max_message: int = MAX_HEAD,
+        share_ports: bool = False,
+        head_timeout: float = HEAD_TIMEOUT,
+    ) -> None:
+        """`routes`: Starlette's. `plain`, `tls`: addresses as `HOST:PORT`. `max_message`: bytes of one
+        WebSocket message. `head_timeout`: seconds for a request's head."""
+        self._protocol = type("Guarded", (Guarded,), {"timeout": head_timeout})
+        self._app = Starlette(routes=list(routes))
+        self._addresses = {"http": tuple(plain), "https": tuple(tls)}
+        self._files = (certificate, key)
+        self._max_message = max_message
+        self._share_ports = share_ports
+        self._context: ssl.SSLContext | None = None
+        self._servers: list[tuple[uvicorn.Server, list[socket.socket]]] = []
+        self.listening: list[tuple[str, str, int]] = []
+        "Scheme, host and port of each open socket."
+
+    async def start(self) -> None:
+        """Open all addresses, or none. Raises `OSError` with the address."""
+        certificate, key = self._files
+        if self._addresses["https"]:
+            assert certificate is not None
+            assert key is not None
+            self._context = await asyncio.to_thread(server_context, certificate, key)
+        opened: dict[str, list[socket.socket]] = {}
+        try:
+            for scheme, addresses in self._addresses.items():
+                for address in addresses:
+                    opened.setdefault(scheme, []).extend(
+                        bound(address, socket.SOCK_STREAM, share=self._share_ports)
+                    )
+        except OSError:
+            for sock in [each for sockets in opened.values() for each in sockets]:
+                sock.close()
+            raise
+        for scheme, sockets in opened.items():
+            await self._serve(scheme, sockets)
+
+    async def _serve(self, scheme: str, sockets: list[socket.socket]) -> None:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                self._app,
+                http=self._protocol,
+                ws="websockets-sansio",
+                ws_max_size=self._max_message,
+                ws_ping_interval=PING,
+                ws_ping_timeout=PING,
+                ws_per_message_deflate=False,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                date_header=False,
+                limit_concurrency=MAX_WEB_CONNECTIONS,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=1,
+                forwarded_allow_ips=["127.0.0.1", "::1"],
+            )
+        )
+        # uvicorn's own steps without `serve()`, which would take the process's signals.
+        server.config.load()
+        if scheme == "https":
+            server.config.ssl = self._context
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup(sockets=sockets)
+        self._servers.append((server, sockets))
+        for sock in sockets:
+            host, port = sock.getsockname()[:2]
+            self.listening.append((scheme, host, port))
+            log.info("web_listening", scheme=scheme, host=host, port=port)
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests end, close."""
+        for server, _ in self._servers:
+            server.should_exit = True
+        await asyncio.gather(*(server.shutdown(sockets=sockets) for server, sockets in self._servers))
+        self._servers = []
+
+    async def reload(self) -> None:
+        """Show a renewed certificate from now on; the old one stays if it is broken."""
+        certificate, key = self._files
+        if self._context is None or certificate is None or key is None:
+            return
+        try:
+            await asyncio.to_thread(server_context, certificate, key)
+            self._context.load_cert_chain(certificate, key)
+        except OSError as error:
+            log.error("web_certificate_unusable", certificate=str(certificate), error=str(error))
