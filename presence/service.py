@@ -104,6 +104,11 @@ class PresenceService:
         """Lease owner of what lives in this process: `NODE/INCARNATION`."""
         return self._owner
 
+    @property
+    def domains(self) -> frozenset[str]:
+        """Ours, in canonical form."""
+        return self._domains
+
     def serves(self, domain: str) -> bool:
         """The domain, in canonical form, is ours."""
         return domain in self._domains

@@ -65,7 +65,9 @@ class Availability:
         now = session.router.clock()
         told = read_presence(stanza, session.jid.resource, lang=session.lang, now=now)
         if not told.open:
-            if self.tuple is not None:
+            if self.tuple is None:
+                self._part()
+            else:
                 self.leave(told)
                 echo = write_presence(session.address, told)
                 session.send(echo.to(session.escaped), "presence")
@@ -116,6 +118,7 @@ class Availability:
 
     def leave(self, parting: PresenceTuple | None) -> None:
         """The presence session ends; with a last word, if the client had one (§4.5)."""
+        self._part()
         if self.tuple is None:
             return
         self.tuple = self.publication.wanted = None
@@ -124,12 +127,15 @@ class Availability:
         self.shown = False
         self._awaited = None
         self._session.router.watches_nobody(self._session)
+        if not self._session.superseded:
+            self.publish()
+
+    def _part(self) -> None:
+        """Whoever was sent directed presence hears that the client leaves."""
         told, self.directed = self.directed, {}
         stanza = Element("presence", CLIENT_NS, {"type": "unavailable"})
         for to in told.values():
             self._session.runtime.spawn(self._pass_on(directed(stanza, self._session.jid, to), to))
-        if not self._session.superseded:
-            self.publish()
 
     # --- out: directed (§4.6) ---------------------------------------------------------------------------
 
@@ -145,7 +151,11 @@ class Availability:
 
     async def _pass_on(self, stanza: Element, to: JID) -> None:
         session = self._session
+        hosted = session.router.hosted.get(to.domain)
         try:
+            if hosted is not None:
+                await hosted.receive(session, stanza, to)
+                return
             await session.router.pass_on(carry(stanza, session.jid, to), to)
         except Unavailable:
             log.info("directed_presence_lost", jid=session.jid.full)

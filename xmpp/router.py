@@ -36,6 +36,7 @@ from xmpp.element import CLIENT_NS, Element
 from xmpp.errors import StanzaError, StreamError, to_stanza_error
 from xmpp.extensions import registry
 from xmpp.host import Negotiable
+from xmpp.hosted import Service
 from xmpp.jid import JID, parse_jid
 from xmpp.message import write_failure
 from xmpp.presence import OPAQUE, Addressable, write_absence, write_gone, write_presence, write_subscription
@@ -69,6 +70,9 @@ class XmppRouter:
         self.started = self.clock()
         self.extra: dict[str, Any] = {}
         "What extensions keep for all sessions together, by their namespace."
+        services = [each for make in self.registry.hosts for each in make(self)]
+        self.hosted: dict[str, Service] = {each.domain: each for each in services}
+        "Services at domains of their own."
         self.watching: WatchTable[Session] = WatchTable()
         self._sessions: dict[Address, dict[str, Session]] = {}
         "By resource."
@@ -398,6 +402,8 @@ class XmppRouter:
         """Whether an IQ may reach this resource: only from whom it shares its presence with (§8.5.3.1)."""
         sender = parse_jid(carried.sender)
         if sender.bare == session.address or session.availability.shares_with(sender):
+            return True
+        if sender.domain in self.hosted:
             return True
         decision = await self.service.decide(sender.bare, session.address)
         return decision.standing is Standing.ACTIVE

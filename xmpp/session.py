@@ -148,8 +148,17 @@ class Session:
         if to.local and await self.router.service.blocking.blocks(self.address, to.bare, to.resource):
             raise StanzaError("not-acceptable", "cancel", extra=E("blocked", BLOCKED_NS))
 
+    async def _serve(self, stanza: Element, number: int, to: JID) -> bool:
+        """To a service at a domain of its own. It gives no errors for errors and results."""
+        if deserves_error(stanza):
+            await self._not_blocked(to)
+        await self._launch(stanza, number, self.router.hosted[to.domain].receive(self, stanza, to))
+        return True
+
     async def _message(self, stanza: Element, number: int) -> bool:
         to = self._to(stanza)
+        if to.domain in self.router.hosted:
+            return await self._serve(stanza, number, to)
         self._local(to)
         await self._not_blocked(to)
         way = route(message_type(stanza), to)
@@ -202,6 +211,8 @@ class Session:
 
     async def _iq(self, stanza: Element, number: int) -> bool:
         to = self._to(stanza)
+        if to.domain in self.router.hosted:
+            return await self._serve(stanza, number, to)
         if stanza.get("type") in iq.ANSWERS:
             if to.resource and to.local and self.router.service.serves(to.domain):
                 await self._launch(stanza, number, self._forward(stanza, to, None))
@@ -229,6 +240,10 @@ class Session:
             elif kind != "error":
                 raise StanzaError("bad-request", text="to whom?")
             return False
+        if to.domain in self.router.hosted:
+            if kind in ("", "unavailable"):
+                stanza = self.availability.direct(stanza, to)
+            return await self._serve(stanza, number, to)
         if kind in ("", *ACTS):
             await self._not_blocked(to)
         if kind in ("", "unavailable"):

@@ -52,7 +52,7 @@ def test_an_extension_is_used_wherever_it_registers() -> None:
     index = Registry((made,))
     assert index.features == ("urn:nothing",)
     assert [make() for make in index.stream_features] == [E("nothing", "urn:nothing")]
-    assert len(index.iq) == len(extensions.Target)
+    assert len(index.iq) == len(EVERYWHERE)
     assert index.owner["urn:nothing", "q"] == "XEP-9999"
 
 

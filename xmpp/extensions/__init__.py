@@ -21,6 +21,7 @@ from xmpp.jid import JID
 if TYPE_CHECKING:
     from presence.address import Address
     from xmpp.host import Outbound, Resumed
+    from xmpp.hosted import Service
     from xmpp.relay import Carried
     from xmpp.router import XmppRouter
     from xmpp.session import Session
@@ -45,9 +46,11 @@ class Target(StrEnum):
     "The sender's own account: no `to`, or the own bare JID."
     USER = "user"
     "Another user's bare JID; the server answers on behalf (RFC 6121 §8.5.2.1.3)."
+    SERVICE = "service"
+    "A service at a domain of its own (`xmpp.hosted`)."
 
 
-EVERYWHERE = frozenset(Target)
+EVERYWHERE = frozenset({Target.SERVER, Target.ACCOUNT, Target.USER})
 
 
 class Hint(StrEnum):
@@ -125,6 +128,8 @@ class Extension:
     negotiable: dict[str, Negotiates] = field(default_factory=dict)
     "Namespace → handler of top-level elements between authentication and binding (`xmpp.host.Negotiable`)."
 
+    hosts: Callable[[XmppRouter], Iterable[Service]] | None = None
+    "Services at domains of their own; asked once, when the server is made."
     words: dict[str, Callable[[XmppRouter, Carried, JID], None]] = field(default_factory=dict)
     """`xmpp.relay.Carried.name` → what is done in each process that has sessions of the addressee; see
     `XmppRouter.say_everywhere`."""
@@ -199,6 +204,7 @@ class Registry:
         self.elements = {ns: handle for e in extensions for ns, handle in e.elements.items()}
         self.negotiable = {ns: answer for e in extensions for ns, answer in e.negotiable.items()}
         self.words = {name: hear for e in extensions for name, hear in e.words.items()}
+        self.hosts = tuple(e.hosts for e in extensions if e.hosts is not None)
         self.resumed = tuple(e.resumed for e in extensions if e.resumed is not None)
         self.incoming = tuple(e.incoming for e in extensions if e.incoming is not None)
         self.outgoing = tuple(e.outgoing for e in extensions if e.outgoing is not None)

@@ -29,6 +29,10 @@ async def _info(request: Request) -> Element:
 async def _items(request: Request) -> Element:
     await _check(request)
     query = E("query", ITEMS_NS)
+    if request.target is Target.SERVER:
+        for service in request.router.hosted.values():
+            if service.beside in ("", request.to.domain):
+                query.child("item", attrs={"jid": service.domain, "name": service.name})
     if request.target is not Target.SERVER:
         for listed in request.router.registry.account_items:
             query.children.extend(await listed(request))
