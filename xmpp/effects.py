@@ -15,6 +15,16 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """Our stream header (RFC 6120 §4.7)."""
+
+    id: str
+    domain: str
+    to: str
+    "Who the client said it is; empty when it did not."
+
+
+@dataclass(frozen=True, slots=True)
 class StartTls:
     """Send `proceed`, then speak TLS and expect a new stream."""
 
@@ -57,4 +67,4 @@ class Close:
     error: StreamError | None = None
 
 
-Effect = Send | StartTls | NewStream | LoggedIn | LoginFailed | Bound | Close
+Effect = Opened | Send | StartTls | NewStream | LoggedIn | LoginFailed | Bound | Close

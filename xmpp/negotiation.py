@@ -20,12 +20,12 @@ from presence.errors import InvalidAddress, PresenceError, Unavailable
 from presence.guarding import Unguarded
 from presence.ports import Accounts, Guard
 from xmpp import sasl, sasl_digest_md5
-from xmpp.effects import Bound, Close, Effect, LoggedIn, LoginFailed, NewStream, Send, StartTls
+from xmpp.effects import Bound, Close, Effect, LoggedIn, LoginFailed, NewStream, Opened, Send, StartTls
 from xmpp.element import CLIENT_NS, STREAM_NS, E, Element
 from xmpp.errors import StanzaError, StreamError, error_stanza, to_stanza_error
 from xmpp.host import BoundSession, Host, Negotiable, Outbound, Resumed
 from xmpp.jid import JID, parse_jid, parse_resource
-from xmpp.serialiser import escape_attribute, serialise
+from xmpp.serialiser import serialise
 from xmpp.settings import XmppSettings
 from xmpp.stream import Event, StanzaReceived, StreamClosed, StreamFailed, StreamOpened
 
@@ -73,14 +73,19 @@ class Negotiation:
         "outbound",
         "realm",
         "secure",
+        "upgradable",
         "who",
     )
 
-    def __init__(self, realm: Realm, outbound: Outbound, *, may_be_clear: bool = False) -> None:
+    def __init__(
+        self, realm: Realm, outbound: Outbound, *, may_be_clear: bool = False, upgradable: bool = True
+    ) -> None:
         self.realm = realm
         self.outbound = outbound
         self.may_be_clear = may_be_clear
         "This peer may log in without TLS."
+        self.upgradable = upgradable
+        "STARTTLS is possible; elsewhere TLS is there from the start or never (RFC 7395 §3.9, XEP-0206 §4)."
         self.secure = False
         self.bindings: Mapping[str, bytes] = {}
         self.domain = realm.domains[0]
@@ -128,15 +133,11 @@ class Negotiation:
 
     # --- the header (§4.7) and features (§4.3.2) -------------------------------------------------------
 
-    def header(self) -> str:
+    def header(self) -> Opened:
         """Our stream header; to be sent before a stream error if it was not yet (§4.9.1.2)."""
         self.header_sent = True
-        to = f" to='{escape_attribute(str(self.who.bare))}'" if self.who is not None else ""
-        return (
-            f"<?xml version='1.0'?><stream:stream xmlns='{CLIENT_NS}' xmlns:stream='{STREAM_NS}'"
-            f" id='{self.realm.stream_id()}' from='{escape_attribute(self.domain)}'{to} version='1.0'"
-            " xml:lang='en'>"
-        )
+        to = str(self.who.bare) if self.who is not None else ""
+        return Opened(self.realm.stream_id(), self.domain, to)
 
     async def _opened(self, event: StreamOpened) -> list[Effect]:
         self.lang = event.lang[:64]
@@ -150,11 +151,11 @@ class Negotiation:
         who, address = self.who, self.address
         if address is not None and who is not None and who.local and who.bare != address:
             raise StreamError("invalid-from", "the stream is authenticated as somebody else")
-        header = self.header()
         features = await self._features()
+        header = self.header()
         self._features_sent = True
         inner = "".join(serialise(feature, CLIENT_NS) for feature in features)
-        return [Send(f"{header}<stream:features>{inner}</stream:features>")]
+        return [header, Send(f"<stream:features>{inner}</stream:features>")]
 
     @staticmethod
     def _check_version(version: str) -> None:
@@ -187,7 +188,10 @@ class Negotiation:
         if self.address is not None:
             return [E("bind", BIND_NS), *self.realm.host.features(self.address)]
         features: list[Element] = []
-        if not self.secure:
+        if not self.secure and not self.upgradable:
+            if not self.may_be_clear:
+                raise StreamError("policy-violation", "TLS is required: use wss:// or https://")
+        elif not self.secure:
             starttls = E("starttls", TLS_NS)
             features.append(starttls)
             if not self.may_be_clear:
@@ -249,7 +253,7 @@ class Negotiation:
     def _starttls(self, more: bool) -> list[Effect]:
         """§5.4.2. What was sent in the clear behind the command must not be read as if it came through
         TLS."""
-        if self.secure or more or self.address is not None:
+        if self.secure or more or self.address is not None or not self.upgradable:
             return [Send(f"<failure xmlns='{TLS_NS}'/>"), Close()]
         return [StartTls(f"<proceed xmlns='{TLS_NS}'/>")]
 

@@ -14,6 +14,7 @@ import structlog
 
 from presence.edge.sockets import bound
 from presence.ports import Metrics
+from xmpp.edge.clientstream import ClientStream
 from xmpp.edge.connection import Connection
 from xmpp.edge.tls import Identity
 from xmpp.negotiation import Realm
@@ -51,8 +52,8 @@ class Listener:
         "Several processes listen on the same ports, and the kernel spreads the clients."
         self.max_outbound = realm.settings.max_outbound
         self.listening: list[Listening] = []
-        self.connections: set[Connection] = set()
-        self._strangers: set[Connection] = set()
+        self.connections: set[ClientStream] = set()
+        self._strangers: set[ClientStream] = set()
         "Connections that are not logged in."
         self._servers: list[asyncio.Server] = []
         self._per_network: Counter[str] = Counter()
@@ -125,7 +126,7 @@ class Listener:
 
     # --- connections ------------------------------------------------------------------------------------
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: ClientStream) -> bool:
         """Count a new connection; False when there are too many."""
         settings = self.realm.settings
         network = network_of(connection.peer)
@@ -145,7 +146,7 @@ class Listener:
         self.metrics.gauge("xmpp_connections", len(self.connections))
         return True
 
-    def logged_in(self, connection: Connection) -> None:
+    def logged_in(self, connection: ClientStream) -> None:
         if connection in self._strangers:
             self._strangers.discard(connection)
             _take_one(self._strangers_per_network, network_of(connection.peer))
@@ -154,7 +155,7 @@ class Listener:
         """Connections without a bound resource, for `tandem sessions`."""
         return [connection.describe() for connection in self.connections if not connection.bound]
 
-    def forget(self, connection: Connection, worker: asyncio.Task[None] | None) -> None:
+    def forget(self, connection: ClientStream, worker: asyncio.Task[None] | None) -> None:
         """The connection is over; its worker may still be telling the session."""
         if worker is not None:
             self._leaving.add(worker)
