@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sip.methods import methods
 from sip.packages import packages
+from sip.profiles import PROFILES, differences
 from xmpp.extensions import registry
 
 ROOT = Path(__file__).parent.parent
@@ -111,6 +112,10 @@ def page(root: Path = ROOT) -> str:
             "",
             *_table(("event package", "notified as", "published as"), _packages()),
             "",
+            "Phones for which something is done differently; an operator's `sip.profiles` can do more:",
+            "",
+            *_table(("profile", "User-Agent begins with", "differently", "seen"), _profiles()),
+            "",
             "## RFCs",
             "",
             *_table(
@@ -138,6 +143,11 @@ def _extensions() -> Iterator[tuple[str, ...]]:
 def _packages() -> Iterator[tuple[str, ...]]:
     for name, package in sorted(packages().items()):
         yield name, package.notified, ", ".join(package.published)
+
+
+def _profiles() -> Iterator[tuple[str, ...]]:
+    for row in PROFILES:
+        yield row.name, ", ".join(f"`{agent}`" for agent in row.agents), differences(row), row.seen
 
 
 def _gap(text: str) -> str:

@@ -21,6 +21,7 @@ from sip.flow import Flow
 from sip.headers import Credentials
 from sip.message import Request
 from sip.profiles import profile_of
+from sip.settings import PhoneProfile
 
 log = structlog.get_logger()
 
@@ -35,7 +36,9 @@ class Authenticator:
         metrics: Metrics,
         *,
         secret: bytes,
+        profiles: tuple[PhoneProfile, ...] = (),
     ) -> None:
+        self._profiles = profiles
         self._service = service
         self._accounts = accounts
         self._judge_elsewhere = accounts if isinstance(accounts, DigestJudge) else None
@@ -121,7 +124,7 @@ class Authenticator:
         offered = [algorithm.value for algorithm in self._accounts.algorithms]
         provable = [name for name in offered if account is not None and name in account.ha1]
         wanted = provable or offered
-        understood = profile_of(request.headers.get("User-Agent") or "").digests
+        understood = profile_of(request.headers.get("User-Agent") or "", self._profiles).digests
         wanted = [name for name in wanted if name in understood] or wanted
         if not wanted:
             raise ProtocolError(403, "No Digest For This Account")

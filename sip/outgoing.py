@@ -13,7 +13,7 @@ from sip.addressing import to_uri
 from sip.bodies import cpim, imdn
 from sip.headers import CSeq
 from sip.message import Headers, Request, new_tag
-from sip.profiles import profile_of
+from sip.profiles import Profile
 from sip.registrar import Located
 from sip.uri import parse_uri
 
@@ -62,12 +62,15 @@ def stamp(at: float) -> str:
 
 
 def build_message(
-    message: InstantMessage, located: Located, now: float, content: tuple[str, bytes] | None = None
+    message: InstantMessage,
+    located: Located,
+    now: float,
+    profile: Profile,
+    content: tuple[str, bytes] | None = None,
 ) -> Request:
     """The MESSAGE for one phone, without Via (RFC 7572 §5, table 1). `content`: Content-Type and body, where
     they are not just the message's text."""
     binding = located.binding
-    profile = profile_of(binding.agent)
     body = message.bodies[0] if message.bodies else _NO_TEXT
     sender = to_uri(message.sender, message.sender_tuple if profile.gruu_in_from else "")
     call_id = message.thread if message.thread and not profile.unique_call_ids else message.id

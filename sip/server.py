@@ -17,6 +17,7 @@ from presence.ports import (
 )
 from presence.service import PresenceService
 from sip.authenticator import Authenticator
+from sip.delivery import Deliverer
 from sip.flow import Flow
 from sip.message import Request
 from sip.methods import Services
@@ -27,6 +28,7 @@ from sip.registrar import Registrar
 from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
 from sip.uas import UserAgentServer
+from sip.writing import Writer
 
 
 class SipServer:
@@ -49,7 +51,9 @@ class SipServer:
         self.registrar = Registrar(settings, service, runtime, metrics)
         self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
         self.notifier = Notifier(settings, service, runtime, sender, metrics, self.registrar.stream_of)
-        self.pager = Pager(settings, service, self.registrar, runtime, sender, metrics)
+        writer = Writer(settings)
+        self.pager = Pager(service, self.registrar, runtime, writer, metrics)
+        self.deliverer = Deliverer(settings, service, self.registrar, runtime, sender, writer, metrics)
         services = Services(
             settings=settings,
             runtime=runtime,
@@ -58,7 +62,7 @@ class SipServer:
             notifier=self.notifier,
             pager=self.pager,
         )
-        authenticator = Authenticator(service, accounts, metrics, secret=secret)
+        authenticator = Authenticator(service, accounts, metrics, secret=secret, profiles=settings.profiles)
         self._uas = UserAgentServer(services, service, authenticator, metrics, is_here)
 
     async def answer(self, request: Request, flow: Flow) -> Reply:
@@ -69,17 +73,17 @@ class SipServer:
         """An envelope of this node's inbox."""
         match envelope:
             case Deliver():
-                self.pager.deliver(envelope)
+                self.deliverer.deliver(envelope)
             case PresenceChanged():
                 self.notifier.changed(envelope)
             case AuthorisationChanged():
                 self.notifier.authorisation(envelope)
             case Failed():
-                self.pager.failed(envelope)
+                self.deliverer.failed(envelope)
             case AccountChanged():
                 if envelope.gone:
                     self.registrar.forget(envelope.address)
-                    self.pager.forget(envelope.address)
+                    self.deliverer.forget(envelope.address)
                     self.notifier.account_gone(envelope.address)
                     self._runtime.spawn(self.registrar.account_gone(envelope.address))
             case _:

@@ -9,6 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from presence.listening import split_listen
 
 
+class PhoneProfile(BaseModel):
+    """What is done differently for some phones; what is not given stays as it is (docs/compliance.md)."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    agents: tuple[str, ...] = Field(min_length=1)
+    "Beginnings of User-Agent."
+    digests: tuple[Literal["MD5", "SHA-256"], ...] | None = None
+    "The only digest algorithms offered."
+    unique_call_ids: bool | None = None
+    "Each MESSAGE has a Call-ID of its own, not its conversation's."
+    gruu_in_from: bool | None = None
+    "From carries the sender's resource."
+    answers_with_to_tag: bool | None = None
+    "False: the phone's responses may lack the To tag."
+    plain_text_only: bool | None = None
+    "It is sent texts and nothing else."
+
+
 class SipSettings(BaseModel):
     """Phones connect here with SIP (RFC 3261)."""
 
@@ -51,6 +70,11 @@ class SipSettings(BaseModel):
     (RFC 4662): `sip:buddies@DOMAIN`. Phones cannot watch an account of that name. Empty: no lists."""
     on_the_phone: Literal["dnd", "away"] = "dnd"
     "How a phone's `on-the-phone` (RFC 4480) looks to XMPP clients."
+
+    profiles: tuple[PhoneProfile, ...] = ()
+    """What to do differently for which phones, beside what is known of them (docs/compliance.md): tables
+    `[[sip.profiles]]` with `agents`, a list of beginnings of User-Agent, and some of `digests`,
+    `unique_call_ids`, `gruu_in_from`, `answers_with_to_tag`, `plain_text_only`."""
 
     max_contacts: int = Field(default=10, ge=1, le=100)
     "Registered phones of one account; one more takes the place of the one refreshed longest ago."

@@ -19,6 +19,7 @@ from sip.errors import ProtocolError
 from sip.flow import Flow
 from sip.message import serialise
 from sip.outgoing import build_message
+from sip.profiles import DEFAULT, profile_of
 from sip.registrar import Located
 from tests.sip.house import ALICE, BOB, House, open_house
 from tests.support.sipwire import SipMessage
@@ -75,7 +76,9 @@ def message(**fields: object) -> InstantMessage:
 
 
 def test_table_1_of_rfc_7572() -> None:
-    request = build_message(message(subjects=(Text("What\nelse"),), expires=NOW + 30), located(), NOW)
+    request = build_message(
+        message(subjects=(Text("What\nelse"),), expires=NOW + 30), located(), NOW, DEFAULT
+    )
     wire = serialise(request).decode()
     assert wire.startswith("MESSAGE sip:bob@192.0.2.1 SIP/2.0\r\n")
     assert wire.split("From: ")[1].startswith("<sip:alice@example.org>;tag=")
@@ -93,7 +96,7 @@ def test_table_1_of_rfc_7572() -> None:
 
 
 def test_a_gateway_gets_thread_and_resource_and_a_path_is_followed() -> None:
-    request = build_message(message(), located("Tandem/0.1", ("<sip:p1;lr>",)), NOW)
+    request = build_message(message(), located("Tandem/0.1", ("<sip:p1;lr>",)), NOW, profile_of("Tandem/0.1"))
     assert request.call_id == "thread-1"
     assert str(request.from_.uri) == "sip:alice@example.org;gr=desk"
     assert request.headers.all("Route") == ["<sip:p1;lr>"]

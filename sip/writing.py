@@ -1,0 +1,89 @@
+"""What a phone is sent of a message: the text, in an envelope for a phone that knows them, or a notice.
+
+Notices about messages (typing, reports) go only to phones known to take them (`sip.tastes`), and nobody is
+ever told that one was not taken.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from presence.address import Address
+from presence.messages import ChatState, InstantMessage, Report
+from sip.bodies import cpim, iscomposing
+from sip.message import Request
+from sip.outgoing import build_message, envelope, stamp, write_report
+from sip.profiles import profile_of
+from sip.registrar import Located
+from sip.settings import SipSettings
+from sip.tastes import Phone, Tastes
+
+TOLD = frozenset((Report.DELIVERED, Report.DISPLAYED))
+"Reports that cross to the other side; a failure is told by the server that notices it."
+_REMEMBERED = 10_000
+"Promises, and conversations with somebody typing."
+
+
+class Asked(NamedTuple):
+    """A phone wants to hear what becomes of a message."""
+
+    wants: tuple[Report, ...]
+    sent: str
+    "The date and time it wrote."
+
+
+class Writer:
+    def __init__(self, settings: SipSettings) -> None:
+        self._profiles = settings.profiles
+        self.tastes = Tastes()
+        self._asked: OrderedDict[tuple[Address, str], Asked] = OrderedDict()
+        "Sender and its name of a message → what it wants to hear."
+        self._typing: OrderedDict[tuple[Address, Phone], None] = OrderedDict()
+        "Who is typing, as a phone was told."
+
+    def promise(self, sender: Address, name: str, asked: Asked) -> None:
+        """The sender of a message is to hear what becomes of it."""
+        self._asked[sender, name] = asked
+        if len(self._asked) > _REMEMBERED:
+            self._asked.popitem(last=False)
+
+    def promised(self, sender: Address, name: str, report: Report) -> bool:
+        """The sender asked for this report."""
+        asked = self._asked.get((sender, name))
+        return asked is not None and report in asked.wants
+
+    def in_plain(self, message: InstantMessage, located: Located, now: float) -> Request:
+        """Its text and nothing else."""
+        profile = profile_of(located.binding.agent, self._profiles)
+        return build_message(message, located, now, profile)
+
+    def write(self, message: InstantMessage, phone: Phone, located: Located, now: float) -> Request | None:
+        """The MESSAGE for this phone; None when there is nothing it could show."""
+        profile = profile_of(located.binding.agent, self._profiles)
+        if profile.plain_text_only:
+            return build_message(message, located, now, profile) if message.bodies else None
+        if message.bodies:
+            if message.wants and message.origin_id and self.tastes.takes(phone, cpim.CONTENT_TYPE):
+                return build_message(message, located, now, profile, envelope(message, phone[0]))
+            return build_message(message, located, now, profile)
+        if message.report is not None and self.tastes.takes(phone, cpim.CONTENT_TYPE):
+            asked = self._asked.get((phone[0], message.about))
+            if asked is None or message.report in asked.wants:
+                sent = (asked.sent if asked is not None else "") or stamp(message.created)
+                return build_message(message, located, now, profile, write_report(message, sent))
+        elif message.chat_state is not None and self.tastes.takes(phone, iscomposing.CONTENT_TYPE):
+            typing = message.chat_state is ChatState.COMPOSING
+            # Of the states that are no typing only the end of typing is worth telling (RFC 3994 §3.2).
+            if typing or (message.sender, phone) in self._typing:
+                self._note_typing((message.sender, phone), typing)
+                data = iscomposing.write_is_composing(message.chat_state)
+                return build_message(message, located, now, profile, (iscomposing.CONTENT_TYPE, data))
+        return None
+
+    def _note_typing(self, pair: tuple[Address, Phone], typing: bool) -> None:
+        self._typing.pop(pair, None)
+        if typing:
+            self._typing[pair] = None
+            if len(self._typing) > _REMEMBERED:
+                self._typing.popitem(last=False)
