@@ -63,6 +63,10 @@ class InstantMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     origin_id: str = ""
     "The sender's own id: stanza id, or SIP branch; returned in failures and receipts."
     bodies: tuple[Text, ...] = ()
+    markup: str = ""
+    "The first body as formatted text, tidied by `presence.markup`; empty where it says no more."
+    encrypted: str = ""
+    "Name of the end-to-end encryption its real content is in; who cannot read it is told so instead."
     subjects: tuple[Text, ...] = ()
     thread: str = ""
     created: float

@@ -28,7 +28,7 @@ from sip.outgoing import PLAIN, media_of
 from sip.registrar import Located, Registrar
 from sip.runtime import Answer, Runtime, Sender, Silence
 from sip.settings import SipSettings
-from sip.writing import Writer
+from sip.writing import Writer, readable
 
 log = structlog.get_logger()
 
@@ -75,7 +75,7 @@ class Deliverer:
         self._delivered: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def deliver(self, envelope: Deliver) -> None:
-        message = envelope.message
+        message = readable(envelope.message)
         for endpoint in envelope.endpoints:
             if not endpoint.startswith("sip:"):
                 continue
@@ -134,7 +134,7 @@ class Deliverer:
             other = self._registrar.stream(located)
             if other is not None:
                 located = other
-            elif message.bodies and media_of(request) == cpim.CONTENT_TYPE:
+            elif message.bodies and media_of(request) != PLAIN:
                 request = self._writer.in_plain(message, located, now)
             if not located.flow.reliable and self._too_long(request):
                 log.info(

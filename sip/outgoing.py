@@ -19,6 +19,7 @@ from sip.uri import parse_uri
 
 _FIRST = CSeq(1, "MESSAGE")
 PLAIN = "text/plain"
+HTML = "text/html"
 PLAIN_UTF8 = "text/plain;charset=utf-8"
 _NO_TEXT = Text("")
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\r\n\x00", " "))
@@ -36,6 +37,12 @@ def envelope(message: InstantMessage, recipient: Address) -> tuple[str, bytes]:
         wants=message.wants,
     )
     return cpim.CONTENT_TYPE, data
+
+
+def formatted(message: InstantMessage) -> tuple[str, bytes]:
+    """A text as its sender formatted it (RFC 7572 §6)."""
+    page = f"<html><body>{message.markup}</body></html>"
+    return f"{HTML};charset=utf-8", page.encode("utf-8", "replace")
 
 
 def write_report(message: InstantMessage, sent: str) -> tuple[str, bytes]:

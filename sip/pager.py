@@ -111,6 +111,7 @@ class Pager:
             recipient_endpoint=f"xmpp:{resource}" if resource else "",
             origin_id=heard.id or request.via.branch[:256],
             bodies=(Text(heard.text, lang),) if heard.text else (),
+            markup=heard.markup if heard.text else "",
             subjects=(Text(subject[:1024], lang),) if subject and heard.text else (),
             thread=request.call_id[:256] if heard.text else "",
             created=now,

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from presence.address import Address
 from presence.messages import ChatState, InstantMessage, Report
+from presence.model import Text
 from sip.bodies import cpim, iscomposing
 from sip.message import Request
-from sip.outgoing import build_message, envelope, stamp, write_report
+from sip.outgoing import HTML, build_message, envelope, formatted, stamp, write_report
 from sip.profiles import profile_of
 from sip.registrar import Located
 from sip.settings import SipSettings
@@ -31,6 +34,18 @@ class Asked(NamedTuple):
     wants: tuple[Report, ...]
     sent: str
     "The date and time it wrote."
+
+
+def readable(message: InstantMessage) -> InstantMessage:
+    """What phones are sent: in place of what only XMPP clients can read, that there is such a message. Nobody
+    is told that it has been received, as it has not."""
+    if not message.encrypted:
+        return message
+    notice = (
+        f"[A message encrypted with {message.encrypted}, which this phone cannot read."
+        " An XMPP client of this account can.]"
+    )
+    return replace(message, bodies=(Text(notice, "en"),), subjects=(), markup="", wants=(), encrypted="")
 
 
 class Writer:
@@ -66,6 +81,8 @@ class Writer:
         if message.bodies:
             if message.wants and message.origin_id and self.tastes.takes(phone, cpim.CONTENT_TYPE):
                 return build_message(message, located, now, profile, envelope(message, phone[0]))
+            if message.markup and self.tastes.takes(phone, HTML):
+                return build_message(message, located, now, profile, formatted(message))
             return build_message(message, located, now, profile)
         if message.report is not None and self.tastes.takes(phone, cpim.CONTENT_TYPE):
             asked = self._asked.get((phone[0], message.about))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from presence.address import Address
 from presence.messages import Audience, Failure, InstantMessage, Kind
@@ -96,6 +96,8 @@ class Rules(Protocol):
     @property
     def hints(self) -> Mapping[tuple[str, str], Hint]: ...
     @property
+    def reads(self) -> Mapping[tuple[str, str], Callable[[Element], dict[str, Any]]]: ...
+    @property
     def conversational(self) -> AbstractSet[str]: ...
 
 
@@ -128,6 +130,7 @@ def read_message(
     thread = ""
     worth = conversational = False
     hints: set[Hint] = set()
+    said: dict[str, Any] = {}
     for child in stanza.elements:
         if child.ns != CLIENT_NS or child.name not in _CORE:
             extras.append(child)
@@ -136,6 +139,8 @@ def read_message(
             conversational = conversational or child.ns in rules.conversational
             if payload in rules.hints:
                 hints.add(rules.hints[payload])
+            elif payload in rules.reads:
+                said |= rules.reads[payload](child)
         elif child.name == "body":
             bodies.append(Text(child.text, child.get(LANG, default)))
         elif child.name == "subject":
@@ -169,7 +174,7 @@ def read_message(
         thread=thread,
         created=now,
         store=lasting,
-        audience=Audience.ALL if bodies or notices.chat_state or notices.report else Audience.XMPP,
+        audience=Audience.ALL if bodies or said or notices.chat_state or notices.report else Audience.XMPP,
         chat_state=notices.chat_state,
         report=notices.report,
         about=notices.about,
@@ -177,6 +182,7 @@ def read_message(
         archived=archived,
         copied=copied,
         opaque={OPAQUE: serialise_children(extras)} if extras else {},
+        **said,
     )
 
 

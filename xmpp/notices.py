@@ -1,4 +1,5 @@
-"""What travels about messages: chat states (XEP-0085), receipts (XEP-0184), markers (XEP-0333).
+"""What travels about messages: chat states (XEP-0085), receipts (XEP-0184), markers (XEP-0333), and how
+they look (XEP-0071).
 
 Between XMPP clients they are carried untouched; this is for what comes from and goes to phones.
 """
@@ -14,6 +15,8 @@ from xmpp.serialiser import escape_attribute
 
 CHAT_STATES_NS = "http://jabber.org/protocol/chatstates"
 RECEIPTS_NS = "urn:xmpp:receipts"
+XHTML_NS = "http://jabber.org/protocol/xhtml-im"
+XHTML_BODY_NS = "http://www.w3.org/1999/xhtml"
 MARKERS_NS = "urn:xmpp:chat-markers:0"
 
 _STATES = {state.value: state for state in ChatState}
@@ -70,4 +73,6 @@ def write_notices(message: InstantMessage) -> str:
         out.append(f"<request xmlns='{RECEIPTS_NS}'/>")
     if Report.DISPLAYED in message.wants:
         out.append(f"<markable xmlns='{MARKERS_NS}'/>")
+    if message.markup:
+        out.append(f"<html xmlns='{XHTML_NS}'><body xmlns='{XHTML_BODY_NS}'>{message.markup}</body></html>")
     return "".join(out)

@@ -34,6 +34,8 @@ class Heard:
     """What a body says."""
 
     text: str = ""
+    markup: str = ""
+    "The text with its formatting, tidied by `presence.markup`; empty where it says no more."
     chat_state: ChatState | None = None
     report: Report | None = None
     about: str = ""

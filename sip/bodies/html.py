@@ -1,10 +1,11 @@
-"""text/html, of which only the words are kept: nobody is shown markup somebody else wrote (RFC 7572 §6)."""
+"""text/html: its words, and what of its formatting is safe (RFC 7572 §6)."""
 
 from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
 
+from presence.markup import tidy
 from sip.bodies import Content, Heard, body
 from sip.bodies.text import decode_text
 
@@ -47,4 +48,5 @@ def words_of(html: str) -> str:
 
 @body("text/html", "application/xhtml+xml")
 def html(content: Content) -> Heard:
-    return Heard(text=words_of(decode_text(content.data, content.charset)))
+    text = decode_text(content.data, content.charset)
+    return Heard(text=words_of(text), markup=tidy(text))

@@ -31,6 +31,7 @@ ALICE = JID("alice", "example.org", "desk")
 BOB = JID("bob", "example.org")
 STATES = "http://jabber.org/protocol/chatstates"
 RECEIPTS = "urn:xmpp:receipts"
+OMEMO = "urn:xmpp:omemo:2"
 MARKERS = "urn:xmpp:chat-markers:0"
 BARE, FULL, DOMAIN = "bob@example.org", "bob@example.org/sofa", "example.org"
 
@@ -230,3 +231,49 @@ def test_notices_mean_the_same_on_both_sides(payload: Element, fields: dict[str,
 def test_who_reports_asks_for_no_report() -> None:
     message = read(E("received", RECEIPTS, {"id": "m0"}), E("request", RECEIPTS))
     assert (message.report, message.wants) == (Report.DELIVERED, ())
+
+
+@pytest.mark.parametrize(
+    ("payload", "name"),
+    [
+        (E("encryption", "urn:xmpp:eme:0", {"namespace": "eu.siacs.conversations.axolotl"}), "OMEMO"),
+        (E("encryption", "urn:xmpp:eme:0", {"namespace": "urn:new", "name": "New"}), "New"),
+        (
+            E(
+                "encrypted",
+                "urn:xmpp:omemo:2",
+                {},
+                E("header", "urn:xmpp:omemo:2"),
+                E("payload", "urn:xmpp:omemo:2"),
+            ),
+            "OMEMO",
+        ),
+        (E("encrypted", "urn:xmpp:omemo:2", {}, E("header", "urn:xmpp:omemo:2")), ""),
+        (E("openpgp", "urn:xmpp:openpgp:0"), "OpenPGP"),
+        (E("x", "jabber:x:encrypted"), "OpenPGP"),
+    ],
+)
+def test_encrypted_content_is_named_for_those_who_cannot_read_it(payload: Element, name: str) -> None:
+    message = read(payload)
+    assert message.encrypted == name
+    assert message.audience is (Audience.ALL if name else Audience.XMPP)
+
+
+def test_formatted_text_is_tidied_for_phones_and_carried_untouched_between_clients() -> None:
+    xhtml = "http://www.w3.org/1999/xhtml"
+    bold = E("strong", xhtml, {"style": "color: red"}, "now")
+    message = read(
+        body("now"), E("html", "http://jabber.org/protocol/xhtml-im", {}, E("body", xhtml, {}, bold))
+    )
+    assert message.markup == "<strong>now</strong>"
+    assert b"color: red" in write_message(message, delayed=False)
+
+
+def test_what_a_phone_formatted_is_xhtml_im() -> None:
+    message = replace(read(body("now")), markup="<strong>now</strong>")
+    (stanza,) = parse_fragment(write_message(message, delayed=False))
+    html = stanza.find("html", "http://jabber.org/protocol/xhtml-im")
+    assert html is not None
+    xhtml = html.find("body", "http://www.w3.org/1999/xhtml")
+    assert xhtml is not None
+    assert [(e.name, e.text) for e in xhtml.elements] == [("strong", "now")]

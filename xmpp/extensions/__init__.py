@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from presence.messages import InstantMessage
 from xmpp.element import Element
@@ -120,6 +120,8 @@ class Extension:
     "(namespace, name) of message payloads that are worthless later: alone in a message, it is never stored."
     hints: dict[tuple[str, str], Hint] = field(default_factory=dict)
     "(namespace, name) of message payloads that say how the message is to be treated."
+    reads: dict[tuple[str, str], Callable[[Element], dict[str, Any]]] = field(default_factory=dict)
+    "(namespace, name) of a message payload → what it says of the message, as fields of `InstantMessage`."
     conversational: frozenset[str] = frozenset()
     """Namespaces of message payloads by which a message of type normal belongs to a conversation, as one with
     a body does (XEP-0280 §6.1)."""
@@ -200,6 +202,7 @@ class Registry:
         self.stream_features = tuple(make for e in extensions for make in e.stream_features)
         self.transient = frozenset(payload for e in extensions for payload in e.transient)
         self.hints = {payload: hint for e in extensions for payload, hint in e.hints.items()}
+        self.reads = {payload: read for e in extensions for payload, read in e.reads.items()}
         self.conversational = frozenset(ns for e in extensions for ns in e.conversational)
         self.elements = {ns: handle for e in extensions for ns, handle in e.elements.items()}
         self.negotiable = {ns: answer for e in extensions for ns, answer in e.negotiable.items()}
