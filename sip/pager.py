@@ -20,6 +20,7 @@ from presence.model import Text
 from presence.ports import Metrics
 from presence.service import PresenceService
 from sip.addressing import resource_of, to_address
+from sip.assistant import Assistant
 from sip.bodies import Heard, formats, heard_in, iscomposing
 from sip.errors import ProtocolError, condition_to_status
 from sip.flow import Flow
@@ -39,12 +40,14 @@ class Pager:
         registrar: Registrar,
         runtime: Runtime,
         writer: Writer,
+        assistant: Assistant,
         metrics: Metrics,
     ) -> None:
         self._service = service
         self._registrar = registrar
         self._runtime = runtime
         self._writer = writer
+        self._assistant = assistant
         self._metrics = metrics
 
     async def receive(self, sender: Address, request: Request, flow: Flow, trace: str) -> Response:
@@ -58,6 +61,11 @@ class Pager:
             self._learn((sender, phone.binding.endpoint), request)
         if not heard.text and heard.chat_state is None and heard.report not in TOLD:
             self._metrics.count("sip_messages_in_total", outcome="not-shown")
+            return respond(request, 200)
+        if self._assistant.is_at(recipient):
+            if heard.text:
+                await self._assistant.heard(sender, heard.text, trace)
+            self._metrics.count("sip_messages_in_total", outcome="assistant")
             return respond(request, 200)
         message = self._message(sender, recipient, heard, request, phone, trace)
         if heard.wants:

@@ -16,6 +16,7 @@ from presence.ports import (
     PresenceChanged,
 )
 from presence.service import PresenceService
+from sip.assistant import Assistant
 from sip.authenticator import Authenticator
 from sip.delivery import Deliverer
 from sip.flow import Flow
@@ -52,7 +53,8 @@ class SipServer:
         self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
         self.notifier = Notifier(settings, service, runtime, sender, metrics, self.registrar.stream_of)
         writer = Writer(settings)
-        self.pager = Pager(service, self.registrar, runtime, writer, metrics)
+        self.assistant = Assistant(settings, service, accounts, runtime)
+        self.pager = Pager(service, self.registrar, runtime, writer, self.assistant, metrics)
         self.deliverer = Deliverer(settings, service, self.registrar, runtime, sender, writer, metrics)
         services = Services(
             settings=settings,
@@ -61,6 +63,7 @@ class SipServer:
             publisher=self.publisher,
             notifier=self.notifier,
             pager=self.pager,
+            assistant=self.assistant,
         )
         authenticator = Authenticator(service, accounts, metrics, secret=secret, profiles=settings.profiles)
         self._uas = UserAgentServer(services, service, authenticator, metrics, is_here)
@@ -78,6 +81,7 @@ class SipServer:
                 self.notifier.changed(envelope)
             case AuthorisationChanged():
                 self.notifier.authorisation(envelope)
+                self.assistant.authorisation(envelope)
             case Failed():
                 self.deliverer.failed(envelope)
             case AccountChanged():

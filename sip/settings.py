@@ -68,6 +68,10 @@ class SipSettings(BaseModel):
     buddy_list: str = "buddies"
     """User part of the address under which every phone finds its user's own roster as one subscription
     (RFC 4662): `sip:buddies@DOMAIN`. Phones cannot watch an account of that name. Empty: no lists."""
+    assistant: str = "presence"
+    """User part of the address from which people who have only a phone are asked by message who may see them,
+    and which understands `yes` and `no`; see `policy.phone`. Phones cannot write to an account of that
+    name. Empty: nobody is asked by message."""
     on_the_phone: Literal["dnd", "away"] = "dnd"
     "How a phone's `on-the-phone` (RFC 4480) looks to XMPP clients."
 

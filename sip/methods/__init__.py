@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from presence.address import Address
+from sip.assistant import Assistant
 from sip.flow import Flow
 from sip.message import Request
 from sip.notifier import Notifier
@@ -28,6 +29,7 @@ class Services:
     publisher: Publisher
     notifier: Notifier
     pager: Pager
+    assistant: Assistant
 
 
 @dataclass(frozen=True, slots=True)

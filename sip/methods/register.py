@@ -19,5 +19,6 @@ async def register(services: Services, incoming: Incoming) -> Reply:
         services.notifier.moved(user, phone.binding.contact, flow)
         if phone.binding.registered == phone.binding.refreshed:
             services.runtime.spawn(services.publisher.adopt(user, phone.binding, flow))
+            services.runtime.spawn(services.assistant.arrived(user))
 
     return Reply(response, then)

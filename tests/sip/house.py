@@ -65,8 +65,15 @@ class House:
     `xmpp-1`."""
 
     def __init__(
-        self, store: SqlStore, accounts: Accounts, bus: MemoryBus, folder: Path, guard: Guard | None = None
+        self,
+        store: SqlStore,
+        accounts: Accounts,
+        bus: MemoryBus,
+        folder: Path,
+        guard: Guard | None = None,
+        policy: str = "allow",
     ) -> None:
+        self.policy = policy
         self.store = store
         self.accounts = accounts
         self.bus = bus
@@ -91,6 +98,7 @@ class House:
             metrics=self.metrics,
             clock=time.time,
             guard=self.guard,
+            phone_policy=self.policy,
         )
 
     # --- the door's life ------------------------------------------------------------------------
@@ -203,7 +211,11 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    folder: Path, guard: Guard | None = None, bus: MemoryBus | None = None, **settings: Any
+    folder: Path,
+    guard: Guard | None = None,
+    bus: MemoryBus | None = None,
+    policy: str = "allow",
+    **settings: Any,
 ) -> AsyncIterator[House]:
     store = SqlStore(f"sqlite+aiosqlite:///{folder}/tandem.db")
     await store.migrate()
@@ -212,7 +224,7 @@ async def open_house(
         await accounts.add(address, PASSWORD)
     await accounts.seen_on_xmpp(ALICE)
     certify(folder)
-    house = House(store, accounts, bus or MemoryBus(), folder, guard)
+    house = House(store, accounts, bus or MemoryBus(), folder, guard, policy)
     await house.start(**settings)
     try:
         yield house

@@ -1,0 +1,125 @@
+"""sip/assistant.py: who has only a phone is asked, and answers, by message."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from presence.address import Address
+from presence.subscriptions import Act
+from sip.assistant import Answer, parse_answer
+from tests.sip.house import ALICE, BOB, CAROL, House, open_house
+from tests.support.sipwire import address
+
+ASSISTANT = "presence@example.org"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("yes", Answer(Act.SUBSCRIBED)),
+        (" Yes! ", Answer(Act.SUBSCRIBED)),
+        ("1", Answer(Act.SUBSCRIBED)),
+        ("Ja", Answer(Act.SUBSCRIBED)),
+        ("no", Answer(Act.UNSUBSCRIBED)),
+        ("2.", Answer(Act.UNSUBSCRIBED)),
+        ("no sip:bob@example.org", Answer(Act.UNSUBSCRIBED, "bob@example.org")),
+        ("yes and no", None),
+        ("maybe", None),
+        ("", None),
+    ],
+)
+def test_what_counts_as_an_answer(text: str, answer: Answer | None) -> None:
+    assert parse_answer(text) == answer
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path, policy="ask") as opened:
+        yield opened
+
+
+async def asks(house: House, watcher: Address) -> None:
+    await house.other.request(watcher, BOB)
+
+
+async def sees(house: House, watcher: Address) -> str:
+    return (await house.other.decide(watcher, BOB)).standing.value
+
+
+async def test_yes_on_the_phone_lets_the_watcher_see(house: House) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await asks(house, ALICE)
+        request = await phone.hears("alice@example.org wants to see when you are available. Reply yes or no.")
+        assert address(request["From"]) == f"sip:{ASSISTANT}"
+        assert await sees(house, ALICE) == "pending"
+        assert (await phone.message(ASSISTANT, "yes")).status == 200
+        await phone.hears("alice@example.org can see you now.")
+        assert await sees(house, ALICE) == "active"
+
+
+async def test_no_denies(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await asks(house, ALICE)
+        await phone.received("MESSAGE")
+        await phone.message(ASSISTANT, "no")
+        await phone.hears("alice@example.org cannot see you.")
+        assert not (await house.store.item(BOB, ALICE)).pending_in
+
+
+async def test_who_was_away_is_asked_when_the_phone_registers(house: House) -> None:
+    await asks(house, ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await phone.hears("alice@example.org wants to see when you are available. Reply yes or no.")
+
+
+async def test_one_request_is_asked_at_a_time(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await asks(house, CAROL)
+        await phone.hears("carol@example.org wants to see when you are available. Reply yes or no.")
+        await asks(house, ALICE)
+        await phone.message(ASSISTANT, "yes")
+        await phone.hears("carol@example.org can see you now.")
+        await phone.hears("alice@example.org wants to see when you are available. Reply yes or no.")
+        assert (await sees(house, CAROL), await sees(house, ALICE)) == ("active", "pending")
+
+
+async def test_after_a_restart_a_bare_yes_could_mean_anybody_and_does_nothing(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await asks(house, CAROL)
+        await phone.received("MESSAGE")
+        await asks(house, ALICE)
+    await house.stop()
+    await house.start()
+    async with house.phone(BOB) as phone:
+        assert (await phone.message(ASSISTANT, "yes")).status == 200
+        assert (await sees(house, CAROL), await sees(house, ALICE)) == ("pending", "pending")
+        assert (await phone.message(ASSISTANT, "yes carol@example.org")).status == 200
+        assert (await sees(house, CAROL), await sees(house, ALICE)) == ("active", "pending")
+
+
+async def test_a_phone_that_replies_by_itself_is_left_alone(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        for _ in range(2):
+            await phone.message(ASSISTANT, "I am driving")
+            await phone.hears("Nobody is waiting for your answer.")
+        await phone.message(ASSISTANT, "I am driving")
+        await house.say(ALICE, BOB, "next")
+        await phone.hears("next")
+
+
+async def test_who_has_an_xmpp_client_is_asked_there(house: House) -> None:
+    async with house.phone(ALICE) as phone:
+        await phone.register()
+        await house.other.request(BOB, ALICE)
+        await house.say(BOB, ALICE, "next")
+        await phone.hears("next")
