@@ -75,7 +75,7 @@ class Assistant:
 
     def authorisation(self, envelope: AuthorisationChanged) -> None:
         """Something changed about a subscription; perhaps it is a request nobody else shows the owner."""
-        if self._name and envelope.stanza == Act.SUBSCRIBE.value and envelope.item.pending_in:
+        if self._name and envelope.item.pending_in and not envelope.previous.pending_in:
             self._runtime.spawn(self.arrived(envelope.owner))
 
     async def arrived(self, owner: Address) -> None:
@@ -104,7 +104,7 @@ class Assistant:
         """The owner said something to the assistant. Raises `Refused`, `Unavailable`."""
         answer = parse_answer(text)
         waiting = await self._waiting(owner)
-        about = _meant(answer, self._asked.get(owner), waiting)
+        about = meant(answer, self._asked.get(owner), waiting)
         if answer is None or about is None:
             await self._not_understood(owner, waiting)
             return
@@ -151,7 +151,7 @@ class Assistant:
             log.warning("assistant_not_heard", address=str(owner), error=str(error))
 
 
-def _meant(answer: Answer | None, asked: Address | None, waiting: list[Address]) -> Address | None:
+def meant(answer: Answer | None, asked: Address | None, waiting: list[Address]) -> Address | None:
     """Whose request an answer is about; None where that is not certain."""
     if answer is None:
         return None

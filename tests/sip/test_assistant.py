@@ -9,7 +9,7 @@ import pytest
 
 from presence.address import Address
 from presence.subscriptions import Act
-from sip.assistant import Answer, parse_answer
+from sip.assistant import Answer, meant, parse_answer
 from tests.sip.house import ALICE, BOB, CAROL, House, open_house
 from tests.support.sipwire import address
 
@@ -91,18 +91,29 @@ async def test_one_request_is_asked_at_a_time(house: House) -> None:
         assert (await sees(house, CAROL), await sees(house, ALICE)) == ("active", "pending")
 
 
-async def test_after_a_restart_a_bare_yes_could_mean_anybody_and_does_nothing(house: House) -> None:
+@pytest.mark.parametrize(
+    ("text", "asked", "about"),
+    [
+        ("yes", CAROL, CAROL),
+        ("yes", None, None),
+        ("yes", BOB, None),
+        ("yes alice@example.org", CAROL, ALICE),
+        ("yes bob@example.org", CAROL, None),
+        ("yes @", CAROL, None),
+        ("well", CAROL, None),
+    ],
+)
+def test_an_answer_counts_only_for_a_request_it_certainly_means(
+    text: str, asked: Address | None, about: Address | None
+) -> None:
+    assert meant(parse_answer(text), asked, [ALICE, CAROL]) == about
+
+
+async def test_an_answer_may_name_whom_it_means(house: House) -> None:
+    await asks(house, CAROL)
+    await asks(house, ALICE)
     async with house.phone(BOB) as phone:
-        await phone.register()
-        await asks(house, CAROL)
-        await phone.received("MESSAGE")
-        await asks(house, ALICE)
-    await house.stop()
-    await house.start()
-    async with house.phone(BOB) as phone:
-        assert (await phone.message(ASSISTANT, "yes")).status == 200
-        assert (await sees(house, CAROL), await sees(house, ALICE)) == ("pending", "pending")
-        assert (await phone.message(ASSISTANT, "yes carol@example.org")).status == 200
+        await phone.message(ASSISTANT, "yes carol@example.org")
         assert (await sees(house, CAROL), await sees(house, ALICE)) == ("active", "pending")
 
 
