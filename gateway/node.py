@@ -160,8 +160,10 @@ class Node:
         try:
             async with asyncio.timeout(self._drain):
                 if self._web is not None:
-                    await self._web.stop()
+                    self._web.shut()
                 await self.door.stop()
+                if self._web is not None:
+                    await self._web.stop()
         except TimeoutError:
             log.warning("drain_timed_out", drain=self._drain)
 

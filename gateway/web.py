@@ -94,16 +94,19 @@ class WebServer:
         key: Path | None = None,
         max_message: int = MAX_HEAD,
         share_ports: bool = False,
+        proxies: Sequence[str] = ("127.0.0.1", "::1"),
         head_timeout: float = HEAD_TIMEOUT,
     ) -> None:
         """`routes`: Starlette's. `plain`, `tls`: addresses as `HOST:PORT`. `max_message`: bytes of one
-        WebSocket message. `head_timeout`: seconds for a request's head."""
+        WebSocket message. `proxies`: addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are
+        believed. `head_timeout`: seconds for a request's head."""
         self._protocol = type("Guarded", (Guarded,), {"timeout": head_timeout})
         self._app = Starlette(routes=list(routes))
         self._addresses = {"http": tuple(plain), "https": tuple(tls)}
         self._files = (certificate, key)
         self._max_message = max_message
         self._share_ports = share_ports
+        self._proxies = list(proxies)
         self._context: ssl.SSLContext | None = None
         self._servers: list[tuple[uvicorn.Server, list[socket.socket]]] = []
         self.listening: list[tuple[str, str, int]] = []
@@ -148,7 +151,7 @@ class WebServer:
                 limit_concurrency=MAX_WEB_CONNECTIONS,
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=1,
-                forwarded_allow_ips=["127.0.0.1", "::1"],
+                forwarded_allow_ips=self._proxies,
             )
         )
         # uvicorn's own steps without `serve()`, which would take the process's signals.
@@ -162,6 +165,12 @@ class WebServer:
             host, port = sock.getsockname()[:2]
             self.listening.append((scheme, host, port))
             log.info("web_listening", scheme=scheme, host=host, port=port)
+
+    def shut(self) -> None:
+        """Accept nobody any more."""
+        for server, _ in self._servers:
+            for listening in server.servers:
+                listening.close()
 
     async def stop(self) -> None:
         """Stop accepting, let requests end, close."""

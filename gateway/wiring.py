@@ -210,5 +210,6 @@ def web(settings: Settings, role: Role, door: Door) -> WebServer | None:
         certificate=settings.certificate,
         key=settings.key,
         max_message=door.max_message,
+        proxies=settings.xmpp.web.trusted_proxies if role is Role.XMPP else ("127.0.0.1", "::1"),
         share_ports=settings.processes.count(role) > 1,
     )

@@ -652,10 +652,12 @@ class Restating(Protocol):
 
 @runtime_checkable
 class Web(Protocol):
-    """A door that serves HTTP, too. The node opens the addresses and closes them before the door stops."""
+    """A door that serves HTTP, too. The node opens the addresses when the door has started; when it stops,
+    nobody new comes in, and what is connected is closed after the door has said goodbye."""
 
-    max_message: int
-    "Bytes of one message on a WebSocket."
+    @property
+    def max_message(self) -> int:
+        """Bytes of one message on a WebSocket."""
 
     def routes(self) -> Sequence[Any]:
         """Starlette's routes; asked for once, before `start`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -11,6 +13,59 @@ from xmpp.relays import parse_relay
 
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "DIGEST-MD5")
 "What can be set, without -PLUS."
+
+
+class WebSettings(BaseModel):
+    """XMPP over HTTP: WebSocket (RFC 7395) at `/xmpp-websocket`, BOSH (XEP-0206) at `/http-bind`, and where
+    clients find them (XEP-0156)."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    public_url: str = ""
+    """Where clients reach this server's HTTP, as `https://HOST` or `https://HOST:PORT`, with a path if a
+    proxy puts one before ours. Empty: as the request says. Needed for uploads."""
+    origins: tuple[str, ...] = ()
+    """Web pages that may connect, as `https://chat.example.org`, or `*` for any. Pages of the public URL and
+    of `https://DOMAIN` always may, and so may what is no page: clients that name no origin."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses or networks of reverse proxies: their X-Forwarded-For and X-Forwarded-Proto are believed.
+    What they say came over HTTPS may log in with passwords."""
+    see_other_uri: str = ""
+    """Send all clients that connect to another place, e.g. `wss://new.example.org/xmpp-websocket`, while this
+    one is given up (RFC 7395 §3.6.1)."""
+
+    bosh_wait: int = Field(default=60, ge=1, le=600)
+    "Seconds a BOSH request may be held, at most."
+    bosh_hold: int = Field(default=2, ge=1, le=10)
+    "Requests of one BOSH session that may be held at once, at most. Clients usually want one."
+    bosh_inactivity: int = Field(default=60, ge=5, le=3600)
+    "Seconds without any request after which a BOSH session is lost."
+    bosh_pause: int = Field(default=120, ge=5, le=3600)
+    "Seconds for which a client may announce to be away (XEP-0124 §10), at most."
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("https", "http") or not parts.hostname or parts.query):
+            raise ValueError(f"https://HOST is wanted, not {value!r}")
+        return value.rstrip("/")
+
+    @field_validator("origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parts = urlsplit(text)
+            if text != "*" and (not parts.scheme or not parts.netloc or parts.path):
+                raise ValueError(f"an origin is SCHEME://HOST or SCHEME://HOST:PORT, not {text!r}")
+        return tuple(text.lower() for text in value)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ip_network(text, strict=False)
+        return value
 
 
 class XmppSettings(BaseModel):
@@ -86,6 +141,8 @@ class XmppSettings(BaseModel):
     "Seconds a client has to close its side of a stream that we closed."
     drain_timeout: float = Field(default=5.0, gt=0, le=600)
     "Seconds all clients together have for that when the server stops."
+
+    web: WebSettings = WebSettings()
 
     fake_iterations: int = Field(default=10_000, ge=4096)
     "SCRAM iterations pretended for unknown users: as many as real accounts have, so that nobody can tell."

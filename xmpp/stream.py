@@ -22,7 +22,7 @@ _SPACE = b" \t\r\n"
 _LESS_THAN = ord("<")
 _RECYCLE = 131_072
 "Bytes after which a parser is replaced: expat never forgets the names it has met."
-_MAX_ELEMENTS = 10_000
+MAX_ELEMENTS = 10_000
 "Elements inside one stanza."
 _MAX_PREFIXES = 8
 
@@ -203,7 +203,7 @@ class StreamCore:
         try:
             parser.Parse(piece, False)
         except expat.ExpatError as broken:
-            raise _parse_error(broken.code, piece, parser.ErrorByteIndex - self._fed) from None
+            raise parse_error(broken.code, piece, parser.ErrorByteIndex - self._fed) from None
         self._fed += len(piece)
 
     def _new_parser(self) -> expat.XMLParserType:
@@ -220,7 +220,7 @@ class StreamCore:
             self._events.pop()
             self._fed = len(header)
         else:
-            parser.XmlDeclHandler = _on_declaration
+            parser.XmlDeclHandler = check_declaration
         return parser
 
     # --- expat's callbacks ----------------------------------------------------------------------------
@@ -244,8 +244,8 @@ class StreamCore:
         if len(stack) >= self.max_depth:
             raise Exceeded(f"a stanza may have {self.max_depth} levels")
         self._count += 1
-        if self._count > _MAX_ELEMENTS:
-            raise Exceeded(f"a stanza may have {_MAX_ELEMENTS} elements")
+        if self._count > MAX_ELEMENTS:
+            raise Exceeded(f"a stanza may have {MAX_ELEMENTS} elements")
         element = Element(name, ns, attrs)
         stack[-1].children.append(element)
         stack.append(element)
@@ -298,7 +298,8 @@ class StreamCore:
         self._events.append(StreamOpened(get("to", ""), get("from", ""), get("version", ""), get(LANG, "")))
 
 
-def _on_declaration(version: str, encoding: str | None, standalone: int) -> None:
+def check_declaration(version: str, encoding: str | None, standalone: int) -> None:
+    """expat's `XmlDeclHandler`."""
     if encoding is not None and encoding.lower() != "utf-8":
         raise StreamError("unsupported-encoding", "XMPP is UTF-8 (RFC 6120 §11.6)")
     if version != "1.0":
@@ -319,7 +320,8 @@ def _strip_space(held: bytearray) -> None:
         del held[:stripped]
 
 
-def _parse_error(code: int, piece: bytes, at: int) -> StreamError:
+def parse_error(code: int, piece: bytes, at: int) -> StreamError:
+    """What the client hears when expat gave up `at` bytes into `piece`."""
     text = expat.ErrorString(code) or ""
     if code in _ENTITY_ERRORS:
         return StreamError("restricted-xml", text)

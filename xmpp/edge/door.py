@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from starlette.routing import BaseRoute
 
 from presence.address import canonical_domain
 from presence.ports import Accounts, Envelope, Metrics
@@ -15,6 +16,7 @@ from presence.service import PresenceService
 from xmpp.edge.listener import Listener, Listening
 from xmpp.edge.runtime import LoopRuntime
 from xmpp.edge.tls import load_identity
+from xmpp.edge.web import XmppWeb
 from xmpp.negotiation import Realm
 from xmpp.router import XmppRouter
 from xmpp.settings import XmppSettings
@@ -23,7 +25,7 @@ log = structlog.get_logger()
 
 
 class XmppDoor:
-    """Implements `presence.ports.Door`."""
+    """Implements `presence.ports.Door` and `presence.ports.Web`."""
 
     def __init__(
         self,
@@ -75,6 +77,15 @@ class XmppDoor:
             await self._listener.stop()
         await self.router.stop()
         await self._runtime.drain(self._settings.drain_timeout)
+
+    @property
+    def max_message(self) -> int:
+        """See `presence.ports.Web`. What is only somewhat too large is refused in XMPP's own words."""
+        return 2 * self._settings.max_stanza
+
+    def routes(self) -> list[BaseRoute]:
+        """See `presence.ports.Web`."""
+        return XmppWeb(self._settings, self._domains, lambda: self._listener).routes()
 
     async def reload(self) -> None:
         """Show a renewed certificate to clients that connect from now on, unless it is broken."""

@@ -1,0 +1,61 @@
+"""What of XMPP over HTTP needs no socket: which pages may connect, and where clients find us (XEP-0156)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from xmpp.serialiser import escape_attribute
+
+WEBSOCKET_PATH = "/xmpp-websocket"
+BOSH_PATH = "/http-bind"
+XRD_NS = "http://docs.oasis-open.org/ns/xri/xrd-1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Which pages may open a stream. Nothing a browser adds by itself opens one, but a page could use the
+    browser's place in the network, and its owner's patience, to try passwords."""
+
+    listed: tuple[str, ...]
+    "Lower case; `*` is any."
+    domains: tuple[str, ...]
+    public_url: str
+
+    def allow(self, origin: str | None, host: str) -> bool:
+        """`origin`: as the browser says (RFC 6454), None where there is none. `host`: of the request,
+        believed only where no public URL is set."""
+        if origin is None or "*" in self.listed:
+            return True
+        origin = origin.lower()
+        if origin in self.listed:
+            return True
+        scheme, _, place = origin.partition("://")
+        if scheme == "https" and place in self.domains:
+            return True
+        ours = urlsplit(self.public_url).netloc if self.public_url else host
+        return scheme in ("https", "http") and place == ours.lower()
+
+
+def links(base: str) -> list[tuple[str, str]]:
+    """(relation, address) of each way to connect below an https URL (XEP-0156 §3.1)."""
+    websocket = "wss" + base.removeprefix("https") + WEBSOCKET_PATH
+    return [
+        ("urn:xmpp:alt-connections:websocket", websocket),
+        ("urn:xmpp:alt-connections:xbosh", base + BOSH_PATH),
+    ]
+
+
+def write_host_meta(found: Iterable[tuple[str, str]]) -> str:
+    """As XRD (RFC 6415 §3)."""
+    inner = "".join(
+        f"<Link rel='{escape_attribute(rel)}' href='{escape_attribute(to)}'/>" for rel, to in found
+    )
+    return f"<?xml version='1.0' encoding='utf-8'?>\n<XRD xmlns='{XRD_NS}'>{inner}</XRD>"
+
+
+def write_host_meta_json(found: Iterable[tuple[str, str]]) -> str:
+    """As JRD (RFC 6415 appendix A)."""
+    return json.dumps({"links": [{"rel": rel, "href": to} for rel, to in found]})
