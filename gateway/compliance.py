@@ -17,14 +17,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.suites import ROWS
 from sip.methods import methods
 from sip.packages import packages
 from sip.profiles import PROFILES, differences
 from xmpp.extensions import registry
 
+_SHOWN = 4
+"Test files named in one row."
 ROOT = Path(__file__).parent.parent
 CODE = ("presence", "sip", "xmpp", "gateway")
 _CITATION = re.compile(r"\b(RFC|XEP)[ -](\d{3,4})\b((?: appendix [A-Z]|,? (?:and )?§§?[0-9A-Z.]*[0-9A-Z])*)")
+_PLUGIN = re.compile(r"\bxep_(\d{4})\b")
 _SECTION = re.compile(r"appendix [A-Z]|[0-9A-Z](?:[0-9A-Z.]*[0-9A-Z])?")
 _GAP = re.compile(r"^[ \t]*(?:# )?GAP (?:(RFC|XEP)[ -](\d{3,4})(?:[^:]*))?", re.MULTILINE)
 
@@ -36,6 +40,8 @@ class Specification:
     cited: set[str] = field(default_factory=set)
     tested: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
+    tests: set[str] = field(default_factory=set)
+    "Test files that name it, by its number or as a plugin of slixmpp."
     gaps: list[str] = field(default_factory=list)
 
 
@@ -55,9 +61,16 @@ def survey(root: Path = ROOT) -> dict[Key, Specification]:
             if gap_key is not None:
                 found[gap_key].gaps.append(gap)
     for path in _sources(root, ("tests",)):
-        for key, section in citations(path.read_text("utf-8")):
-            if key in found and section:
-                found[key].tested.add(section)
+        text = path.read_text("utf-8")
+        name = str(path.relative_to(root / "tests"))
+        for key, section in citations(text):
+            if key in found:
+                found[key].tests.add(name)
+                if section:
+                    found[key].tested.add(section)
+        for number in _PLUGIN.findall(text):
+            if ("XEP", int(number)) in found:
+                found["XEP", int(number)].tests.add(name)
     return found
 
 
@@ -106,6 +119,12 @@ def page(root: Path = ROOT) -> str:
             "",
             *_table(("specification", "version", "here", "notes"), _extensions()),
             "",
+            "### Compliance suites",
+            "",
+            "What XEP-0479 (2023) wants of a server; a row is met when all of its specifications are here.",
+            "",
+            *_table(("category", "feature", "level", "specifications", "tests"), _suites(found)),
+            "",
             "## SIP",
             "",
             f"Methods: {', '.join(sorted(methods()))}.",
@@ -138,6 +157,21 @@ def page(root: Path = ROOT) -> str:
 def _extensions() -> Iterator[tuple[str, ...]]:
     for each in sorted(registry().extensions, key=lambda e: e.spec):
         yield f"{each.spec} {each.name}", each.version, each.status.value, each.notes
+
+
+def _suites(found: dict[Key, Specification]) -> Iterator[tuple[str, ...]]:
+    here = {each.spec: each.status.value for each in registry().extensions}
+    for row in ROWS:
+        told, tests = [], set()
+        for provider in row.providers:
+            kind, number = provider.replace("-", " ").split()
+            spec = found.get((kind, int(number)), Specification())
+            tests |= spec.tests
+            by_code = "in the code" if kind == "RFC" and spec.files else "missing"
+            told.append(f"{provider}: {here.get(provider, by_code)}")
+        shown = sorted(tests)
+        more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+        yield row.category, row.feature, row.level, ", ".join(told), ", ".join(shown[:_SHOWN]) + more
 
 
 def _packages() -> Iterator[tuple[str, ...]]:

@@ -36,6 +36,7 @@ async def test_it_discovers_the_server(stage: Stage) -> None:
 
 
 async def test_it_speaks_direct_tls_and_every_mechanism(stage: Stage) -> None:
+    """XEP-0368 as clients do it who found the port; slixmpp itself looks nothing up here."""
     (alice,) = await stage.friends("alice")
     for mechanism in ("SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"):
         async with stage.client(alice, mechanism=mechanism, direct_tls=True) as desk:
