@@ -1,4 +1,4 @@
-"""The certificate's channel binding, and the TLS layer between two memory buffers (RFC 5929 §4.1, RFC 7590)."""
+"""The certificate's channel binding, and the TLS layer between two buffers (RFC 5929 §4.1, RFC 7590)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""XEP-0048 Bookmarks as clients of old keep them, in private XML storage; one with those of today (XEP-0402)."""
+"""XEP-0048 Bookmarks as clients of old keep them, in private XML storage; one with XEP-0402's."""
 
 from __future__ import annotations
 
