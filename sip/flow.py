@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 class Flow(NamedTuple):
     transport: str
-    "udp, tcp, tls."
+    "udp, tcp, tls, ws, wss."
     local: str
     "For UDP the address listened on, by which the socket is found again after a restart."
     host: str
@@ -25,6 +25,11 @@ class Flow(NamedTuple):
     @property
     def reliable(self) -> bool:
         return self.transport != "udp"
+
+    @property
+    def parameter(self) -> str:
+        """The URI's `transport`; for WebSockets there is only one (RFC 7118 §5.2)."""
+        return "ws" if self.transport == "wss" else self.transport
 
     @property
     def network(self) -> str:

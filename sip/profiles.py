@@ -49,6 +49,12 @@ PROFILES: tuple[Profile, ...] = (
         digests=("MD5",),
     ),
     Profile(
+        name="browser",
+        agents=("sip.js/", "jssip "),
+        seen="SIP.js 0.21 and JsSIP 3.10 read one challenge only and know MD5 only",
+        digests=("MD5",),
+    ),
+    Profile(
         name="linphone",
         agents=("linphone", "belle-sip", "flexisip"),
         seen="liblinphone issue 198: a second message with the same Call-ID is dropped",

@@ -48,6 +48,9 @@ class SipSettings(BaseModel):
     XCAP. Keep them on loopback."""
     listen_web_tls: tuple[str, ...] = ("[::]:7443",)
     "Addresses for the same over HTTPS."
+    web_origins: tuple[str, ...] = ("*",)
+    """Origins of web pages whose phones may connect over WebSocket, as `https://phone.example.org`; `*`: of
+    all. Programs that are no browsers name none and may connect; all have to authenticate in any case."""
 
     min_expires: int = Field(default=60, ge=1, le=3600)
     "Shortest registration, publication or subscription in seconds; shorter ones get 423 (RFC 3261 §10.3)."

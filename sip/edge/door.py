@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from starlette.routing import WebSocketRoute
 
 from presence.errors import Unavailable
 from presence.ports import Accounts, Envelope, Metrics
@@ -17,10 +18,12 @@ from presence.service import PresenceService
 from sip.edge.listener import Listener, Listening
 from sip.edge.runtime import LoopRuntime
 from sip.edge.stream import server_context
+from sip.edge.websocket import PATHS, endpoint
 from sip.edge.wire import Wire
 from sip.effects import Key
 from sip.flow import Flow
 from sip.message import Request, respond
+from sip.parser import MAX_MESSAGE
 from sip.server import SipServer
 from sip.settings import SipSettings
 
@@ -34,7 +37,9 @@ _RESUME_RETRY = 2.0
 
 
 class SipDoor:
-    """Implements `presence.ports.Door` and `Restating`."""
+    """Implements `presence.ports.Door`, `Restating` and `Web`."""
+
+    max_message = MAX_MESSAGE
 
     def __init__(
         self,
@@ -71,6 +76,12 @@ class SipDoor:
     def listening(self) -> list[Listening]:
         """Open sockets with the ports they really have."""
         return self._listener.listening if self._listener is not None else []
+
+    def routes(self) -> list[WebSocketRoute]:
+        """SIP over WebSocket."""
+        origins = {origin.lower() for origin in self._settings.web_origins}
+        answer = endpoint(lambda: None if self._stopping else self._listener, origins)
+        return [WebSocketRoute(path, answer) for path in PATHS]
 
     # --- life -----------------------------------------------------------------------------------
 

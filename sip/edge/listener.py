@@ -39,6 +39,22 @@ class Above(Protocol):
     def flow_lost(self, flow: Flow) -> None: ...
 
 
+class Connected(Protocol):
+    """One connection: a stream's, or a WebSocket."""
+
+    local: str
+    "Host of our end."
+    port: int
+    heard: float
+    "Loop time of the last bytes."
+    since: float
+
+    def send(self, data: bytes) -> bool: ...
+    def close(self) -> None: ...
+    def began(self) -> None: ...
+    def ended(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Listening:
     """An open listening socket."""
@@ -63,7 +79,7 @@ class Listener:
         self.listening: list[Listening] = []
         self._udp: dict[str, UdpSocket] = {}
         self._servers: list[asyncio.Server] = []
-        self._connections: dict[Flow, Connection] = {}
+        self._connections: dict[Flow, Connected] = {}
         self._per_network: Counter[str] = Counter()
         self._serials = itertools.count(1)
 
@@ -122,7 +138,7 @@ class Listener:
 
     # --- connections ----------------------------------------------------------------------------
 
-    def admit(self, connection: Connection, name: str, host: str, port: int) -> Flow | None:
+    def admit(self, connection: Connected, name: str, host: str, port: int) -> Flow | None:
         """A flow for a new connection; None when there are too many."""
         local = write_hostport(connection.local, connection.port)
         flow = Flow(name, local, host, port, next(self._serials))
@@ -137,7 +153,7 @@ class Listener:
         connection.since = self.loop.time()
         return flow
 
-    def left(self, connection: Connection, flow: Flow) -> None:
+    def left(self, connection: Connected, flow: Flow) -> None:
         if self._connections.pop(flow, None) is not None:
             self._per_network[flow.network] -= 1
             if not self._per_network[flow.network]:
@@ -157,10 +173,10 @@ class Listener:
                 connection.close()
         self._metrics.gauge("sip_connections", len(self._connections))
 
-    def connection(self, flow: Flow) -> Connection | None:
+    def connection(self, flow: Flow) -> Connected | None:
         return self._connections.get(flow)
 
-    def connections(self) -> list[tuple[Flow, Connection]]:
+    def connections(self) -> list[tuple[Flow, Connected]]:
         return list(self._connections.items())
 
     # --- flows ----------------------------------------------------------------------------------

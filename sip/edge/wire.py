@@ -128,7 +128,7 @@ class Wire:
     def contact(self, flow: Flow) -> str:
         known = self._contacts.get(flow)
         if known is None:
-            known = f"sip:{self._own(flow)};transport={flow.transport}"
+            known = f"sip:{self._own(flow)};transport={flow.parameter}"
             if len(self._contacts) >= _CACHED:
                 self._contacts.clear()
             self._contacts[flow] = known

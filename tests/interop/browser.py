@@ -39,6 +39,8 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A page that is left is gone, with its connections.
+    "--disable-features=BackForwardCache",
 )
 _START = 60.0
 "Seconds a browser may take to start on a busy machine; usually two."

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gateway.web import WebServer
 from presence.address import Address
 from presence.composition import compose
 from presence.edge.accounts import AccountSettings, open_accounts
@@ -82,6 +83,7 @@ class House:
         self.metrics = Tally()
         self.other = self.service("xmpp-1", "i1")
         self.door: SipDoor | None = None
+        self.web: WebServer | None = None
         self.life = 0
         self.phones: list[Phone] = []
         self._pump: asyncio.Task[None] | None = None
@@ -122,8 +124,15 @@ class House:
             certificate=self.folder / "cert.pem",
             key=self.folder / "key.pem",
         )
+        self.web = WebServer(
+            self.door.routes(),
+            plain=[f"127.0.0.1:{self.ports.get('ws', 0)}"],
+            max_message=self.door.max_message,
+        )
         await self.door.start()
+        await self.web.start()
         self.ports = {one.transport: one.port for one in self.door.listening}
+        self.ports["ws"] = self.web.listening[0][2]
         self._pump = asyncio.create_task(self._deliver(self.door))
 
     async def _deliver(self, door: SipDoor) -> None:
@@ -135,6 +144,8 @@ class House:
     async def stop(self) -> None:
         if self._pump is not None:
             self._pump.cancel()
+        if self.web is not None:
+            await self.web.stop()
         if self.door is not None:
             await self.door.stop()
         self.door = None

@@ -34,7 +34,7 @@ async def test_a_phone_registers_and_is_seen(house: House, transport: str, host:
         assert not (await house.seen(BOB)).online
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls", "ws"])
 async def test_messages_cross_both_ways(house: House, transport: str) -> None:
     await house.desk(ALICE)
     async with house.phone(BOB, transport) as phone:

@@ -1,4 +1,4 @@
-"""A small honest SIP phone for tests: REGISTER, PUBLISH, SUBSCRIBE, MESSAGE over UDP, TCP, TLS, IPv4, IPv6.
+"""A small honest SIP phone for tests: REGISTER, PUBLISH, SUBSCRIBE, MESSAGE over UDP, TCP, TLS, WebSocket.
 
 It keeps the client's side of RFC 3261 §17.1.2 (retransmission), §17.2.2 (a repeated request gets the same
 answer again and counts once) and §12 (route set, remote target, CSeq); nothing more.
@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from tests.support.inbox import PATIENCE, Inbox
 from tests.support.sipwire import Framer, SipMessage, address, credentials, parameter, parse
@@ -52,6 +55,37 @@ class _Stream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost()
+
+
+class _WebSocket:
+    """A WebSocket with the few methods of a transport that a phone needs."""
+
+    def __init__(
+        self, socket: ClientConnection, receive: Callable[[SipMessage], None], lost: Callable[[], None]
+    ):
+        self._socket = socket
+        self._tasks = {asyncio.ensure_future(self._read(receive, lost))}
+
+    async def _read(self, receive: Callable[[SipMessage], None], lost: Callable[[], None]) -> None:
+        async for frame in self._socket:
+            data = frame.encode() if isinstance(frame, str) else frame
+            if data.strip():
+                receive(parse(data))
+        lost()
+
+    def write(self, data: bytes) -> None:
+        self._do(self._socket.send(data.decode()))
+
+    def close(self) -> None:
+        self._do(self._socket.close())
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def get_extra_info(self, name: str) -> Any:
+        return self._socket.transport.get_extra_info(name)
 
 
 @dataclass(slots=True)
@@ -147,6 +181,10 @@ class Phone:
             self._wire, _ = await loop.create_datagram_endpoint(
                 lambda: _Datagrams(self._receive), remote_addr=(host, port)
             )
+        elif self.transport == "ws":
+            at = f"[{host}]" if ":" in host else host
+            socket = await connect(f"ws://{at}:{port}/sip", subprotocols=[Subprotocol("sip")], proxy=None)
+            self._wire = _WebSocket(socket, self._receive, self._lost)
         else:
             context = None
             if self.transport == "tls":
@@ -180,6 +218,9 @@ class Phone:
         """Own host and port as written in SIP (IPv6 in brackets)."""
         assert self._wire is not None, "the phone is not connected"
         host, port = self._wire.get_extra_info("sockname")[:2]
+        if self.transport == "ws":
+            # A browser does not know its own address (RFC 7118 §8).
+            return f"p{port}.invalid", 5060
         return (f"[{host}]" if ":" in host else host), port
 
     @property
