@@ -51,7 +51,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         name="browser",
         agents=("sip.js/", "jssip "),
-        seen="SIP.js 0.21 and JsSIP 3.10 read one challenge only and know MD5 only",
+        seen="SIP.js 0.21 and JsSIP 3.13 read one challenge only and know MD5 only",
         digests=("MD5",),
     ),
     Profile(

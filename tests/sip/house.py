@@ -144,10 +144,10 @@ class House:
     async def stop(self) -> None:
         if self._pump is not None:
             self._pump.cancel()
-        if self.web is not None:
-            await self.web.stop()
         if self.door is not None:
             await self.door.stop()
+        if self.web is not None:
+            await self.web.stop()
         self.door = None
 
     # --- people ---------------------------------------------------------------------------------
