@@ -65,19 +65,19 @@ class InboxReader:
         fresh = entry_id(entries[0][0]) > self._fence
         envelopes = []
         for entry, fields in entries:
-            if (envelope := self._decode(fields)) is None:
-                continue
-            if not fresh and entry_id(entry) <= self._fence and stale(envelope):
-                continue
-            envelopes.append(envelope)
+            old = not fresh and entry_id(entry) <= self._fence
+            for at in range(0, len(fields), 2):
+                envelope = self._decode(fields[at], fields[at + 1])
+                if envelope is not None and not (old and stale(envelope)):
+                    envelopes.append(envelope)
         return envelopes
 
-    def _decode(self, fields: list[bytes]) -> Inbound | None:
-        if fields[0] != SCHEMA:
-            log.warning("envelope_of_unknown_schema", schema=fields[0][:20])
+    def _decode(self, schema: bytes, payload: bytes) -> Inbound | None:
+        if schema != SCHEMA:
+            log.warning("envelope_of_unknown_schema", schema=schema[:20])
             return None
         try:
-            return decode_inbound(fields[1])
+            return decode_inbound(payload)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             log.error("envelope_unreadable", error=str(error))
             return None

@@ -10,8 +10,8 @@ import asyncio
 import os
 import random
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
 
 import hiredis
 import structlog
@@ -26,9 +26,11 @@ PATIENCE = 5.0
 WAITING_LIMIT = 100_000
 "Commands without an answer; beyond that callers are refused at once."
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
-ELSEWHERE = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "NOSCRIPT")
-"Errors that mean: not this server, not now, or not without our scripts; connect again and repeat."
-
+NOT_LOADED = "ERR Function not found"
+ELSEWHERE = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED", NOT_LOADED)
+"Errors that mean: not this server, not now, or not without our functions; connect again and repeat."
+THERE = "already exists"
+"What is said to a library that is loaded once more."
 
 FIRST, AGAIN = b"0", b"1\r\n"
 Word = bytes | str | int | float
@@ -38,24 +40,46 @@ class ReplyError(Exception):
     """The server's error answer."""
 
 
+class Waiting(Protocol):
+    """Who waits for an answer: a future, or the many whose calls went out as one."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: Any, /) -> None: ...
+    def set_exception(self, exception: Any, /) -> None: ...
+
+
 class Command:
     """What was asked, and who waits for it."""
 
-    __slots__ = ("again", "data", "deadline", "future", "numbered")
+    __slots__ = ("again", "data", "deadline", "future", "number", "numbered")
 
     def __init__(
-        self, data: bytes, future: asyncio.Future[Any], deadline: float, again: bool, numbered: bool = False
+        self,
+        data: bytes | Callable[[], tuple[Word, ...]],
+        future: Waiting,
+        deadline: float,
+        again: bool,
+        numbered: bool = False,
+        number: tuple[Word, ...] = (),
     ) -> None:
+        """`data`: the bytes, or what tells the words when they are about to be written."""
         self.data = data
         self.future = future
         self.deadline = deadline
         self.again = again
         self.numbered = numbered
+        self.number = number
+
+    def written(self) -> bytes:
+        data = self.data
+        if not isinstance(data, bytes):
+            data = self.data = hiredis.pack_command(cast(Any, (*data(), *self.number)))
+        return data
 
     def repeated(self) -> Command:
         """To be sent again: of a numbered one, the last word says so."""
         if self.numbered:
-            self.data = self.data[: -len(AGAIN)] + AGAIN
+            self.data = self.written()[: -len(AGAIN)] + AGAIN
         return self
 
 
@@ -70,7 +94,7 @@ class Link(asyncio.Protocol):
         setup: Sequence[tuple[Word, ...]] = (),
         patience: float = PATIENCE,
     ) -> None:
-        """`name`: for CLIENT LIST. `setup`: commands repeated on each new connection (SCRIPT LOAD)."""
+        """`name`: for CLIENT LIST. `setup`: commands repeated on each new connection (FUNCTION LOAD)."""
         self._server = server
         self._name = name
         self._setup = setup
@@ -130,28 +154,42 @@ class Link(asyncio.Protocol):
         key, the number of the call and whether it is repeated, so that scripts do once what they hear twice.
         """
         future = self._loop.create_future()
+        if numbered:
+            words = (*words, *self._numbered())
+        data = hiredis.pack_command(cast(Any, words))
+        deadline = self._loop.time() + (patience or self._patience)
+        self._enqueue(Command(data, future, deadline, again, numbered))
+        return future
+
+    def call_batch(
+        self, words: Callable[[], tuple[Word, ...]], waiting: Waiting, *, numbered: bool = False
+    ) -> None:
+        """As `call`, in this place of the order, with words that are asked for when they are written."""
+        number = self._numbered() if numbered else ()
+        deadline = self._loop.time() + self._patience
+        self._enqueue(Command(words, waiting, deadline, True, numbered, number))
+
+    def _numbered(self) -> tuple[Word, ...]:
+        self._number += 1
+        return (self.key, self._number, FIRST)
+
+    def _enqueue(self, command: Command) -> None:
         if self._closed or len(self._queue) + len(self._sent) >= WAITING_LIMIT:
-            future.set_exception(
+            command.future.set_exception(
                 Unavailable("the bus is closed" if self._closed else "the bus is overloaded")
             )
-            return future
-        if numbered:
-            self._number += 1
-            words = (*words, self.key, self._number, FIRST)
-        deadline = self._loop.time() + (patience or self._patience)
-        data = hiredis.pack_command(cast(Any, words))
-        self._queue.append(Command(data, future, deadline, again, numbered))
+            return
+        self._queue.append(command)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
-        return future
 
     def _flush(self) -> None:
         self._scheduled = False
         if not self._ready or self._paused or not self._queue or self._transport is None:
             return
         queue = self._queue
-        self._transport.write(b"".join([command.data for command in queue]))
+        self._transport.write(b"".join([command.written() for command in queue]))
         self._sent.extend(queue)
         queue.clear()
 
@@ -244,19 +282,20 @@ class Link(asyncio.Protocol):
             greeting.append(("ROLE",))
         greeting += [("CLIENT", "SETNAME", self._name), ("PING",), *self._setup]
         deadline = self._loop.time() + self._patience
+        futures: list[asyncio.Future[Any]] = [self._loop.create_future() for _ in greeting]
         commands = [
-            Command(hiredis.pack_command(cast(Any, words)), self._loop.create_future(), deadline, again=False)
-            for words in greeting
+            Command(hiredis.pack_command(cast(Any, words)), future, deadline, again=False)
+            for words, future in zip(greeting, futures, strict=True)
         ]
         if self._transport is None:
             raise Unavailable("the connection closed at once")
         self._sent.extend(commands)
-        self._transport.write(b"".join([command.data for command in commands]))
-        answers = await asyncio.gather(*(command.future for command in commands))
-        if (
-            server.service
-            and next(a for w, a in zip(greeting, answers, strict=True) if w == ("ROLE",))[0] != b"master"
-        ):
+        self._transport.write(b"".join([command.written() for command in commands]))
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not str(answer).endswith(THERE):
+                raise answer
+        if server.service and answers[greeting.index(("ROLE",))][0] != b"master":  # type: ignore[index]
             raise Unavailable("Sentinel named a server that is not the master (yet)")
 
     def _drop(self, reason: str) -> None:

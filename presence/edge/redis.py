@@ -1,7 +1,7 @@
-"""The bus on Redis ≥ 7.0 or Valkey ≥ 8: `presence.ports.Bus` by one script per atomic step (docs/bus.md).
+"""The bus on Redis ≥ 7.0 or Valkey ≥ 8: `presence.ports.Bus` by one function per atomic step (docs/bus.md).
 
-Scripts may run twice with the effect of once: each link numbers its calls, and the server keeps the number of
-the last one done. So a command whose answer was lost is sent again.
+Functions may run twice with the effect of once: each link numbers its calls, and the server keeps the number
+of the last one done. So a command whose answer was lost is sent again.
 
 GAP Redis Cluster: the scripts also write the nodes' inboxes, which live in other slots; a cluster is refused.
 GAP WAITAOF: with an external server its own `appendfsync` decides what survives the host.
@@ -22,10 +22,11 @@ import msgpack  # type: ignore[import-untyped]
 from presence.address import Address
 from presence.archive import COUNTS, position
 from presence.edge import codec, inspection
+from presence.edge.batches import Batches
 from presence.edge.codec import base_key, encode, milliseconds, pairs
 from presence.edge.inbox import InboxReader, entry_id, forget
 from presence.edge.link import PATIENCE, Link, ReplyError, Word
-from presence.edge.lua import Scripts
+from presence.edge.lua import Library
 from presence.edge.server import parse_server
 from presence.edge.traces import KEPT, TraceLog
 from presence.errors import Condition, Conflict, Refused, StaleTag, Unavailable
@@ -88,14 +89,18 @@ class RedisBus:
         self._server = parse_server(url)
         self._name = name
         self._clock = clock
-        self._pending_limit = pending_limit
         self._bound = str(inbox_limit).encode()
-        self._archive_bound = str(archive_limit).encode()
+        self._archives = archive_limit > 0
         self._patience = patience
-        self._scripts = Scripts()
-        self._sha = self._scripts.sha
-        setup = tuple(("SCRIPT", "LOAD", text) for text in self._scripts.sources.values())
-        self._link = Link(self._server, name=name, setup=setup, patience=patience)
+        library = Library()
+        self._function = library.functions
+        self._link = Link(
+            self._server, name=name, setup=(("FUNCTION", "LOAD", library.source),), patience=patience
+        )
+        common = (DEDUP_MS, pending_limit, archive_limit)
+        submit, settle = (library.functions[name] for name in ("submit", "settle"))
+        self._submissions = Batches(self._link, lambda: (submit, self._bound, *common), numbered=True)
+        self._settlements = Batches(self._link, lambda: (settle, self._bound, next(self._tokens)))
         self._blocking: dict[str, Link] = {}
         self._readers: dict[str, InboxReader] = {}
         self._traces = TraceLog(self._link, trace_limit)
@@ -144,10 +149,20 @@ class RedisBus:
     # --- commands -----------------------------------------------------------------------------
 
     async def _call(self, *words: Word, again: bool = True, numbered: bool = False) -> Any:
+        self._close_batches()
         try:
             return await self._link.call(*words, again=again, numbered=numbered)
         except ReplyError as error:
             raise Unavailable(str(error)) from error
+
+    async def _run(self, name: str, *words: Word, again: bool = True, numbered: bool = False) -> Any:
+        """One function about one key."""
+        return await self._call(b"FCALL", self._function[name], b"1", *words, again=again, numbered=numbered)
+
+    def _close_batches(self) -> None:
+        """What is called now goes behind them, and what comes later behind it."""
+        self._submissions.close()
+        self._settlements.close()
 
     async def command(self, *words: Word) -> Any:
         """One command, at most once. Raises `Unavailable`."""
@@ -155,6 +170,7 @@ class RedisBus:
 
     async def _all(self, commands: Iterable[tuple[Word, ...]], *, numbered: bool = False) -> list[Any]:
         """Many commands in one round trip."""
+        self._close_batches()
         futures = [self._link.call(*words, numbered=numbered) for words in commands]
         answers = await asyncio.gather(*futures, return_exceptions=True)
         for answer in answers:
@@ -220,8 +236,8 @@ class RedisBus:
             maintain,
         ]
         return (
-            *(b"EVALSHA", self._sha["commit"], b"1", base_key(address), int(now * 1000), self._bound),
-            *(str(address), msgpack.packb(payload, use_bin_type=False)),
+            *(b"FCALL", self._function["commit"], b"1", base_key(address), int(now * 1000), self._bound),
+            msgpack.packb(payload, use_bin_type=False),
         )
 
     # --- reading ------------------------------------------------------------------------------
@@ -283,24 +299,19 @@ class RedisBus:
         address = str(message.recipient)
         at = int(now * 1000)
         marked = self._marks.get(address, 0) - MARK_MARGIN_MS > at
-        sender = str(message.sender) if message.copied else ""
-        answer = await self._call(
-            *(
-                b"EVALSHA",
-                self._sha["submit"],
-                b"1",
-                f"t:{{{address}}}",
-                at,
-                self._bound,
-                address,
-                message.id,
-            ),
-            *(dedup, DEDUP_MS),
-            *(encode(message), milliseconds(message.expires), codec.audience_name(message)),
-            *(message.recipient_endpoint, b"1" if message.store else b"0", self._pending_limit),
-            b"0" if marked else b"1",
-            *(self._archive_bound if message.archived else b"0", sender, message.sender_endpoint),
-            numbered=True,
+        flags = (48 + message.store, 49 - marked, 48 + (message.archived and self._archives))
+        answer = await self._submissions.call(
+            f"t:{{{address}}}",
+            at,
+            message.id,
+            dedup,
+            encode(message),
+            milliseconds(message.expires),
+            codec.audience_name(message),
+            message.recipient_endpoint,
+            bytes(flags),
+            str(message.sender) if message.copied else "",
+            message.sender_endpoint,
         )
         status, due, *endpoints = answer
         if status == b"F":
@@ -314,10 +325,8 @@ class RedisBus:
     async def settle(
         self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float
     ) -> Settled:
-        address = str(recipient)
-        answer = await self._call(
-            *(b"EVALSHA", self._sha["settle"], b"1", f"t:{{{address}}}", int(now * 1000), self._bound),
-            *(address, message_id, endpoint, STATE[delivery], next(self._tokens)),
+        answer = await self._settlements.call(
+            base_key(recipient), int(now * 1000), message_id, endpoint, STATE[delivery]
         )
         if isinstance(answer, bytes):
             return Settled(done=True, failed=codec.decode_message(answer))
@@ -344,8 +353,7 @@ class RedisBus:
         await self._call("XTRIM", ARCHIVE, "MINID", f"{milliseconds}-{count + 1}")
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
-        words = (f"t:lease:{name}", holder, int(seconds * 1000))
-        return bool(await self._call(b"EVALSHA", self._sha["lease"], b"1", *words))
+        return bool(await self._run("lease", f"t:lease:{name}", holder, int(seconds * 1000)))
 
     # --- envelopes ----------------------------------------------------------------------------
 
@@ -357,17 +365,13 @@ class RedisBus:
     async def tell(self, address: Address, envelope: AuthorisationChanged | Failed) -> None:
         await self._engine("tell", address, encode(envelope))
 
-    async def _engine(self, script: str, address: Address, *words: bytes | str, again: bool = True) -> Any:
+    async def _engine(self, name: str, address: Address, *words: bytes | str, again: bool = True) -> Any:
         now = int(self._clock() * 1000)
-        key = base_key(address)
-        return await self._call(
-            b"EVALSHA", self._sha[script], b"1", key, now, self._bound, *words, again=again
-        )
+        return await self._run(name, base_key(address), now, self._bound, *words, again=again)
 
     async def broadcast(self, envelope: Inbound) -> None:
         oldest = self._clock() - DEAD_SECONDS
-        words = (oldest, self._bound, encode(envelope))
-        await self._call(b"EVALSHA", self._sha["broadcast"], b"1", "t:nodes", *words)
+        await self._run("broadcast", "t:nodes", oldest, self._bound, encode(envelope))
 
     def _reader(self, node: str, link: Link) -> InboxReader:
         reader = self._readers.get(node)
@@ -398,7 +402,7 @@ class RedisBus:
         me = (info.name, info.incarnation)
         first = b"0" if me in self._joined else b"1"
         words = (info.name, info.incarnation, encode(info), first)
-        if not await self._call(b"EVALSHA", self._sha["join"], b"1", "t:nodes", *words):
+        if not await self._run("join", "t:nodes", *words):
             raise Conflict(f"{info.name} was taken for dead, or replaced: what it owned has ended")
         self._joined.add(me)
         forget(self._link.call("EXPIRE", self._link.key, LINK_SECONDS))
@@ -438,7 +442,7 @@ class RedisBus:
 
     async def maintain(self, now: float, limit: int = 100) -> int:
         keys = ("t:due:leases", "t:due:messages", "t:due:claimed")
-        due = await self._call(b"EVALSHA", self._sha["claim"], b"3", *keys, int(now * 1000), limit)
+        due = await self._call(b"FCALL", self._function["claim"], b"3", *keys, int(now * 1000), limit)
         commands = [self._commit_words(address_of(name), Update(), now, maintain=True) for name in due]
         await self._all(commands, numbered=True)
         return len(due)

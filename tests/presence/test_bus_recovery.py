@@ -104,10 +104,11 @@ async def test_a_repeated_submission_of_a_message_already_taken_is_not_delivered
     await submitting
     await bus.settle(ALICE, "m1", "xmpp:laptop", Delivery.DELIVERED, NOW)
     assert await delivered(bus, "xmpp-1") == [("m1", ("xmpp:laptop",), False)]
-    repeated = Command(sent.data, asyncio.get_running_loop().create_future(), sent.deadline + 9, True, True)
+    answer = asyncio.get_running_loop().create_future()
+    repeated = Command(sent.data, answer, sent.deadline + 9, True, True)
     bus._link._queue.append(repeated.repeated())
     await bus.ping()
-    assert (await repeated.future)[0] == b"L"
+    assert (await answer)[0][0] == b"L"
     assert await inbox(bus, "xmpp-1") == []
 
 
@@ -121,8 +122,8 @@ async def test_a_repeated_settlement_tells_the_failure_again(bus: RedisBus) -> N
     assert first == again == Settled(done=True, failed=message())
 
 
-async def test_scripts_that_the_server_forgot_are_loaded_again(bus: RedisBus) -> None:
-    await bus._call("SCRIPT", "FLUSH")
+async def test_functions_that_the_server_forgot_are_loaded_again(bus: RedisBus) -> None:
+    await bus._call("FUNCTION", "FLUSH")
     assert (await bus.submit(message(), NOW)).accepted is Accepted.STORED
 
 

@@ -132,9 +132,9 @@ class Tandem:
         for pid in processes.descendants(self.supervisor):
             words = processes.command(pid)
             if "--only" in words:
-                found[words[words.index("--only") + 1]] = pid
-            elif words and "valkey" in words[0]:
-                found["valkey"] = pid
+                found.setdefault(words[words.index("--only") + 1], pid)
+            elif words and "valkey" in words[0]:  # the first is the server, others rewrite its file and end
+                found.setdefault("valkey", pid)
         return found
 
     def kill(self, role: str) -> int:

@@ -1,26 +1,20 @@
--- Change one address. ARGV: 3 address, 4 update: MessagePack array of
+-- Change one address. KEYS: base key. ARGV: 1 the caller's time, 2 bound of an inbox, 3 update: MessagePack array of
 --   1 conditions [source id, tag]...     2 cell conditions [name, version]...
 --   3 dropped source ids                 4 dropped endpoint ids      5 only this owner, or false
 --   6 put sources [id, value]...         7 put endpoints [id, value]...
 --   8 put cells [name, value or '']...   9 farewell                  10 trace
 --   11 the address's payload             12 swept node or ''         13 its living incarnation or ''
 --   14 maintenance
--- 5 link key, 6 number of this call, 7 it is sent again.
+-- 4 link key, 5 number of this call, 6 it is sent again.
 -- Returns {version, changed, ended, last seen, source...}, or {0, reason}.
-local address, update = ARGV[3], cmsgpack.unpack(ARGV[4])
-local sweep, incarnation, maintain = update[12], update[13], update[14]
-local key = { sources = base .. ':sources', endpoints = base .. ':endpoints', cells = base .. ':cells' }
 
-local sources, payload, before = {}, {}, {} -- heads, payloads, payloads as they were
-local flat = call('HGETALL', key.sources)
-for i = 1, #flat, 2 do
-  local head, body = split(flat[i + 1])
-  sources[flat[i]], payload[flat[i]], before[flat[i]] = head, body, body
-end
-local endpoints = read_endpoints()
+local sources, payload -- heads and payloads by id
+local endpoints
+local ended -- ids of endpoints that are gone, or are another's now
+local ended_any, endpoints_changed
 
-local function answer(version, changed, ended)
-  local ids, reply = {}, { version, changed, ended, call('HGET', base .. ':meta', 'last') or '' }
+local function answer(version, changed)
+  local ids, reply = {}, { version, changed, ended_any, call('HGET', base .. ':meta', 'last') or '' }
   for id in pairs(sources) do
     ids[#ids + 1] = id
   end
@@ -32,19 +26,18 @@ local function answer(version, changed, ended)
 end
 
 -- conditions -------------------------------------------------------------------------------------
-if done_before(ARGV[5], ARGV[6], ARGV[7]) then
-  return answer(call('HGET', base .. ':meta', 'ver') or 0, 1, 0)
-end
-for _, condition in ipairs(update[1]) do
-  local head = sources[condition[1]]
-  if not head or not live(head[1]) or head[3] ~= condition[2] then
-    return { 0, 'stale', condition[1] }
+local function refused(tags, cells)
+  for _, condition in ipairs(tags) do
+    local head = sources[condition[1]]
+    if not head or not live(head[1]) or head[3] ~= condition[2] then
+      return { 0, 'stale', condition[1] }
+    end
   end
-end
-for _, condition in ipairs(update[2]) do
-  local cell = call('HGET', key.cells, condition[1])
-  if (cell and split(cell) or 0) ~= condition[2] then
-    return { 0, 'conflict', condition[1] }
+  for _, condition in ipairs(cells) do
+    local cell = call('HGET', base .. ':cells', condition[1])
+    if (cell and split(cell) or 0) ~= condition[2] then
+      return { 0, 'conflict', condition[1] }
+    end
   end
 end
 
@@ -70,18 +63,15 @@ local function nodes()
   end
   return found
 end
-local nodes_before = nodes()
-
-local ended, ended_any, endpoints_changed = {}, 0, sweep ~= '' or maintain
 
 local function end_source(id)
   if sources[id] then
     sources[id], payload[id], ended_any = nil, nil, 1
-    call('HDEL', key.sources, id)
+    call('HDEL', base .. ':sources', id)
     for other, head in pairs(sources) do
       if head[4] == id then
         sources[other], payload[other] = nil, nil
-        call('HDEL', key.sources, other)
+        call('HDEL', base .. ':sources', other)
       end
     end
   end
@@ -90,127 +80,125 @@ end
 local function end_endpoint(id)
   if endpoints[id] then
     endpoints[id], ended[id], ended_any, endpoints_changed = nil, true, 1, true
-    call('HDEL', key.endpoints, id)
+    call('HDEL', base .. ':endpoints', id)
   end
 end
 
-local function ends(head)
+local function ends(head, sweep, incarnation)
   if not live(head[1]) then
     return true
   end
+  if sweep == '' then
+    return false
+  end
   local owner = head[2]
-  return sweep ~= '' and node_of(owner) == sweep
-    and (incarnation == '' or owner ~= sweep .. '/' .. incarnation)
+  return node_of(owner) == sweep and (incarnation == '' or owner ~= sweep .. '/' .. incarnation)
 end
 
-local doomed = {}
-for id, head in pairs(sources) do
-  if ends(head) then
-    doomed[#doomed + 1] = id
+local function end_what_is_over(sweep, incarnation)
+  local doomed = nil
+  for id, head in pairs(sources) do
+    if ends(head, sweep, incarnation) then
+      doomed = { id, doomed }
+    end
   end
-end
-for _, id in ipairs(doomed) do
-  end_source(id)
-end
-doomed = {}
-for id, endpoint in pairs(endpoints) do
-  if ends(endpoint) then
-    doomed[#doomed + 1] = id
+  while doomed do
+    end_source(doomed[1])
+    doomed = doomed[2]
   end
-end
-for _, id in ipairs(doomed) do
-  end_endpoint(id)
+  for id, endpoint in pairs(endpoints) do
+    if ends(endpoint, sweep, incarnation) then
+      doomed = { id, doomed }
+    end
+  end
+  while doomed do
+    end_endpoint(doomed[1])
+    doomed = doomed[2]
+  end
 end
 
-local only = update[5]
-for _, id in ipairs(update[3]) do
-  if sources[id] and (not only or sources[id][2] == only) then
-    end_source(id)
+local function drop(source_ids, endpoint_ids, only)
+  for _, id in ipairs(source_ids) do
+    if sources[id] and (not only or sources[id][2] == only) then
+      end_source(id)
+    end
   end
-end
-for _, id in ipairs(update[4]) do
-  if endpoints[id] and (not only or endpoints[id][2] == only) then
-    end_endpoint(id)
+  for _, id in ipairs(endpoint_ids) do
+    if endpoints[id] and (not only or endpoints[id][2] == only) then
+      end_endpoint(id)
+    end
   end
 end
 
 -- what is put ------------------------------------------------------------------------------------
-for _, put in ipairs(update[6]) do
-  sources[put[1]], payload[put[1]] = split(put[2])
-  call('HSET', key.sources, put[1], put[2])
-end
-local put_now = {}
-for _, put in ipairs(update[7]) do
-  local id, new = put[1], cmsgpack.unpack(put[2])
-  local old = endpoints[id]
-  if old and (old[2] ~= new[2] or old[3] ~= new[3]) then
-    ended[id] = true -- another owner's: what was owed to it was never its successor's
+local function put(new_sources, new_endpoints, cells)
+  for _, each in ipairs(new_sources) do
+    sources[each[1]], payload[each[1]] = split(each[2])
+    call('HSET', base .. ':sources', each[1], each[2])
   end
-  endpoints[id], put_now[id], endpoints_changed = new, true, true
-  call('HSET', key.endpoints, id, put[2])
-end
-for _, cell in ipairs(update[8]) do
-  if cell[2] == '' then
-    call('HDEL', key.cells, cell[1])
-  else
-    call('HSET', key.cells, cell[1], cell[2])
+  local put_now = {}
+  for _, each in ipairs(new_endpoints) do
+    local id, new = each[1], cmsgpack.unpack(each[2])
+    local old = endpoints[id]
+    if old and (old[2] ~= new[2] or old[3] ~= new[3]) then
+      ended[id] = true -- another owner's: what was owed to it was never its successor's
+    end
+    endpoints[id], put_now[id], endpoints_changed = new, true, true
+    call('HSET', base .. ':endpoints', id, each[2])
   end
+  for _, cell in ipairs(cells) do
+    if cell[2] == '' then
+      call('HDEL', base .. ':cells', cell[1])
+    else
+      call('HSET', base .. ':cells', cell[1], cell[2])
+    end
+  end
+  return put_now
 end
 
 -- bookkeeping: which nodes hold something here, and when the next lease ends ---------------------
-local nodes_after = nodes()
-for node in pairs(nodes_after) do
-  if not nodes_before[node] then
-    call('SADD', 't:node:' .. node .. ':addresses', address)
+local function note_nodes(address, before, sweep)
+  local after = nodes()
+  for node in pairs(after) do
+    if not before[node] then
+      call('SADD', 't:node:' .. node .. ':addresses', address)
+    end
+  end
+  for node in pairs(before) do
+    if not after[node] then
+      call('SREM', 't:node:' .. node .. ':addresses', address)
+    end
+  end
+  if sweep ~= '' and not after[sweep] then
+    call('SREM', 't:node:' .. sweep .. ':addresses', address)
   end
 end
-for node in pairs(nodes_before) do
-  if not nodes_after[node] then
-    call('SREM', 't:node:' .. node .. ':addresses', address)
-  end
-end
-if sweep ~= '' and not nodes_after[sweep] then
-  call('SREM', 't:node:' .. sweep .. ':addresses', address)
-end
-local due = 0
-for _, leased in ipairs({ sources, endpoints }) do
+
+local function soonest(leased, due)
   for _, head in pairs(leased) do
     if head[1] ~= 0 and (due == 0 or head[1] < due) then
       due = head[1]
     end
   end
-end
-if due ~= 0 then
-  call('ZADD', 't:due:leases', due, address)
-else
-  call('ZREM', 't:due:leases', address)
-end
-if maintain then
-  call('ZREM', 't:due:claimed', address)
+  return due
 end
 
 -- who hears of it --------------------------------------------------------------------------------
-local changed = 0
-for id, body in pairs(payload) do
-  if before[id] ~= body then
-    changed = 1
+local function differ(before)
+  for id, body in pairs(payload) do
+    if before[id] ~= body then
+      return true
+    end
   end
-end
-for id in pairs(before) do
-  if not payload[id] then
-    changed = 1
+  for id in pairs(before) do
+    if not payload[id] then
+      return true
+    end
   end
+  return false
 end
-local version = tonumber(call('HGET', base .. ':meta', 'ver') or 0)
-if changed == 1 then
-  version = math.max(version + 1, math.floor(now)) -- grows even if the server forgot everything
-  call('HSET', base .. ':meta', 'ver', version)
-  if next(payload) == nil and next(before) ~= nil then
-    call('HSET', base .. ':meta', 'last', update[9])
-  end
-end
-local reply = answer(version, changed, ended_any)
-if changed == 1 then
+
+local function announce(reply, version, update)
   local interested = call('SMEMBERS', base .. ':interest')
   if #interested > 0 then
     local count = #reply - 4
@@ -225,8 +213,7 @@ if changed == 1 then
   end
 end
 
--- what waits -------------------------------------------------------------------------------------
-if endpoints_changed and call('EXISTS', base .. ':pending') == 1 then
+local function drive_what_waits(address, sweep, incarnation, put_now, maintain)
   local ids, back = {}, {}
   for id, endpoint in pairs(endpoints) do
     ids[#ids + 1] = id
@@ -237,4 +224,62 @@ if endpoints_changed and call('EXISTS', base .. ':pending') == 1 then
   table.sort(ids)
   drive(address, endpoints, ids, ended, put_now, back, maintain)
 end
-return reply
+
+register('commit', function(keys, argv)
+  begin(argv[2])
+  at(keys[1], argv[1])
+  local update, address = cmsgpack.unpack(argv[3]), string.sub(base, 4, -2)
+  local sweep, incarnation, maintain = update[12], update[13], update[14]
+
+  local before = {}
+  sources, payload, ended, ended_any, endpoints_changed = {}, {}, {}, 0, sweep ~= '' or maintain
+  local flat = call('HGETALL', base .. ':sources')
+  for i = 1, #flat, 2 do
+    local head, body = split(flat[i + 1])
+    sources[flat[i]], payload[flat[i]], before[flat[i]] = head, body, body
+  end
+  endpoints = read_endpoints()
+
+  if done_before(argv[4], argv[5], argv[6]) then
+    return answer(call('HGET', base .. ':meta', 'ver') or 0, 1)
+  end
+  local refusal = refused(update[1], update[2])
+  if refusal then
+    return refusal
+  end
+  local nodes_before, due_before = nodes(), soonest(endpoints, soonest(sources, 0))
+  end_what_is_over(sweep, incarnation)
+  drop(update[3], update[4], update[5])
+  local put_now = put(update[6], update[7], update[8])
+
+  note_nodes(address, nodes_before, sweep)
+  local due = soonest(endpoints, soonest(sources, 0))
+  if due ~= due_before or maintain then
+    if due ~= 0 then
+      call('ZADD', 't:due:leases', due, address)
+    else
+      call('ZREM', 't:due:leases', address)
+    end
+  end
+  if maintain then
+    call('ZREM', 't:due:claimed', address)
+  end
+
+  local changed, version = differ(before), tonumber(call('HGET', base .. ':meta', 'ver') or 0)
+  if changed then
+    version = math.max(version + 1, math.floor(now)) -- grows even if the server forgot everything
+    call('HSET', base .. ':meta', 'ver', version)
+    if next(payload) == nil and next(before) ~= nil then
+      call('HSET', base .. ':meta', 'last', update[9])
+    end
+  end
+  local reply = answer(version, changed and 1 or 0)
+  if changed then
+    announce(reply, version, update)
+  end
+  if endpoints_changed and call('EXISTS', base .. ':pending') == 1 then
+    drive_what_waits(address, sweep, incarnation, put_now, maintain)
+  end
+  send_out()
+  return reply
+end)

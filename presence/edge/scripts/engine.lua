@@ -1,9 +1,26 @@
--- Prepended to the scripts that change one address. KEYS[1] is the address's base key `t:{user@domain}`,
--- ARGV[1] the caller's time in milliseconds, ARGV[2] the bound of an inbox. Payloads are never decoded here.
+-- The beginning of the library: what the functions that change one address share. Its base key is `t:{user@domain}`.
+-- Payloads are never decoded here. Every function says `begin` and `at` first, and `send_out` last if it posts anything.
 
-local base, now, bound = KEYS[1], tonumber(ARGV[1]), ARGV[2]
+local call, pack, unpack_one -- not there yet while the library is loaded
+local base -- of the address at hand
+local now -- the caller's time in milliseconds
+local bound -- of an inbox
+local outbox -- node → field and envelope in turn
 local OVERDUE = 30000
-local call, pack, unpack_one = redis.call, cmsgpack.pack, cmsgpack.unpack_one
+
+local function begin(limit)
+  call, pack, unpack_one = redis.call, cmsgpack.pack, cmsgpack.unpack_one
+  bound, outbox = limit, {}
+end
+
+-- From here on it is about this address.
+local function at(key, time)
+  base, now = key, tonumber(time)
+end
+
+local function register(name, callback, flags)
+  redis.register_function({ function_name = PREFIX .. name, callback = callback, flags = flags })
+end
 
 -- A call that is sent again, because its answer was lost, was it done? Each connection numbers its calls.
 local function done_before(link, number, again)
@@ -14,13 +31,34 @@ local function done_before(link, number, again)
   return false
 end
 
+-- What went wrong with one of many, as its answer.
+local function failure(error)
+  return type(error) == 'table' and error or redis.error_reply('ERR ' .. tostring(error))
+end
+
 local function live(expires)
   return expires == 0 or expires > now
 end
 
 -- Envelopes are MessagePack maps as docs/bus.md has them; the field's name is the schema number.
 local function post(node, envelope)
-  call('XADD', 't:inbox:' .. node, 'MAXLEN', '~', bound, '*', '1', envelope)
+  local posted = outbox[node]
+  if posted then
+    posted[#posted + 1], posted[#posted + 2] = '1', envelope
+  else
+    outbox[node] = { '1', envelope }
+  end
+end
+
+-- Everything posted, in its order: for each node one entry, unless there is much.
+local IN_ONE = 128
+local function send_out()
+  for node, posted in pairs(outbox) do
+    local key = 't:inbox:' .. node
+    for first = 1, #posted, IN_ONE do
+      call('XADD', key, 'MAXLEN', '~', bound, '*', unpack(posted, first, math.min(first + IN_ONE - 1, #posted)))
+    end
+  end
 end
 
 -- A stored value is a MessagePack header followed by a payload.

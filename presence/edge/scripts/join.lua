@@ -1,10 +1,12 @@
 -- A heartbeat. KEYS[1] nodes. ARGV: 1 name, 2 incarnation, 3 record, 4 first. Returns 0 when the node was taken for
 -- dead, or another incarnation took its name.
-if ARGV[4] ~= '1' then
-  local known = redis.call('HGET', KEYS[1], ARGV[1])
-  if not known or cmsgpack.unpack(known).incarnation ~= ARGV[2] then
-    return 0
+register('join', function(keys, argv)
+  if argv[4] ~= '1' then
+    local known = redis.call('HGET', keys[1], argv[1])
+    if not known or cmsgpack.unpack(known).incarnation ~= argv[2] then
+      return 0
+    end
   end
-end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1
+  redis.call('HSET', keys[1], argv[1], argv[3])
+  return 1
+end)

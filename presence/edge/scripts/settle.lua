@@ -1,39 +1,58 @@
--- Strike one obligation off. ARGV: 3 address, 4 id, 5 endpoint, 6 new state (d, u, r), 7 token of this call.
--- Returns 0 (goes on), 1 (done) or the message when every endpoint refused it.
-local id, endpoint, state = ARGV[4], ARGV[5], ARGV[6]
+-- Strike obligations off. KEYS: the base key of each recipient. ARGV: 1 bound of an inbox, 2 token of this call; then
+-- FIELDS of each: 1 the caller's time, 2 message id, 3 endpoint, 4 new state (d, u, r).
+-- Returns for each 0 (goes on), 1 (done) or the message when every endpoint refused it; or what went wrong.
+local FIELDS = 4
 
-local stored = call('HGET', base .. ':pending', id)
-if not stored then
-  -- the same call again, after its answer was lost
-  return state == 'r' and call('GET', base .. ':seen:' .. ARGV[7]) or 0
-end
-local owed, message = split(stored)
-local at = nil
-for i = STATES, #owed, 2 do
-  if owed[i] == endpoint then
-    at = i + 1
+local function settle(token, id, endpoint, state)
+  local stored = call('HGET', base .. ':pending', id)
+  if not stored then
+    -- the same call again, after its answer was lost
+    return state == 'r' and call('GET', base .. ':seen:' .. token) or 0
   end
-end
-if not at or owed[at] == state or (owed[at] ~= 'o' and owed[at] ~= 'u') then
-  return 0
-end
-owed[at] = state
-if not has(owed, 'o') then
+  local offset, owed = unpack_one(stored)
+  local at = nil
+  for i = STATES, #owed, 2 do
+    if owed[i] == endpoint then
+      at = i + 1
+    end
+  end
+  if not at or owed[at] == state or (owed[at] ~= 'o' and owed[at] ~= 'u') then
+    return 0
+  end
+  owed[at] = state
+  if has(owed, 'o') then
+    keep(id, owed, string.sub(stored, offset + 1))
+    return 0
+  end
   if has(owed, 'd') then
     forget(id)
     return 1
   end
+  local message = string.sub(stored, offset + 1)
   local endpoints, ids = read_endpoints()
   if not live(owed[3]) and has(owed, 'u') then
     forget(id)
     return 0
   elseif live(owed[3]) and drive_one(message, owed, endpoints, ids, {}, {}) then
-    call('ZADD', 't:due:messages', 'NX', now + OVERDUE, ARGV[3])
+    call('ZADD', 't:due:messages', 'NX', now + OVERDUE, string.sub(base, 4, -2))
   elseif not has(owed, 'u') then
-    call('SET', base .. ':seen:' .. ARGV[7], message, 'PX', 10000)
+    call('SET', base .. ':seen:' .. token, message, 'PX', 10000)
     forget(id)
     return message
   end
+  keep(id, owed, message)
+  return 0
 end
-keep(id, owed, message)
-return 0
+
+register('settle', function(keys, argv)
+  begin(argv[1])
+  local answers = {}
+  for i, key in ipairs(keys) do
+    local first = 3 + (i - 1) * FIELDS
+    at(key, argv[first])
+    local well, answer = pcall(settle, argv[2] .. i, argv[first + 1], argv[first + 2], argv[first + 3])
+    answers[i] = well and answer or failure(answer)
+  end
+  send_out()
+  return answers
+end, { 'allow-oom' })

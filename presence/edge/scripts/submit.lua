@@ -1,16 +1,20 @@
--- Accept a message. ARGV: 3 address, 4 id, 5 dedup key or '', 6 its milliseconds, 7 message, 8 expires, 9 audience,
--- 10 named endpoint, 11 store, 12 bound of waiting messages, 13 mark the address as due, 14 bound of what waits for the
--- archive, or 0: it does not belong there, 15 sender whose other clients get a copy, or '', 16 sender's endpoint,
--- 17 link key, 18 number of this call, 19 it is sent again.
--- Returns {status, due, endpoint...}: L live, S stored, X dropped, D duplicate, F full.
+-- Accept messages, in order. KEYS: the base key of each recipient. ARGV: 1 bound of an inbox, 2 milliseconds a dedup
+-- name is known, 3 bound of waiting messages, 4 bound of what waits for the archive; then FIELDS of each message:
+-- 1 the caller's time, 2 id, 3 dedup name or '', 4 message, 5 expires, 6 audience, 7 named endpoint,
+-- 8 flags '0' or '1': stored, address to be marked as due, archived, 9 sender whose other clients get a copy, or '',
+-- 10 sender's endpoint; at the end link key, number of this call, whether it is sent again.
+-- Returns for each {status, due, endpoint...}: L live, S stored, X dropped, D duplicate, F full; or what went wrong.
 local ARCHIVE = 't:archive'
-local address, id, message = ARGV[3], ARGV[4], ARGV[7]
-local pending = base .. ':pending'
+local FIELDS, YES = 10, 49
 
-local function as_then()
-  local stored, answer = call('HGET', pending, id), { 'L', 0 }
+local dedup_time, pending_bound, archive_bound
+local archive_room -- nil until it is looked up
+local accepted -- microseconds; only orders
+
+local function as_then(id)
+  local stored, answer = call('HGET', base .. ':pending', id), { 'L', 0 }
   if stored then
-    local owed = split(stored)
+    local _, owed = unpack_one(stored)
     for i = STATES, #owed, 2 do
       answer[#answer + 1] = owed[i]
     end
@@ -18,8 +22,9 @@ local function as_then()
   end
   return answer
 end
+
 -- One envelope per node for XMPP endpoints the message was not addressed to.
-local function post_copies(found, copies, sent)
+local function post_copies(message, found, copies, sent)
   local by_node = {}
   for _, endpoint in ipairs(copies) do
     local node = found[endpoint][3]
@@ -35,26 +40,27 @@ local function post_copies(found, copies, sent)
   end
 end
 
-local function copy(sender, sending, endpoints, ids, chosen)
-  local copies = {}
+local function copy(message, sender, sending, endpoints, ids, chosen)
+  local own_base = 't:{' .. sender .. '}'
+  local to_self = own_base == base
   if #ids > #chosen then
-    local addressed = {}
+    local addressed, copies = {}, {}
     for _, endpoint in ipairs(chosen) do
       addressed[endpoint] = true
     end
     for _, other in ipairs(ids) do
       local endpoint = endpoints[other]
       if endpoint[4] == 'xmpp' and not addressed[other] and live(endpoint[1])
-        and not (sender == address and other == sending) then
+        and not (to_self and other == sending) then
         copies[#copies + 1] = other
       end
     end
-    post_copies(endpoints, copies, false)
+    post_copies(message, endpoints, copies, false)
   end
-  if sender == address then
+  if to_self then
     return
   end
-  local key, found, own = 't:{' .. sender .. '}:endpoints', {}, {}
+  local key, found, own = own_base .. ':endpoints', {}, {}
   for _, other in ipairs(call('HKEYS', key)) do
     if other ~= sending and string.sub(other, 1, 5) == 'xmpp:' then
       local endpoint = cmsgpack.unpack(call('HGET', key, other))
@@ -65,72 +71,96 @@ local function copy(sender, sending, endpoints, ids, chosen)
   end
   if #own > 0 then
     table.sort(own)
-    post_copies(found, own, true)
+    post_copies(message, found, own, true)
   end
 end
 
-if done_before(ARGV[17], ARGV[18], ARGV[19]) then
-  return as_then()
-end
-
-local seen = ARGV[5] ~= '' and base .. ':seen:' .. ARGV[5]
-if seen then
-  local earlier = call('GET', seen)
-  if earlier then
-    earlier = cmsgpack.unpack(earlier)
-    if earlier[1] > now then
-      local answer = { earlier[2] == id and earlier[3] or 'D', 0 }
-      for i = 4, #earlier do
-        answer[#answer + 1] = earlier[i]
+local function accept(id, dedup, message, expires, audience, named, flags, sender, sending)
+  local pending, seen = base .. ':pending', nil
+  if dedup ~= '' then
+    seen = base .. ':seen:' .. dedup
+    local earlier = call('GET', seen)
+    if earlier then
+      earlier = cmsgpack.unpack(earlier)
+      if earlier[1] > now then
+        local answer = { earlier[2] == id and earlier[3] or 'D', 0 }
+        for i = 4, #earlier do
+          answer[#answer + 1] = earlier[i]
+        end
+        return answer
       end
-      return answer
     end
   end
-end
 
-local endpoints, ids = read_endpoints()
-local store = ARGV[11] == '1'
-if store and call('HLEN', pending) >= tonumber(ARGV[12]) then
-  drive(address, endpoints, ids, {}, {}, {}, false) -- what has expired makes room
-  if call('HLEN', pending) >= tonumber(ARGV[12]) then
-    return { 'F', 0 }
+  local endpoints, ids = read_endpoints()
+  local store, mark, kept = string.byte(flags, 1, 3)
+  store, mark, kept = store == YES, mark == YES, kept == YES
+  local address = string.sub(base, 4, -2)
+  if store and call('HLEN', pending) >= pending_bound then
+    drive(address, endpoints, ids, {}, {}, {}, false) -- what has expired makes room
+    if call('HLEN', pending) >= pending_bound then
+      return { 'F', 0 }
+    end
   end
+  if kept then
+    archive_room = archive_room or archive_bound - call('XLEN', ARCHIVE)
+    if archive_room <= 0 then
+      return { 'F', 0 }
+    end
+  end
+
+  local chosen = targets(endpoints, ids, audience, named)
+  local answer = { #chosen > 0 and 'L' or (store and 'S' or 'X'), 0, unpack(chosen) }
+  if store then
+    local owed = { accepted, now, tonumber(expires), audience, named }
+    for _, target in ipairs(chosen) do
+      owed[#owed + 1], owed[#owed + 2] = target, 'o'
+    end
+    if call('HSETNX', pending, id, pack(owed) .. message) == 0 then
+      return as_then(id) -- the same message once more
+    end
+    if #chosen > 0 and mark then
+      if call('ZADD', 't:due:messages', 'NX', now + OVERDUE, address) == 1 then
+        answer[2] = now + OVERDUE
+      else
+        answer[2] = call('ZSCORE', 't:due:messages', address)
+      end
+    end
+  end
+  if seen then
+    call('SET', seen, pack({ now + tonumber(dedup_time), id, answer[1], unpack(chosen) }), 'PX', dedup_time)
+  end
+  if #chosen > 0 then
+    deliver(message, endpoints, chosen, false)
+  end
+  if kept and answer[1] ~= 'X' then
+    call('XADD', ARCHIVE, '*', '1', message)
+    archive_room = archive_room - 1
+  end
+  if sender ~= '' then
+    copy(message, sender, sending, endpoints, ids, chosen)
+  end
+  return answer
 end
 
-local kept = ARGV[14] ~= '0'
-if kept and call('XLEN', ARCHIVE) >= tonumber(ARGV[14]) then
-  return { 'F', 0 }
-end
-
-local chosen = targets(endpoints, ids, ARGV[9], ARGV[10])
-local answer = { #chosen > 0 and 'L' or (store and 'S' or 'X'), 0, unpack(chosen) }
-if store then
+register('submit', function(keys, argv)
+  begin(argv[1])
+  dedup_time, pending_bound, archive_bound, archive_room = argv[2], tonumber(argv[3]), tonumber(argv[4]), nil
+  local last, answers = #argv, {}
+  local done = done_before(argv[last - 2], argv[last - 1], argv[last])
   local time = call('TIME')
-  local owed = { time[1] * 1000000 + time[2], now, tonumber(ARGV[8]), ARGV[9], ARGV[10] }
-  for _, target in ipairs(chosen) do
-    owed[#owed + 1], owed[#owed + 2] = target, 'o'
-  end
-  if call('HSETNX', pending, id, pack(owed) .. message) == 0 then
-    return as_then() -- the same message once more
-  end
-  if #chosen > 0 and ARGV[13] == '1' then
-    if call('ZADD', 't:due:messages', 'NX', now + OVERDUE, address) == 1 then
-      answer[2] = now + OVERDUE
+  accepted = time[1] * 1000000 + time[2]
+  for i, key in ipairs(keys) do
+    local first, well, answer = 5 + (i - 1) * FIELDS, nil, nil
+    at(key, argv[first])
+    if done then
+      well, answer = pcall(as_then, argv[first + 1])
     else
-      answer[2] = call('ZSCORE', 't:due:messages', address)
+      well, answer = pcall(accept, unpack(argv, first + 1, first + FIELDS - 1))
     end
+    answers[i] = well and answer or failure(answer)
+    accepted = accepted + 1
   end
-end
-if seen then
-  call('SET', seen, pack({ now + tonumber(ARGV[6]), id, answer[1], unpack(chosen) }), 'PX', ARGV[6])
-end
-if #chosen > 0 then
-  deliver(message, endpoints, chosen, false)
-end
-if kept and answer[1] ~= 'X' then
-  call('XADD', ARCHIVE, '*', '1', message)
-end
-if ARGV[15] ~= '' then
-  copy(ARGV[15], ARGV[16], endpoints, ids, chosen)
-end
-return answer
+  send_out()
+  return answers
+end)

@@ -1,0 +1,91 @@
+"""Calls of one loop turn that go to the server as one: what a call costs there is mostly the calling.
+
+A batch takes the place of its first call in the link's order, and what is called behind another call begins a
+new one: nothing overtakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from presence.edge.link import Link, ReplyError, Word
+from presence.errors import Unavailable
+
+MOST = 64
+"Calls in a batch, so that the server gets to others in between."
+
+
+class Batch:
+    """Implements `presence.edge.link.Waiting` for everybody in it."""
+
+    __slots__ = ("_futures", "_head", "_keys", "_words", "written")
+
+    def __init__(self, head: tuple[Word, ...]) -> None:
+        self.written = False
+        self._head = head
+        self._keys: list[Word] = []
+        self._words: list[Word] = []
+        self._futures: list[asyncio.Future[Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, key: Word, words: tuple[Word, ...], future: asyncio.Future[Any]) -> None:
+        self._keys.append(key)
+        self._words += words
+        self._futures.append(future)
+
+    def words(self) -> tuple[Word, ...]:
+        self.written = True
+        function, *common = self._head
+        return (b"FCALL", function, len(self._keys), *self._keys, *common, *self._words)
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: list[Any], /) -> None:
+        for future, answer in zip(self._futures, result, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, ReplyError):
+                future.set_exception(Unavailable(str(answer)))
+            else:
+                future.set_result(answer)
+
+    def set_exception(self, exception: Exception, /) -> None:
+        for future in self._futures:
+            if not future.done():
+                future.set_exception(
+                    exception if isinstance(exception, Unavailable) else Unavailable(str(exception))
+                )
+
+
+class Batches:
+    """One function's calls. `close` whenever something else is called on the link."""
+
+    __slots__ = ("_head", "_link", "_loop", "_numbered", "_open")
+
+    def __init__(self, link: Link, head: Callable[[], tuple[Word, ...]], *, numbered: bool = False) -> None:
+        """`head`: the function's name and what the calls of a batch have in common."""
+        self._link = link
+        self._head = head
+        self._numbered = numbered
+        self._open: Batch | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def call(self, key: Word, *words: Word) -> asyncio.Future[Any]:
+        """One call; the future gives its answer, or `Unavailable`."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        batch = self._open
+        if batch is None or batch.written or len(batch) >= MOST:
+            batch = self._open = Batch(self._head())
+            batch.add(key, words, future)
+            self._link.call_batch(batch.words, batch, numbered=self._numbered)
+        else:
+            batch.add(key, words, future)
+        return future
+
+    def close(self) -> None:
+        self._open = None

@@ -1,0 +1,83 @@
+"""presence/edge/batches.py: calls of one loop turn are one command, and each has its own fate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from presence.edge.redis import RedisBus
+from presence.errors import Unavailable
+from presence.messages import Accepted, Delivery
+from tests.support.buses import ALICE, BOB, LAPTOP, delivered, message, put
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+async def bus(valkey: str) -> AsyncIterator[RedisBus]:
+    async with RedisBus(valkey) as bus:
+        await bus.command("FLUSHALL")
+        await put(bus, NOW, LAPTOP)
+        yield bus
+
+
+async def calls(bus: RedisBus) -> int:
+    for line in (await bus.command("INFO", "commandstats")).splitlines():
+        if line.startswith(b"cmdstat_fcall:calls="):
+            return int(line.partition(b"=")[2].partition(b",")[0])
+    return 0
+
+
+async def test_submissions_of_one_turn_are_one_call_and_one_entry_in_order(bus: RedisBus) -> None:
+    before = await calls(bus)
+    names = [f"m{number}" for number in range(10)]
+    submissions = await asyncio.gather(*(bus.submit(message(name), NOW) for name in names))
+    assert {each.accepted for each in submissions} == {Accepted.LIVE}
+    assert await calls(bus) == before + 1
+    assert await bus.command("XLEN", "t:inbox:xmpp-1") == 1
+    assert [name for name, _, _ in await delivered(bus, "xmpp-1")] == names
+
+
+async def test_more_than_one_call_takes_keep_their_order(bus: RedisBus) -> None:
+    names = [f"m{number:03}" for number in range(200)]
+    await asyncio.gather(*(bus.submit(message(name), NOW) for name in names))
+    assert [name for name, _, _ in await delivered(bus, "xmpp-1")] == names
+    assert [waiting["id"] for waiting in (await bus.inspect(ALICE, NOW))["pending"]] == names
+
+
+async def test_what_goes_wrong_with_one_does_not_concern_the_others(bus: RedisBus) -> None:
+    await bus.command("SET", "t:{bob@example.org}:pending", "not a hash")
+    good, bad, also_good = await asyncio.gather(
+        bus.submit(message("m1"), NOW),
+        bus.submit(message("m2", recipient=BOB), NOW),
+        bus.submit(message("m3"), NOW),
+        return_exceptions=True,
+    )
+    assert not isinstance(good, BaseException)
+    assert not isinstance(also_good, BaseException)
+    assert (good.accepted, also_good.accepted) == (Accepted.LIVE, Accepted.LIVE)
+    assert isinstance(bad, Unavailable)
+    assert "WRONGTYPE" in str(bad)
+
+
+async def test_nothing_overtakes_what_was_called_before_it(bus: RedisBus) -> None:
+    first = asyncio.ensure_future(bus.submit(message("m1"), NOW))
+    await asyncio.sleep(0)
+    length = asyncio.ensure_future(bus.command("HLEN", "t:{alice@example.org}:pending"))
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(bus.submit(message("m2"), NOW))
+    await asyncio.gather(first, second)
+    assert await length == 1
+
+
+async def test_settlements_of_one_turn_are_one_call(bus: RedisBus) -> None:
+    names = [f"m{number}" for number in range(5)]
+    await asyncio.gather(*(bus.submit(message(name), NOW) for name in names))
+    before = await calls(bus)
+    settled = await asyncio.gather(
+        *(bus.settle(ALICE, name, "xmpp:laptop", Delivery.DELIVERED, NOW) for name in [*names, "unknown"])
+    )
+    assert [each.done for each in settled] == [True] * 5 + [False]
+    assert await calls(bus) == before + 1
