@@ -9,11 +9,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from xmpp.edge.bosh import Bosh
 from xmpp.edge.listener import Listener
 from xmpp.edge.visitor import visitor
 from xmpp.edge.websocket import WebSocketStream
 from xmpp.settings import XmppSettings
 from xmpp.web import (
+    BOSH_PATH,
     WEBSOCKET_PATH,
     Origins,
     links,
@@ -24,6 +26,11 @@ from xmpp.websocket import SUBPROTOCOL
 
 ANYWHERE = {"Access-Control-Allow-Origin": "*"}
 "For what tells nobody more than it tells everybody."
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type",
+    "Access-Control-Max-Age": "86400",
+}
 NOT_THIS_PAGE = "pages of this origin may not connect: see the setting xmpp.web.origins\n"
 
 
@@ -36,11 +43,13 @@ class XmppWeb:
         """`listener`: None while the door is shut."""
         self._settings = settings
         self._listener = listener
+        self._bosh = Bosh(settings, listener)
         self._origins = Origins(settings.web.origins, tuple(domains), settings.web.public_url)
 
     def routes(self) -> list[BaseRoute]:
         return [
             WebSocketRoute(WEBSOCKET_PATH, self._websocket),
+            Route(BOSH_PATH, self._http_bind, methods=["POST", "OPTIONS"]),
             Route("/.well-known/host-meta", self._host_meta, methods=["GET"]),
             Route("/.well-known/host-meta.json", self._host_meta, methods=["GET"]),
         ]
@@ -63,6 +72,16 @@ class XmppWeb:
             await WebSocketStream(listener, websocket, visitor(websocket)).run()
             return
         await websocket.send_denial_response(refusal)
+
+    async def _http_bind(self, request: Request) -> Response:
+        """XEP-0124; pages of other origins are let in by CORS (Fetch Standard §3.2)."""
+        origin = request.headers.get("origin")
+        if not self._allowed(request):
+            return Response(NOT_THIS_PAGE, 403)
+        shared = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin is not None else {}
+        if request.method == "OPTIONS":
+            return Response(headers=shared | PREFLIGHT)
+        return await self._bosh.answer(request, shared)
 
     async def _host_meta(self, request: Request) -> Response:
         """XEP-0156 §3: addresses over TLS only."""

@@ -1,0 +1,282 @@
+"""BOSH (XEP-0124, XEP-0206) on the HTTP server: streams that live longer than their requests."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, assert_never
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from xmpp.bosh import (
+    Answer,
+    BindingError,
+    BoshEffect,
+    BoshSession,
+    Confirmed,
+    Ended,
+    Received,
+    Terms,
+    read_body,
+    write_refusal,
+)
+from xmpp.edge.clientstream import ClientStream
+from xmpp.edge.visitor import Visitor, visitor
+from xmpp.effects import Opened
+from xmpp.element import Element
+from xmpp.errors import StreamError
+from xmpp.framing import write_error
+from xmpp.settings import XmppSettings
+from xmpp.web import BOSH_PATH
+
+if TYPE_CHECKING:
+    from xmpp.edge.listener import Listener
+
+CONTENT_TYPE = "text/xml; charset=utf-8"
+CONTENT_TYPES = ("text/xml", "application/xml", "text/plain")
+"What a client may ask for (§7.1). Not HTML: what others said would run as a page of ours."
+ROOM = 4096
+"Bytes of a request beside one stanza."
+SLOWEST = 30.0
+"Seconds a request's body may take."
+
+Reply = asyncio.Future[tuple[bytes, int]]
+"What an HTTP request is answered with, and its status."
+
+
+class BoshStream(ClientStream):
+    """A stream in the bodies of HTTP requests and their answers."""
+
+    __slots__ = ("_core", "_deadline", "_error", "_forget", "_left", "_may_read", "_visitor", "content_type")
+
+    def __init__(
+        self,
+        listener: Listener,
+        visitor: Visitor,
+        core: BoshSession,
+        content_type: str,
+        forget: Callable[[str], object],
+    ) -> None:
+        super().__init__(listener)
+        self._core = core
+        self._visitor = visitor
+        self._forget = forget
+        self.peer = visitor.peer
+        self.content_type = content_type
+        self._deadline: asyncio.TimerHandle | None = None
+        self._error: bytes | None = None
+        self._left = False
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+
+    def start(self) -> bool:
+        """Begin the stream; False when there are too many."""
+        clear = self._listener.realm.settings.allow_plaintext and self._visitor.local
+        if not self._begin(may_be_clear=clear, upgradable=False):
+            return False
+        if self._visitor.secure and self._negotiation is not None:
+            self._negotiation.secured({})
+        self._take([self._core.first])
+        return True
+
+    # --- requests -----------------------------------------------------------------------------------------
+
+    @property
+    def max_body(self) -> int:
+        settings = self._listener.realm.settings
+        return ROOM + (settings.max_stanza if self.bound else settings.max_stanza_before_login)
+
+    async def receive(self, element: Element, reply: Reply) -> None:
+        await self._may_read.wait()
+        self.heard = self._loop.time()
+        self._perform_all(self._core.receive(element, reply, self._loop.time()))
+
+    def disconnected(self, reply: Reply) -> None:
+        self._perform_all(self._core.disconnected(reply, self._loop.time()))
+
+    def _perform_all(self, effects: Iterable[BoshEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Answer(ticket, data, status):
+                    assert isinstance(ticket, asyncio.Future)
+                    if not ticket.done():
+                        ticket.set_result((data, status))
+                case Received(events):
+                    if not self._end:
+                        self._take(events)
+                case Confirmed():
+                    if self._session is not None and not self._end:
+                        self._session.flushed()
+                case Ended(reason):
+                    self._over_with(reason)
+                case _:
+                    assert_never(effect)
+        if self._core.over and self._end:
+            self.abort()
+        self._arm()
+
+    def _over_with(self, reason: str) -> None:
+        if not self._end and reason != "lost":
+            self._end = reason
+            self._start_work()
+        self.abort()
+
+    def _arm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        at = self._core.next_deadline()
+        if not self._left and at < float("inf"):
+            self._deadline = self._loop.call_at(at, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._deadline = None
+        self._perform_all(self._core.handle_timeout(self._loop.time()))
+
+    def _pause_reading(self) -> None:
+        super()._pause_reading()
+        self._may_read.clear()
+
+    def _resume_reading(self) -> None:
+        super()._resume_reading()
+        self._may_read.set()
+
+    # --- answers ------------------------------------------------------------------------------------------
+
+    def _say_header(self, header: Opened) -> None:
+        self._core.opened(header)
+
+    def _say_end(self, error: StreamError | None) -> None:
+        self._error = write_error(error).encode() if error is not None else None
+
+    def _flush(self, *, last: bool = False) -> None:
+        if self._broken or (self._held_back and not last) or not self._out:
+            return
+        payloads, self._out, self._out_size = self._out, [], 0
+        self._perform_all(self._core.send(payloads, self._loop.time()))
+        if self.pending() > self._listener.max_outbound and not self._end:
+            self._overflow()
+
+    def pending(self) -> int:
+        return self._out_size + self._core.pending()
+
+    def _security(self) -> str:
+        return self._visitor.security
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def _leave(self, reason: str) -> None:
+        self._resume_reading()
+        payloads, self._out, self._out_size = self._out, [], 0
+        self._perform_all(self._core.finish(payloads, self._error, self._loop.time()))
+
+    def abort(self) -> None:
+        if self._left:
+            return
+        self._left = True
+        self._arm()
+        self._may_read.set()
+        self._forget(self._core.sid)
+        self._disconnected()
+
+
+class Bosh:
+    """All BOSH sessions of this process."""
+
+    def __init__(self, settings: XmppSettings, listener: Callable[[], Listener | None]) -> None:
+        web = settings.web
+        self._settings = settings
+        self._terms = Terms(web.bosh_wait, web.bosh_hold, web.bosh_inactivity, web.bosh_pause)
+        self._listener = listener
+        self._streams: dict[str, BoshStream] = {}
+
+    async def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
+        """One POST (§5). `headers`: for every answer."""
+        try:
+            data = await _read(request, self._settings.max_stanza + ROOM)
+            element = read_body(data, max_depth=self._settings.max_depth)
+            known = self._stream(element, len(data))
+        except BindingError as error:
+            return _response(write_refusal(error.condition), 200, CONTENT_TYPE, headers)
+        reply: Reply = asyncio.get_running_loop().create_future()
+        stream = known or self._create(element, visitor(request), reply)
+        if isinstance(stream, bytes):
+            return _response(stream, 200, CONTENT_TYPE, headers)
+        if known is not None:
+            await known.receive(element, reply)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(_watch(request, stream, reply))
+            said, status = await reply
+            watching.cancel()
+        return _response(said, status, stream.content_type, headers)
+
+    def _stream(self, element: Element, size: int) -> BoshStream | None:
+        """Whose request it is; None for a new session. Raises `BindingError`."""
+        sid = element.get("sid")
+        if not sid:
+            if size > self._settings.max_stanza_before_login:
+                raise BindingError("policy-violation")
+            return None
+        stream = self._streams.get(sid)
+        if stream is None:
+            raise BindingError("item-not-found")
+        if size > stream.max_body:
+            raise BindingError("policy-violation")
+        return stream
+
+    def _create(self, element: Element, who: Visitor, reply: Reply) -> BoshStream | bytes:
+        """A new session, or why there is none."""
+        listener, web = self._listener(), self._settings.web
+        if web.see_other_uri:
+            return write_refusal("see-other-uri", web.see_other_uri)
+        may_be_clear = self._settings.allow_plaintext and who.local
+        if not (who.secure or may_be_clear) and web.public_url.startswith("https:"):
+            return write_refusal("see-other-uri", web.public_url + BOSH_PATH)
+        if listener is None:
+            return write_refusal("system-shutdown")
+        sid = secrets.token_urlsafe(24)
+        try:
+            core = BoshSession(sid, element, reply, self._terms, listener.loop.time())
+        except BindingError as error:
+            return write_refusal(error.condition)
+        stream = BoshStream(listener, who, core, _content_type(element), self._streams.pop)
+        self._streams[sid] = stream
+        if not stream.start():
+            del self._streams[sid]
+            return write_refusal("policy-violation")
+        return stream
+
+
+async def _read(request: Request, most: int) -> bytes:
+    data = b""
+    try:
+        async with asyncio.timeout(SLOWEST):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > most:
+                    raise BindingError("policy-violation")
+    except TimeoutError:
+        raise BindingError("bad-request") from None
+    return data
+
+
+async def _watch(request: Request, stream: BoshStream, reply: Reply) -> None:
+    """Wait for the client to go away without an answer."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    stream.disconnected(reply)
+    if not reply.done():
+        reply.set_result((b"", 200))
+
+
+def _content_type(element: Element) -> str:
+    wanted = element.get("content")
+    known = wanted.partition(";")[0].strip().lower() in CONTENT_TYPES
+    return wanted if known and wanted.isascii() and wanted.isprintable() else CONTENT_TYPE
+
+
+def _response(data: bytes, status: int, content_type: str, headers: Mapping[str, str]) -> Response:
+    fixed = {"Content-Type": content_type, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    return Response(data, status, {**fixed, **headers})
