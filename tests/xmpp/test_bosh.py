@@ -45,15 +45,14 @@ def message(text: str) -> str:
 class Client:
     """Sends requests named by their rid, which is their ticket as well, and keeps the answers."""
 
-    def __init__(self, *, first: int = RID, **attrs: str) -> None:
+    def __init__(self, **attrs: str) -> None:
         self.now = 100.0
         self.answers: dict[object, list[bytes]] = {}
         self.events: list[object] = []
         self.statuses: dict[object, int] = {}
-        asked = {"rid": str(first), "to": "example.org", "ver": "1.6", "wait": "60", "hold": "1"} | attrs
+        asked = {"rid": str(RID), "to": "example.org", "ver": "1.6", "wait": "60", "hold": "1"} | attrs
         element = read_body(body(**asked).encode(), max_depth=64)
-        self.session = BoshSession("sid1", element, first, ALLOWED, self.now)
-        self.rid = first
+        self.session = BoshSession("sid1", element, RID, ALLOWED, self.now)
 
     def begun(self) -> Client:
         """With the first answer given."""
@@ -420,7 +419,7 @@ def test_each_request_proves_that_it_comes_from_who_sent_the_one_before() -> Non
 @pytest.mark.parametrize("key", ["", "0" * 40])
 def test_a_wrong_key_ends_the_session_and_nothing_is_taken(key: str) -> None:
     client = Client(newkey=keys("seed", 2)[2]).begun()
-    client.ask(RID + 1, message("stolen"), **({"key": key} if key else {}))
+    client.ask(RID + 1, message("stolen"), key=key)
     assert client.answer(RID + 1).get("condition") == "item-not-found"
     assert client.events == [Ended("lost")]
 
