@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.suites import ROWS
+from sip.documents import media_of
 from sip.methods import methods
 from sip.packages import packages
 from sip.profiles import PROFILES, differences
@@ -176,7 +177,8 @@ def _suites(found: dict[Key, Specification]) -> Iterator[tuple[str, ...]]:
 
 def _packages() -> Iterator[tuple[str, ...]]:
     for name, package in sorted(packages().items()):
-        yield name, package.notified, ", ".join(package.published)
+        notified = dict.fromkeys((package.notified, *media_of(name)))
+        yield name, ", ".join(notified), ", ".join(package.published)
 
 
 def _profiles() -> Iterator[tuple[str, ...]]:

@@ -111,4 +111,5 @@ def _person(sources: Iterable[Source]) -> Person | None:
         mood=next((p.mood for p in people if p.mood), ()),
         notes=next((p.notes for p in people if p.notes), ()),
         idle_since=next((p.idle_since for p in people if p.idle_since is not None), None),
+        ringing=any(p.ringing for p in people),
     )

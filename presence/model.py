@@ -60,6 +60,8 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mood: tuple[str, ...] = ()
     notes: tuple[Text, ...] = ()
     idle_since: float | None = None
+    ringing: bool = False
+    "A call of theirs rings. Lamps show it; RPID has no word for it."
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from presence.address import Address
 from sip import eventlist
 from sip.addressing import to_address
+from sip.documents import choose, media_of
 from sip.errors import ProtocolError
 from sip.message import Request
 from sip.packages import Package, allow_events, packages
+from sip.profiles import profile_of
 from sip.settings import SipSettings
+
+_MAX_TAG = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,10 @@ class Wanted:
     "Seconds granted; 0: just the state, once."
     listed: bool
     "It is about a list."
+    media: str
+    "Media type of what it is notified of; with a list, of each resource's state."
+    condition: str
+    "Entity-tag the watcher has, or `*`; empty: none (RFC 5839 §5.2)."
 
 
 def package_of(request: Request) -> Package:
@@ -41,19 +49,23 @@ def wanted(request: Request, settings: SipSettings) -> Wanted:
     package = package_of(request)
     presentity = to_address(request.uri)
     listed = bool(settings.buddy_list) and presentity.local == settings.buddy_list
-    _inspect(request, package, listed)
     return Wanted(
         presentity=presentity,
         package=package,
         event=str(request.event),
         expires=expires_of(request, settings),
         listed=listed,
+        media=_media(request, package, listed, settings),
+        condition=condition_of(request),
     )
 
 
-def _inspect(request: Request, package: Package, listed: bool) -> None:
-    """What is needed to understand the notifications."""
-    notified = package.notified
+def _media(request: Request, package: Package, listed: bool, settings: SipSettings) -> str:
+    """What the notifications are written in."""
+    others = media_of(package.name)
+    accept = request.accept
+    preferred = profile_of(request.headers.get("User-Agent") or "", settings.profiles).bodies
+    media = choose(accept, package.notified, others, preferred)
     if listed:
         if not package.lists:
             raise ProtocolError(489, headers=(("Allow-Events", allow_events()),))
@@ -61,10 +73,18 @@ def _inspect(request: Request, package: Package, listed: bool) -> None:
         if eventlist.OPTION not in offered:
             # RFC 4662 §4.2: the list's state cannot be said in another way.
             raise ProtocolError(421, headers=(("Require", eventlist.OPTION),))
-        notified = eventlist.MULTIPART
-    accept = request.accept
-    if accept is not None and not any(kind.includes(notified) for kind in accept):
-        raise ProtocolError(406, headers=(("Accept", notified),))
+        if accept is not None and not any(kind.includes(eventlist.MULTIPART) for kind in accept):
+            raise ProtocolError(406, headers=(("Accept", eventlist.MULTIPART),))
+        return media or package.notified
+    if media is None:
+        taken = dict.fromkeys((package.notified, *others))
+        raise ProtocolError(406, headers=(("Accept", ", ".join(taken)),))
+    return media
+
+
+def condition_of(request: Request) -> str:
+    """The Suppress-If-Match (RFC 5839 §7.2)."""
+    return (request.headers.get("Suppress-If-Match") or "").strip()[:_MAX_TAG]
 
 
 def expires_of(request: Request, settings: SipSettings) -> int:

@@ -13,21 +13,31 @@ has no connection is sent to TCP with 302.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from typing import NamedTuple
 
 from presence.address import Address
+from presence.model import PresenceDocument
 from presence.policy import Standing
 from presence.ports import AuthorisationChanged
 from presence.service import PresenceService
 from sip.addressing import to_uri
-from sip.packages import Body, DocumentOf, Package
-from sip.pidf import escape
+from sip.documents import Body, Render
+from sip.packages import DocumentOf
+from sip.xml import escape
 
 OPTION = "eventlist"
 RLMI = "application/rlmi+xml"
 MULTIPART = "multipart/related"
 _MOST = 500
 "Resources of one list."
+
+
+class _State(NamedTuple):
+    document: PresenceDocument
+    body: Body
+    tag: str
 
 
 class BuddyList:
@@ -38,17 +48,18 @@ class BuddyList:
         service: PresenceService,
         watcher: Address,
         uri: Address,
-        package: Package,
+        render: Render,
         document_of: DocumentOf,
     ) -> None:
         self._service = service
         self._watcher = watcher
         self._uri = escape(to_uri(uri))
         self._domain = to_uri(Address("", uri.domain)).removeprefix("sip:")
-        self._package = package
+        self._render = render
         self._document_of = document_of
         self._names: dict[Address, str] = {}
         self._standing: dict[Address, Standing] = {}
+        self._states: dict[Address, _State] = {}
         self._due: dict[Address, None] = {}
         self._full = True
 
@@ -61,6 +72,7 @@ class BuddyList:
             for item in listed
         }
         self._names, self._standing = names, standing
+        self._states = {each: state for each, state in self._states.items() if each in names}
         self.restart()
         seen = (contact for contact, held in standing.items() if held is Standing.ACTIVE)
         # Oneself is watched to hear of one's own roster.
@@ -85,6 +97,15 @@ class BuddyList:
     def more(self) -> bool:
         return bool(self._due)
 
+    @property
+    def tag(self) -> str:
+        digest = hashlib.blake2b(digest_size=8)
+        for resource, name in self._names.items():
+            state = self._state(resource)
+            said = f"{resource}\0{name}\0{self._standing.get(resource)}\0{state.tag if state else ''}\0"
+            digest.update(said.encode())
+        return digest.hexdigest()
+
     def body(self, version: int, room: int | None) -> Body:
         """`room` is no matter: lists go over connections only."""
         boundary = secrets.token_hex(8)
@@ -96,7 +117,7 @@ class BuddyList:
             entry, state = self._resource(resource, cid, version)
             entries.append(entry)
             if state is not None:
-                states.append(_part(boundary, cid, state.content_type, state.data))
+                states.append(_part(boundary, cid, state.content_type, state.numbered(version)))
         full = "true" if self._full else "false"
         listed = (
             '<?xml version="1.0" encoding="UTF-8"?>\n<list xmlns="urn:ietf:params:xml:ns:rlmi"'
@@ -108,13 +129,24 @@ class BuddyList:
         data = b"".join((first, *states, f"--{boundary}--\r\n".encode()))
         return Body(f'{MULTIPART};type="{RLMI}";start="<{start}>";boundary="{boundary}"', data)
 
+    def _state(self, resource: Address) -> _State | None:
+        """What may be seen of a resource; written once for each of its documents."""
+        document = self._document_of(resource) if self._standing.get(resource) is Standing.ACTIVE else None
+        if document is None:
+            return None
+        known = self._states.get(resource)
+        if known is None or known.document is not document:
+            body = self._render(document)
+            known = self._states[resource] = _State(document, body, body.tag())
+        return known
+
     def _resource(self, resource: Address, cid: str, version: int) -> tuple[str, Body | None]:
         """Its entry in the list, and its state where it may be seen."""
         name = self._names.get(resource, "")
         named = f"<name>{escape(name)}</name>" if name else ""
         standing = self._standing.get(resource)
-        document = self._document_of(resource) if standing is Standing.ACTIVE else None
-        state = self._package.render(document, version) if document is not None else None
+        known = self._state(resource)
+        state = known.body if known is not None else None
         if state is not None:
             instance = f'<instance id="1" state="active" cid="{cid}"/>'
         elif standing is Standing.PENDING:

@@ -214,6 +214,12 @@ class Message:
         return self.headers.parsed("Expires", _delta_seconds)
 
     @property
+    def retry_after(self) -> int | None:
+        """Seconds to leave the sender alone (RFC 3261 §20.33); None where it says nothing understandable."""
+        value = (self.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0].strip()
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+
+    @property
     def max_forwards(self) -> int | None:
         return self.headers.parsed("Max-Forwards", _max_forwards)
 

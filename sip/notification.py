@@ -1,9 +1,14 @@
-"""What a NOTIFY says, and the way it goes (RFC 6665 §4.2.2)."""
+"""What a NOTIFY says, and the way it goes (RFC 6665 §4.2.2, RFC 5839).
+
+Each has the entity-tag of the state it tells of. A watcher that named the tag it has is not told that state
+again: the body stays away, or the whole NOTIFY (`sip.pacing`).
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
@@ -12,10 +17,11 @@ from presence.model import PresenceDocument
 from presence.ports import Metrics
 from sip import eventlist
 from sip.dialog import Dialog
+from sip.documents import Body, render_of
 from sip.fitting import datagram_size, smaller
 from sip.flow import Flow
 from sip.message import Request
-from sip.packages import Body, Feed
+from sip.packages import Feed
 from sip.runtime import Runtime, Sender
 from sip.settings import SipSettings
 from sip.subscription import Subscription
@@ -26,6 +32,14 @@ _CONTENT_FIELDS = 120
 "Bytes of the fields that come with a body."
 _BODIES = 2_000
 "Rendered documents kept for the next watcher."
+_NOTHING = "0"
+"Entity-tag of no state at all."
+
+
+class _Rendered(NamedTuple):
+    document: PresenceDocument
+    body: Body
+    tag: str
 
 
 class Notifications:
@@ -46,27 +60,51 @@ class Notifications:
         self._sender = sender
         self._metrics = metrics
         self._stream_of = stream_of
-        self._bodies: OrderedDict[tuple[Address, str], tuple[PresenceDocument, Body]] = OrderedDict()
+        self._bodies: OrderedDict[tuple[Address, str, str], _Rendered] = OrderedDict()
+
+    def tag(self, subscription: Subscription, document: PresenceDocument | None) -> str:
+        """Entity-tag of the full state the watcher would be told."""
+        if subscription.active:
+            if subscription.feed is not None:
+                return subscription.feed.tag
+            if document is not None:
+                return self._rendered(subscription, document).tag
+        return _NOTHING
+
+    def matches(self, subscription: Subscription, document: PresenceDocument | None) -> bool:
+        """The watcher's condition holds: it has this state (RFC 5839 §6.2)."""
+        condition = subscription.condition
+        if not condition:
+            return False
+        tag = self.tag(subscription, document)
+        return condition in ("*", tag) or subscription.cut == (tag, condition)
 
     def write(
         self, subscription: Subscription, document: PresenceDocument | None, flow: Flow
     ) -> tuple[Request, Flow]:
         """The next NOTIFY in its dialog. `document`: what the watcher may see; None: nothing."""
         feed = subscription.feed if subscription.active else None
-        if feed is not None:
-            return self._fed(subscription, feed, flow)
-        version = subscription.dialog.local_cseq
-        body = self._rendered(subscription, document, version) if document is not None else None
-        dialog, request = self._request(subscription, body, flow)
+        known = self.matches(subscription, document)
+        if document is None or known or feed is not None:
+            if feed is not None and not known:
+                return self._fed(subscription, feed, flow)
+            tag = self.tag(subscription, document)
+            subscription.dialog, request = self._request(subscription, None, tag, flow)
+            return request, flow
+        _, body, tag = self._rendered(subscription, document)
+        dialog, request = self._request(subscription, body, tag, flow)
         most = self._settings.max_datagram
         if not flow.reliable and (size := datagram_size(request)) > most:
             stream = self.stream(subscription.watcher, flow)
             if stream is not None:
                 flow = stream
+                dialog, request = self._request(subscription, body, tag, flow)
             else:
                 self._metrics.count("sip_notifications_cut_total")
-                body = self._cut(subscription, document, version, most - size + len(request.body))
-            dialog, request = self._request(subscription, body, flow)
+                less = self._cut(subscription, document, most - size + len(request.body))
+                short = less.tag() if less is not None else _NOTHING
+                subscription.cut = (tag, short)
+                dialog, request = self._request(subscription, less, short, flow)
         subscription.dialog = dialog
         return request, flow
 
@@ -83,50 +121,48 @@ class Notifications:
             if stream is not None:
                 flow = stream
             else:
-                _, bare = self._request(subscription, None, flow)
+                _, bare = self._request(subscription, None, feed.tag, flow)
                 room = self._settings.max_datagram - datagram_size(bare) - _CONTENT_FIELDS
         body = feed.body(subscription.dialog.local_cseq, room)
         subscription.due = feed.more
-        subscription.dialog, request = self._request(subscription, body, flow)
+        subscription.dialog, request = self._request(subscription, body, feed.tag, flow)
         return request, flow
 
-    def _request(self, subscription: Subscription, body: Body | None, flow: Flow) -> tuple[Dialog, Request]:
+    def _request(
+        self, subscription: Subscription, body: Body | None, tag: str, flow: Flow
+    ) -> tuple[Dialog, Request]:
         if subscription.ending:
             state = f"terminated;reason={subscription.ending}"
         else:
             left = max(0, round(subscription.expires - self._runtime.now()))
             state = f"{subscription.state};expires={left}"
-        headers = [("Event", subscription.event), ("Subscription-State", state)]
+        headers = [("Event", subscription.event), ("Subscription-State", state), ("SIP-ETag", tag)]
         headers.append(("Contact", f"<{self._sender.contact(flow)}>"))
         if subscription.listed:
             headers.append(("Require", eventlist.OPTION))
-        if body is not None:
-            headers += [("Content-Type", body.content_type), *body.headers]
-        return subscription.dialog.request("NOTIFY", headers, body.data if body is not None else b"")
+        if body is None:
+            return subscription.dialog.request("NOTIFY", headers)
+        headers += [("Content-Type", body.content_type), *body.headers]
+        return subscription.dialog.request("NOTIFY", headers, body.numbered(subscription.dialog.local_cseq))
 
-    def _rendered(self, subscription: Subscription, document: PresenceDocument, version: int) -> Body:
-        package = subscription.package
-        if package.versioned:
-            return package.render(document, version)
-        key = (subscription.presentity, package.name)
+    def _rendered(self, subscription: Subscription, document: PresenceDocument) -> _Rendered:
+        key = (subscription.presentity, subscription.package.name, subscription.media)
         known = self._bodies.get(key)
-        if known is not None and known[0] is document:
-            return known[1]
-        body = package.render(document, version)
-        self._bodies[key] = (document, body)
+        if known is not None and known.document is document:
+            return known
+        body = render_of(subscription.package.name, subscription.media)(document)
+        rendered = self._bodies[key] = _Rendered(document, body, body.tag())
         if len(self._bodies) > _BODIES:
             self._bodies.popitem(last=False)
-        return body
+        return rendered
 
-    def _cut(
-        self, subscription: Subscription, document: PresenceDocument | None, version: int, room: int
-    ) -> Body | None:
+    def _cut(self, subscription: Subscription, document: PresenceDocument, room: int) -> Body | None:
         """The most that fits; a NOTIFY without a body where nothing does."""
-        if document is not None:
-            for less in smaller(document):
-                body = subscription.package.render(less, version)
-                if len(body.data) <= room:
-                    return body
+        render = render_of(subscription.package.name, subscription.media)
+        for less in smaller(document):
+            body = render(less)
+            if len(body.numbered(subscription.dialog.local_cseq)) <= room:
+                return body
         log.warning(
             "notification_without_body",
             watcher=str(subscription.watcher),

@@ -26,9 +26,10 @@ from presence.ports import AuthorisationChanged, Metrics, PresenceChanged
 from presence.service import PresenceService
 from sip import eventlist
 from sip.addressing import to_uri
-from sip.admission import Wanted, expires_of, package_of, wanted
+from sip.admission import Wanted, condition_of, expires_of, package_of, wanted
 from sip.dialog import Dialog
 from sip.dialogs import Dialogs
+from sip.documents import render_of
 from sip.errors import ProtocolError
 from sip.flow import Flow
 from sip.hearing import CHUNK, Hearing
@@ -107,6 +108,8 @@ class Notifier:
             expires=now + asked.expires,
             flow=flow,
             since=now,
+            media=asked.media,
+            condition=asked.condition,
         )
         self._feed(subscription)
         return subscription
@@ -121,8 +124,9 @@ class Notifier:
         presentity, watcher = subscription.presentity, subscription.watcher
         if bool(self._settings.buddy_list) and presentity.local == self._settings.buddy_list:
             subscription.listed = True
+            render = render_of(subscription.package.name, subscription.media)
             subscription.feed = eventlist.BuddyList(
-                self._service, watcher, presentity, subscription.package, self._hearing.document
+                self._service, watcher, presentity, render, self._hearing.document
             )
             return
         subscription.feed = subscription.package.feed(
@@ -193,21 +197,32 @@ class Notifier:
             self._need_connection(watcher, subscription.presentity, flow)
         expires = expires_of(request, self._settings)
         subscription.dialog = subscription.dialog.received(request)
+        subscription.condition = condition_of(request)
+        subscription.failures = 0
         self._dialogs.pin(subscription, flow)
         subscription.expires = self._runtime.now() + expires
-        if expires == 0:
-            subscription.ending = "timeout"
-        else:
+        if expires:
             # What was decided meanwhile was heard of; should it have been lost, it is made good for here.
             decision = await self._decide(subscription)
             subscription.ending = _withdrawn(subscription, decision)
             subscription.active = decision.standing is Standing.ACTIVE
             if subscription.feed is not None:
                 await self._hearing.listen(subscription)
+        document = self._hearing.document(subscription.presentity)
+        known = not subscription.ending and self._notifications.matches(subscription, document)
+        accepted = self._accepted(request, subscription, expires, 204 if known else 200)
+        if expires:
+            if subscription.feed is not None and not known:
                 subscription.feed.restart()
             await self._service.put_records(subscription.record())
             self._arm_expiry(subscription)
-        return Reply(self._accepted(request, subscription, expires), partial(self._pacing.urge, subscription))
+        elif known:
+            # RFC 5839 §5.7: the 204 concludes it.
+            self._remove(subscription)
+        else:
+            subscription.ending = "timeout"
+        then = self._pacing.push if known else self._pacing.urge
+        return Reply(accepted, partial(then, subscription))
 
     async def _decide(self, subscription: Subscription, *, ask: bool = False, trace: str = "") -> Decision:
         """May it see what it is about? With `ask` the presentity is asked, where it has not decided."""
@@ -223,7 +238,9 @@ class Notifier:
         if standing is Standing.REJECTED:
             raise ProtocolError(403)
 
-    def _accepted(self, request: Request, subscription: Subscription, expires: int) -> Response:
+    def _accepted(
+        self, request: Request, subscription: Subscription, expires: int, status: int = 200
+    ) -> Response:
         assert subscription.flow is not None
         headers = [
             ("Contact", f"<{self._sender.contact(subscription.flow)}>"),
@@ -231,7 +248,7 @@ class Notifier:
         ]
         if subscription.listed:
             headers.append(("Require", eventlist.OPTION))
-        return respond(request, 200, to_tag=subscription.dialog.local_tag, headers=headers)
+        return respond(request, status, to_tag=subscription.dialog.local_tag, headers=headers)
 
     # --- tables ---------------------------------------------------------------------------------
 

@@ -1,8 +1,15 @@
 """When NOTIFYs go (RFC 6665 §4.2.2, RFC 3856 §6.10).
 
 One is outstanding per dialog; changes meanwhile, or within the throttle's interval, are gathered, and the
-last state is always delivered. A phone that does not answer loses its subscription; one whose connection
-broke keeps it, silent, until it is back on another or the subscription expires.
+last state is always delivered. What the phone has acknowledged already is not said again.
+
+What becomes of a NOTIFY that was not accepted:
+
+- an answer that says there is no such subscription ends it at once (`GONE`);
+- silence, or another refusal: the whole state is sent again, after a pause that doubles or as long as
+  Retry-After says, until one is accepted or `notify_patience` is over; then it ends. RFC 6665 would have it
+  end with the first silence: a lamp would be dead for an hour because a phone slept for half a minute;
+- a broken connection: it is silent until the phone is back on another, or it expires.
 """
 
 from __future__ import annotations
@@ -28,6 +35,8 @@ GONE = frozenset((404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 60
 "Answers to a NOTIFY that end the subscription (RFC 6665 §4.2.2)."
 _RETRY = 2.0
 "Seconds to wait while too many of our requests are in flight."
+_FIRST_PAUSE = 5.0
+"Seconds until a NOTIFY that was not accepted is tried again; doubled each time."
 
 
 class Pacing:
@@ -42,10 +51,11 @@ class Pacing:
         notifications: Notifications,
         *,
         document_of: Callable[[Address], PresenceDocument | None],
-        forget: Callable[[Subscription], None],
+        forget: Callable[[Subscription], object],
     ) -> None:
         """`forget` takes a subscription out of all tables, and its record off the bus."""
         self._interval = settings.notify_interval
+        self._patience = settings.notify_patience
         self._service = service
         self._runtime = runtime
         self._sender = sender
@@ -95,15 +105,16 @@ class Pacing:
             if subscription.ending:
                 self._forget(subscription)
             return
-        feed = subscription.feed
-        if feed is not None and subscription.active and not subscription.urgent and not feed.more:
+        # What the watcher may see: nothing while pending, nothing once rejected.
+        document = self._document_of(subscription.presentity) if subscription.active else None
+        if self._known(subscription, document):
             subscription.due = False
             return
         if subscription.reserve():
             self.save(subscription)
         subscription.due = subscription.urgent = False
-        # What the watcher may see: nothing while pending, nothing once rejected.
-        document = self._document_of(subscription.presentity) if subscription.active else None
+        tag = self._notifications.tag(subscription, document)
+        state = subscription.ending or subscription.state
         request, way = self._notifications.write(subscription, document, flow)
         subscription.outstanding = True
         subscription.next_at = self._runtime.now() + self._interval
@@ -111,39 +122,85 @@ class Pacing:
             subscription.throttle.cancel()
             subscription.throttle = None
         self._metrics.count("sip_notifications_total")
-        self._sender.send(request, way, partial(self._answered, subscription))
+        self._sender.send(request, way, partial(self._answered, subscription, state, tag))
         if subscription.ending:
             self._forget(subscription)
 
-    def _answered(self, subscription: Subscription, answer: Answer) -> None:
+    def _known(self, subscription: Subscription, document: PresenceDocument | None) -> bool:
+        """The watcher knows already, or does not want to know (RFC 5839 §6.3)."""
+        feed = subscription.feed if subscription.active else None
+        told = subscription.told == (subscription.ending or subscription.state)
+        if subscription.condition:
+            if self._notifications.matches(subscription, document):
+                return told and not subscription.urgent
+            subscription.condition = ""
+            if feed is not None:
+                feed.restart()
+        if subscription.urgent:
+            return False
+        if feed is not None:
+            return not feed.more
+        return told and subscription.shown == self._notifications.tag(subscription, document)
+
+    def _answered(self, subscription: Subscription, state: str, tag: str, answer: Answer) -> None:
         subscription.outstanding = False
         if subscription not in self._dialogs:
             return
-        if answer.status in GONE or answer.silence is Silence.TIMEOUT:
-            log.info(
-                "subscription_lost",
-                watcher=str(subscription.watcher),
-                presentity=str(subscription.presentity),
-                reason=answer.silence.value if answer.silence else answer.status,
-            )
-            self._metrics.count("sip_subscriptions_lost_total")
-            self._forget(subscription)
+        if 200 <= answer.status < 300:
+            subscription.told, subscription.shown = state, tag
+            subscription.failures = 0
+            if subscription.due:
+                self.push(subscription)
             return
-        if subscription.feed is not None and not 200 <= answer.status < 300:
+        # It did not arrive, or was not understood: all of it goes out again.
+        subscription.shown = ""
+        subscription.due = True
+        if subscription.feed is not None:
             subscription.feed.restart()
-        if answer.silence is Silence.BROKEN:
-            # It did not arrive; the state goes out again when there is a way.
-            subscription.due = True
+        if answer.status in GONE:
+            self._lost(subscription, str(answer.status))
+        elif answer.silence is Silence.BROKEN:
             if subscription.flow is not None and not self._sender.alive(subscription.flow):
                 self._dialogs.pin(subscription, None)
             elif subscription.flow is not None:
                 self.push(subscription)
         elif answer.silence is Silence.BUSY:
-            subscription.due = True
-            subscription.next_at = self._runtime.now() + _RETRY
-            self.push(subscription)
-        elif subscription.due:
-            self.push(subscription)
+            self._again(subscription, _RETRY)
+        else:
+            self._failed(subscription, answer)
+
+    def _failed(self, subscription: Subscription, answer: Answer) -> None:
+        """Silence, or an answer that may be different next time."""
+        now = self._runtime.now()
+        if not subscription.failures:
+            subscription.failing_since = now
+        pause = _FIRST_PAUSE * 2**subscription.failures
+        subscription.failures += 1
+        self._metrics.count("sip_notifications_failed_total")
+        asked = answer.response.retry_after if answer.response is not None else None
+        if asked is not None:
+            # Who says when may take longer than who says nothing.
+            pause, over = float(asked), subscription.expires
+        else:
+            over = subscription.failing_since + self._patience
+        if now + pause > over:
+            self._lost(subscription, answer.silence.value if answer.silence else str(answer.status))
+        else:
+            self._again(subscription, pause)
+
+    def _again(self, subscription: Subscription, pause: float) -> None:
+        subscription.next_at = self._runtime.now() + pause
+        self.push(subscription)
+
+    def _lost(self, subscription: Subscription, reason: str) -> None:
+        log.info(
+            "subscription_lost",
+            watcher=str(subscription.watcher),
+            presentity=str(subscription.presentity),
+            reason=reason,
+        )
+        self._metrics.count("sip_subscriptions_lost_total")
+        self._forget(subscription)
 
     def save(self, subscription: Subscription) -> None:
         self._runtime.spawn(self._service.put_records(subscription.record()))

@@ -10,18 +10,16 @@ around the standard (prefixes, missing parts, a note in three places) is read as
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
-from xml.etree.ElementTree import Element, ParseError, XMLParser
+from xml.etree.ElementTree import Element
 
-from presence.address import Address
 from presence.model import Person, PresenceDocument, PresenceTuple, Show, Text
-from sip.addressing import to_address, to_uri
+from sip.addressing import to_uri
 from sip.errors import ProtocolError
-from sip.uri import parse_uri
+from sip.published import Published
+from sip.xml import entity_of, escape, parse_xml
 
 CONTENT_TYPE = "application/pidf+xml"
 
@@ -30,6 +28,9 @@ _MODEL = "{urn:ietf:params:xml:ns:pidf:data-model}"
 _RPID = "{urn:ietf:params:xml:ns:pidf:rpid}"
 _CLIENT = "{jabber:client}"
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+
+_DRAFTS = b"urn:ietf:params:xml:ns:cpim-pidf"
+"The namespace while PIDF was a draft."
 
 _MAX_TUPLES = 16
 _MAX_NOTES = 8
@@ -95,29 +96,6 @@ _SHOW_BY_ACTIVITY: dict[str, Show] = {
 }
 _SHOWS = {show.value: show for show in Show}
 _ACTIVITY_BY_SHOW = {Show.AWAY: "away", Show.XA: "away", Show.DND: "busy"}
-_ENCODING = re.compile(rb"""<\?xml[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
-_ENCODINGS = frozenset(("utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252", "utf-16"))
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One of a phone's calls, as it publishes them (RFC 4235 §3.7.1)."""
-
-    name: str
-    "The dialog's identifiers; the same in all documents."
-    talking: bool
-    over: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What a phone says about its user."""
-
-    entity: Address | None
-    "Whom the document is about; None when its entity is no address."
-    tuples: tuple[PresenceTuple, ...]
-    person: Person | None
-    calls: tuple[Call, ...] = ()
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -127,6 +105,8 @@ def parse_pidf(
     body: bytes, now: float, *, lang: str = "", on_the_phone: Literal["dnd", "away"] = "dnd"
 ) -> Published:
     """A published document. `lang` is the Content-Language. Raises `ProtocolError` 400."""
+    if _DRAFTS in body:
+        body = body.replace(_DRAFTS, b"urn:ietf:params:xml:ns:pidf")
     root = parse_xml(body)
     if root.tag != f"{_PIDF}presence":
         raise ProtocolError(400, "Bad PIDF: no presence element")
@@ -141,41 +121,6 @@ def parse_pidf(
         _tuple(element, person, fallback, now, root_lang, Show(on_the_phone)) for element in elements
     )
     return Published(entity_of(root.get("entity", "")), tuples, person)
-
-
-def parse_xml(body: bytes, what: str = "PIDF") -> Element:
-    """The root of a document from outside. `what` it is, for the refusal: `ProtocolError` 400."""
-    text = _decode(body, what)
-    # Without a document type there are no entities to expand and nothing to fetch.
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ProtocolError(400, f"Bad {what}: document type declarations are not allowed")
-    parser = XMLParser()
-    try:
-        parser.feed(text)
-        return parser.close()
-    except ParseError:
-        raise ProtocolError(400, f"Bad {what}: not well-formed") from None
-
-
-def _decode(body: bytes, what: str) -> str:
-    encoding = "utf-8"
-    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
-    elif (declared := _ENCODING.search(body[:200])) is not None:
-        encoding = declared.group(1).decode().lower()
-    if encoding not in _ENCODINGS:
-        raise ProtocolError(400, f"Bad {what}: unknown encoding")
-    try:
-        return body.decode(encoding).removeprefix("\ufeff").lstrip()
-    except UnicodeError:
-        raise ProtocolError(400, f"Bad {what}: not in its encoding") from None
-
-
-def entity_of(text: str) -> Address | None:
-    try:
-        return to_address(parse_uri(text.strip()))
-    except ProtocolError:
-        return None
 
 
 def _tuple(
@@ -313,8 +258,6 @@ _PREFIXES = (
     ("<rpid:", ' xmlns:rpid="urn:ietf:params:xml:ns:pidf:rpid"'),
 )
 "Declared only where they are used: a packet is small."
-_NOT_PLAIN = re.compile(r"""[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]""")
-_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
 
 
 def render_pidf(document: PresenceDocument) -> bytes:
@@ -404,10 +347,3 @@ def _stamp(at: float) -> str:
 @lru_cache(maxsize=1024)
 def _stamp_of(second: int) -> str:
     return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def escape(text: str) -> str:
-    if _NOT_PLAIN.search(text) is None:
-        return text
-    # What XML 1.0 cannot say at all is left out.
-    return _NOT_PLAIN.sub(lambda found: _ESCAPES.get(found.group(), ""), text)

@@ -1,4 +1,5 @@
-"""What to do differently for which phone: one row per User-Agent whose behaviour was seen on the wire.
+"""What to do differently for which phone: one row per User-Agent whose behaviour was seen on the wire, here
+or, for the phones that want xpidf, by Asterisk and SER.
 
 The rest of the package asks a profile, never a User-Agent. Rows are tried in order; the first that fits
 counts. An operator's own rows (`sip.profiles`) change single fields of it.
@@ -28,12 +29,17 @@ class Profile:
     digests: tuple[str, ...] = ()
     """The only digest algorithms it may be offered; empty: all. RFC 8760 §2.4 lets a client pass over a
     challenge it does not know, but there are phones that then give up."""
+    bodies: tuple[str, ...] = ()
+    """Media types of notifications it shows better than the one it would get. Some phones name PIDF in
+    Accept and understand xpidf only."""
     answers_with_to_tag: bool = True
     "False: its responses may lack the To tag."
     plain_text_only: bool = False
     """It is sent texts and nothing else, whatever it says it takes: no envelopes (RFC 3862), no typing
     notices (RFC 3994), no markup."""
 
+
+XPIDF = "application/xpidf+xml"
 
 PROFILES: tuple[Profile, ...] = (
     Profile(
@@ -53,6 +59,18 @@ PROFILES: tuple[Profile, ...] = (
         agents=("sip.js/", "jssip "),
         seen="SIP.js 0.21 and JsSIP 3.13 read one challenge only and know MD5 only",
         digests=("MD5",),
+    ),
+    Profile(
+        name="polycom",
+        agents=("polycomsoundpoint", "polycom soundpoint"),
+        seen="Asterisk: SoundPoint phones name PIDF in Accept and show xpidf only",
+        bodies=(XPIDF,),
+    ),
+    Profile(
+        name="windows-messenger",
+        agents=("rtc/1.",),
+        seen="SER: Windows Messenger shows xpidf only, whatever it accepts",
+        bodies=(XPIDF,),
     ),
     Profile(
         name="linphone",

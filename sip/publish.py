@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import StaleTag
-from presence.model import Person, Source
+from presence.model import Source
 from presence.ports import Lease, Metrics, SourceWrite, Update
 from presence.service import PresenceService
 from sip.bindings import Binding
@@ -133,8 +133,8 @@ class Publisher:
         if published.entity not in (None, address):
             raise ProtocolError(400, "Bad PIDF: its entity is someone else")
         person = published.person
-        if self._calls.talking(address, published.calls, now):
-            person = Person(activities=("on-the-phone",))
+        if published.calls is not None:
+            person = self._calls.heard(address, name, published.calls.calls, now, full=published.calls.full)
         return Source(
             id=SOURCE + name,
             tuples=published.tuples,

@@ -26,6 +26,8 @@ class PhoneProfile(BaseModel):
     "False: the phone's responses may lack the To tag."
     plain_text_only: bool | None = None
     "It is sent texts and nothing else."
+    bodies: tuple[str, ...] | None = None
+    "Media types of notifications it shows better than the one it would get, e.g. `application/xpidf+xml`."
 
 
 class SipSettings(BaseModel):
@@ -68,6 +70,9 @@ class SipSettings(BaseModel):
     notify_interval: float = Field(default=5.0, ge=0, le=300)
     """Seconds between two notifications of the same presentity to one phone (RFC 3856 §6.10). The first
     comes at once, the last state always. 0: no limit."""
+    notify_patience: float = Field(default=120.0, ge=0, le=3600)
+    """Seconds for which a phone that does not accept its notifications keeps its subscription; they are tried
+    again meanwhile. 0: the first one that is not answered ends it (RFC 6665 §4.2.2)."""
     buddy_list: str = "buddies"
     """User part of the address under which every phone finds its user's own roster as one subscription
     (RFC 4662): `sip:buddies@DOMAIN`. Phones cannot watch an account of that name. Empty: no lists."""

@@ -36,6 +36,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     expires: float
     flow: str
     since: float
+    media: str = ""
+    "Empty in records of earlier versions: the package's usual one."
+    condition: str = ""
 
 
 _SCHEMA = 1
@@ -48,6 +51,8 @@ class Subscription:
     __slots__ = (
         "active",
         "begun",
+        "condition",
+        "cut",
         "decided",
         "dialog",
         "due",
@@ -55,17 +60,22 @@ class Subscription:
         "event",
         "expires",
         "expiry",
+        "failing_since",
+        "failures",
         "feed",
         "flow",
         "key",
         "listed",
+        "media",
         "next_at",
         "outstanding",
         "package",
         "presentity",
         "reserved",
+        "shown",
         "since",
         "throttle",
+        "told",
         "urgent",
         "watcher",
     )
@@ -81,6 +91,8 @@ class Subscription:
         expires: float,
         flow: Flow | None,
         since: float,
+        media: str = "",
+        condition: str = "",
     ) -> None:
         self.key = (
             RECORD
@@ -96,6 +108,10 @@ class Subscription:
         self.flow = flow
         "None while there is no way to the phone."
         self.since = since
+        self.media = media or package.notified
+        "Media type of what it is notified of."
+        self.condition = condition
+        "Entity-tag the watcher need not be told again, or `*` (RFC 5839)."
         self.active = False
         "Authorised; otherwise pending, and nothing may be shown."
         self.decided = False
@@ -118,6 +134,15 @@ class Subscription:
         "What it is notified of, unless that is just the presentity's presence."
         self.listed = False
         "It is about a list (RFC 4662)."
+        self.told = ""
+        "The Subscription-State the phone has acknowledged last, without parameters."
+        self.shown = ""
+        "Entity-tag of the full state it has acknowledged last."
+        self.cut = ("", "")
+        "Entity-tags of a full state, and of what was said of it where it did not fit."
+        self.failures = 0
+        "NOTIFYs in a row that were not accepted."
+        self.failing_since = 0.0
         self.throttle: Timer | None = None
         self.expiry: Timer | None = None
 
@@ -151,6 +176,8 @@ class Subscription:
             self.expires,
             str(self.flow) if self.flow is not None else "",
             self.since,
+            self.media,
+            self.condition,
         )
         return {self.key: msgspec.msgpack.encode(kept)}
 
@@ -175,6 +202,8 @@ def restore(data: bytes) -> Subscription | None:
         expires=kept.expires,
         flow=None if flow is None or flow.reliable else flow,
         since=kept.since,
+        media=kept.media,
+        condition=kept.condition,
     )
     subscription.active = kept.active
     subscription.begun = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from presence.messages import Report
 from sip.bodies import Content, Heard, body
 from sip.errors import ProtocolError
-from sip.pidf import escape, parse_xml
+from sip.xml import escape, parse_xml
 
 CONTENT_TYPE = "message/imdn+xml"
 _NS = "{urn:ietf:params:xml:ns:imdn}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from presence.messages import ChatState
 from sip.bodies import Content, Heard, body
 from sip.errors import ProtocolError
-from sip.pidf import parse_xml
+from sip.xml import parse_xml
 
 CONTENT_TYPE = "application/im-iscomposing+xml"
 _NS = "{urn:ietf:params:xml:ns:im-iscomposing}"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Literal, Protocol
 
@@ -14,19 +13,9 @@ from presence.address import Address
 from presence.model import PresenceDocument
 from presence.ports import AuthorisationChanged
 from presence.service import PresenceService
+from sip.documents import Body
 from sip.errors import ProtocolError
-from sip.pidf import Published
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """What a notification carries."""
-
-    content_type: str
-    data: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-    "Further fields that belong to the body, e.g. Content-Language."
-
+from sip.published import Published
 
 DocumentOf = Callable[[Address], PresenceDocument | None]
 "What is known of somebody whose presence a feed hears of; None before the first snapshot."
@@ -55,6 +44,10 @@ class Feed(Protocol):
     def more(self) -> bool:
         """Something is left to say."""
 
+    @property
+    def tag(self) -> str:
+        """Entity-tag of its full state (RFC 5839 §6.4)."""
+
 
 class Package(Protocol):
     """One event package: over the presence of a person, or with a feed of its own."""
@@ -62,11 +55,10 @@ class Package(Protocol):
     name: str
     "As in Event."
     notified: str
-    "Media type of its notifications; a watcher whose Accept excludes it gets 406."
+    """Media type of its notifications. Where they show presence, `sip.documents` may have others, too; a
+    watcher whose Accept excludes all of them gets 406."""
     published: tuple[str, ...]
     "Media types PUBLISH may bring; none: it cannot be published."
-    versioned: bool
-    "Its documents are numbered within their dialog, so that no two watchers get the same bytes."
     brief: bool
     "What is published of it is soon untrue: it is believed for `max_call_expires` at most."
     lists: bool
@@ -74,9 +66,6 @@ class Package(Protocol):
 
     def parse(self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]) -> Published:
         """A published body. Raises `ProtocolError`."""
-
-    def render(self, document: PresenceDocument, version: int) -> Body:
-        """What a fully authorised watcher is notified of. `version` counts from 0 within the dialog."""
 
     def feed(
         self, service: PresenceService, watcher: Address, presentity: Address, document_of: DocumentOf
@@ -89,15 +78,11 @@ class PackageDefaults:
     """Of a package that is only subscribed to."""
 
     published: tuple[str, ...] = ()
-    versioned = True
     brief = False
     lists = False
 
     def parse(self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]) -> Published:
         raise ProtocolError(489)
-
-    def render(self, document: PresenceDocument, version: int) -> Body:
-        raise ProtocolError(500)
 
     def feed(
         self, service: PresenceService, watcher: Address, presentity: Address, document_of: DocumentOf

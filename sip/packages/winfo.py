@@ -16,8 +16,9 @@ from presence.ports import AuthorisationChanged
 from presence.service import PresenceService
 from presence.subscriptions import RosterItem
 from sip.addressing import to_uri
-from sip.packages import Body, DocumentOf, Feed, PackageDefaults, register
-from sip.pidf import escape
+from sip.documents import Body
+from sip.packages import DocumentOf, Feed, PackageDefaults, register
+from sip.xml import escape
 
 CONTENT_TYPE = "application/watcherinfo+xml"
 _MOST = 500
@@ -70,6 +71,11 @@ class Watchers:
     @property
     def more(self) -> bool:
         return bool(self._due)
+
+    @property
+    def tag(self) -> str:
+        listed = "\0".join(f"{watcher} {status}" for watcher, status in sorted(self._standing.items()))
+        return hashlib.blake2b(listed.encode(), digest_size=8).hexdigest()
 
     def body(self, version: int, room: int | None) -> Body:
         uri = escape(to_uri(self._owner))

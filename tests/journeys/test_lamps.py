@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sip.packages.dialog import CONTENT_TYPE
+from sip.documents.dialog_info import CONTENT_TYPE
 from tests.support.stage import Stage
 
 pytestmark = pytest.mark.journey

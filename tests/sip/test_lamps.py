@@ -9,9 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from presence.model import Person, PresenceDocument, PresenceTuple, Show
-from sip.calls import Calls
-from sip.packages.dialog import CONTENT_TYPE, busy
-from sip.pidf import Call
+from sip.calls import Call, Calls, parse_dialog_info
+from sip.documents.dialog_info import CONTENT_TYPE, busy
 from tests.sip.house import ALICE, BOB, CAROL, House, open_house
 from tests.support.sipclient import Phone
 from tests.support.sipwire import SipMessage
@@ -82,10 +81,39 @@ async def test_who_is_in_a_call_is_on_the_phone_until_it_ends(house: House) -> N
         assert (seen.online, seen.person) == (True, None)
 
 
-async def test_ringing_alone_puts_nobody_on_the_phone(house: House) -> None:
+async def test_a_ringing_phone_lights_no_lamp_but_lets_it_flash(house: House) -> None:
+    await house.befriend(BOB, ALICE)
+    async with house.phone(BOB) as phone, house.phone(ALICE) as watcher:
+        await phone.register()
+        watch = await watcher.subscribe(str(BOB), event="dialog", Accept=CONTENT_TYPE)
+        assert lamp(await watch.state("active")) == (0, "terminated")
+        answer = await publish(phone, calls("early"))
+        assert (await house.seen(BOB)).person == Person(ringing=True)
+        assert lamp(await watch.state("active")) == (1, "early")
+        answer = await publish(phone, calls("confirmed"), etag=answer["SIP-ETag"])
+        assert lamp(await watch.state("active")) == (2, "confirmed")
+        await publish(phone, b"", etag=answer["SIP-ETag"], expires=0)
+        assert lamp(await watch.state("active")) == (3, "terminated")
+
+
+async def test_who_calls_is_on_the_phone_while_it_rings_there(house: House) -> None:
     async with house.phone(BOB) as phone:
         await phone.register()
-        assert (await publish(phone, calls("early"))).status == 200
+        await publish(phone, calls("early").replace(b"<dialog id", b"<dialog direction='initiator' id"))
+        assert (await house.seen(BOB)).person == Person(activities=("on-the-phone",))
+
+
+async def test_a_partial_document_leaves_the_other_calls_as_they_were(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        first = await publish(phone, calls("confirmed", "one"))
+        partial = calls("confirmed", "two").replace(b"full", b"partial")
+        second = await publish(phone, partial, etag=first["SIP-ETag"])
+        over = calls("terminated", "two").replace(b"full", b"partial")
+        third = await publish(phone, over, etag=second["SIP-ETag"])
+        assert (await house.seen(BOB)).person == Person(activities=("on-the-phone",))
+        over = calls("terminated", "one").replace(b"full", b"partial")
+        await publish(phone, over, etag=third["SIP-ETag"])
         assert (await house.seen(BOB)).person is None
 
 
@@ -119,11 +147,29 @@ async def test_broken_and_foreign_documents_are_refused(house: House, body: byte
 
 def test_a_tombstone_stands_for_the_longest_lease() -> None:
     table = Calls(600)
-    over, talking = Call("c", talking=False, over=True), Call("c", talking=True, over=False)
-    assert not table.talking(BOB, [over], 0)
-    assert not table.talking(BOB, [talking], 599)
-    assert table.talking(ALICE, [talking], 599)
-    assert table.talking(BOB, [talking], 600)
+    over, talking = Call("c", "c", over=True), Call("c", "c", talking=True)
+    assert table.heard(BOB, "t", [over], 0) is None
+    assert table.heard(BOB, "t", [talking], 599) is None
+    assert table.heard(ALICE, "t", [talking], 599) is not None
+    assert table.heard(BOB, "t", [talking], 600) is not None
+
+
+def test_a_call_that_gets_its_tags_later_is_still_the_same() -> None:
+    table = Calls(600)
+    ringing, talking, over = (
+        Call("1", "c l ", ringing=True),
+        Call("1", "c l r", talking=True),
+        Call("1", "c l r", over=True),
+    )
+    assert table.heard(BOB, "t", [ringing], 0, full=False) == Person(ringing=True)
+    assert table.heard(BOB, "t", [talking], 1, full=False) == Person(activities=("on-the-phone",))
+    assert table.heard(BOB, "t", [over], 2, full=False) is None
+
+
+def test_of_a_document_version_completeness_and_states_are_read() -> None:
+    info = parse_dialog_info(calls("early").replace(b'version="0"', b'version="7"'))
+    assert (info.entity, info.version, info.full) == (BOB, 7, True)
+    assert info.calls == (Call("c1", "c1 l r", ringing=True),)
 
 
 @pytest.mark.parametrize(
