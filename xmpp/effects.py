@@ -54,10 +54,10 @@ class LoginFailed:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Negotiation is over: send the answer before anything the session has sent."""
+    """Negotiation is over: send the answers before anything the session has sent."""
 
     session: BoundSession
-    answer: str
+    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,74 +2,53 @@
 binding (§7).
 
 `Negotiation` takes a stream's events one at a time and answers with effects in the order they go to the
-wire. It has no socket; it awaits only the accounts and the `Host`.
+wire. It has no socket; it awaits only the accounts and the `Host`. Who logs in by another profile than
+RFC 6120's, or wants something before logging in, is served by extensions (`xmpp.realm.Threshold`).
 """
 
 from __future__ import annotations
 
 import base64
-import secrets
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from math import ceil
-from typing import assert_never
+from collections.abc import Mapping
+from typing import Any, assert_never
 
 from presence.address import Address
 from presence.errors import InvalidAddress, PresenceError, Unavailable
-from presence.guarding import Unguarded
-from presence.ports import Accounts, Guard
-from xmpp import sasl, sasl_digest_md5
-from xmpp.effects import Bound, Close, Effect, LoggedIn, LoginFailed, NewStream, Opened, Send, StartTls
+from xmpp import sasl
+from xmpp.effects import Bound, Close, Effect, NewStream, Opened, Send, StartTls
 from xmpp.element import CLIENT_NS, STREAM_NS, E, Element
 from xmpp.errors import StanzaError, StreamError, error_stanza, to_stanza_error
-from xmpp.host import BoundSession, Host, Negotiable, Outbound, Resumed
+from xmpp.host import BoundSession, Outbound, Resumed
 from xmpp.jid import JID, parse_jid, parse_resource
+from xmpp.login import Login, Terms
+from xmpp.realm import Realm
 from xmpp.serialiser import serialise
-from xmpp.settings import XmppSettings
 from xmpp.stream import Event, StanzaReceived, StreamClosed, StreamFailed, StreamOpened
 
 TLS_NS = "urn:ietf:params:xml:ns:xmpp-tls"
 SASL_NS = "urn:ietf:params:xml:ns:xmpp-sasl"
 BIND_NS = "urn:ietf:params:xml:ns:xmpp-bind"
-CHANNEL_BINDING_NS = "urn:xmpp:sasl-cb:0"
 STANZAS = frozenset({"message", "presence", "iq"})
-_MAX_BINDS = 10
-sasl.register(sasl_digest_md5.REGISTRATION)
-
-
-@dataclass(frozen=True, slots=True)
-class Realm:
-    """What all streams of one door share."""
-
-    settings: XmppSettings
-    domains: tuple[str, ...]
-    "Domains served; the first answers where a client names none or one that is not ours."
-    accounts: Accounts
-    host: Host
-    fake_secret: bytes = b""
-    negotiable: Mapping[str, Negotiable] = field(default_factory=dict)
-    "Namespace → who answers its elements between authentication and binding."
-    guard: Guard = field(default_factory=Unguarded)
-    stream_id: Callable[[], str] = field(default=lambda: secrets.token_urlsafe(12))
+MAX_TRIES = 10
+"Requests of one connection before a resource is bound, beside logins."
 
 
 class Negotiation:
     """One connection's way to a bound resource."""
 
     __slots__ = (
-        "_failures",
         "_features_sent",
-        "_mechanism",
-        "_mechanism_name",
-        "_offered",
         "_tries",
         "address",
         "bindings",
         "domain",
+        "extra",
         "header_sent",
         "lang",
+        "login",
         "may_be_clear",
+        "offered",
+        "only",
         "outbound",
         "realm",
         "secure",
@@ -94,13 +73,19 @@ class Negotiation:
         "What the client's stream header says about itself."
         self.address: Address | None = None
         "Authenticated."
+        self.login = Login(realm, self._peer)
+        self.offered: tuple[str, ...] = ()
+        "Mechanisms on this stream's list."
+        self.only = ""
+        "Namespace of the only elements that may come now; empty for any."
+        self.extra: dict[str, Any] = {}
+        "What extensions keep until a resource is bound, by their namespace."
         self.header_sent = False
         self._features_sent = False
-        self._offered: list[str] = []
-        self._mechanism: sasl.Mechanism | None = None
-        self._mechanism_name = ""
-        self._failures = 0
         self._tries = 0
+
+    def _peer(self) -> str:
+        return str(self.outbound.info().get("peer", ""))
 
     def secured(self, bindings: Mapping[str, bytes]) -> None:
         """TLS is up (RFC 6120 §5.4.3.3): everything learned before is forgotten."""
@@ -111,7 +96,9 @@ class Negotiation:
     def _new_stream(self) -> None:
         self.header_sent = False
         self._features_sent = False
-        self._mechanism = None
+        self.login.forget()
+        self.extra.clear()
+        self.only = ""
         self.who = None
 
     async def receive(self, event: Event, *, more: bool = False) -> list[Effect]:
@@ -186,7 +173,7 @@ class Negotiation:
 
     async def _features(self) -> list[Element]:
         if self.address is not None:
-            return [E("bind", BIND_NS), *self.realm.host.features(self.address)]
+            return self.later_features(self.address)
         features: list[Element] = []
         if not self.secure and not self.upgradable:
             if not self.may_be_clear:
@@ -196,34 +183,40 @@ class Negotiation:
             features.append(starttls)
             if not self.may_be_clear:
                 starttls.append(E("required", TLS_NS))
-                self._offered = []
+                self.offered = ()
                 return features
-        self._offered = sasl.offer(
-            proofs=await self._provable(),
-            wanted=self.realm.settings.mechanisms,
-            secure=self.secure or self.may_be_clear,
-            bound=bool(self.bindings),
-        )
-        names = (E("mechanism", SASL_NS, {}, name) for name in self._offered)
+        self.offered = await self.login.offer(self.named, self.terms)
+        names = (E("mechanism", SASL_NS, {}, name) for name in self.offered)
         features.append(E("mechanisms", SASL_NS, {}, *names))
-        if self.bindings:  # XEP-0440
-            kinds = (E("channel-binding", CHANNEL_BINDING_NS, {"type": kind}) for kind in self.bindings)
-            features.append(E("sasl-channel-binding", CHANNEL_BINDING_NS, {}, *kinds))
+        for more in self.realm.threshold.features:
+            features += await more(self)
         return features
 
-    async def _provable(self) -> frozenset[str]:
-        """What whom the stream's `from` names can prove, or else what everybody can: many clients would not
-        try another mechanism after one failed."""
-        accounts = self.realm.accounts
+    def later_features(self, address: Address) -> list[Element]:
+        """Those of a client that is logged in."""
+        return [E("bind", BIND_NS), *self.realm.host.features(address)]
+
+    @property
+    def named(self) -> Address | None:
+        """Whose account the stream's `from` says this is about; not to be trusted."""
         who = self.who
-        named = who.bare if who is not None and who.local and who.domain == self.domain else None
-        with suppress(PresenceError):
-            return await accounts.offers(named)
-        return accounts.mechanisms
+        return who.bare if who is not None and who.local and who.domain == self.domain else None
+
+    @property
+    def trusted(self) -> bool:
+        """Credentials may be sent over this stream."""
+        return self.secure or self.may_be_clear
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.domain, self.trusted, self.offered, self.bindings)
 
     # --- top-level elements ----------------------------------------------------------------------------
 
     async def _element(self, element: Element, more: bool) -> list[Effect]:
+        if self.only and element.ns != self.only:
+            raise StreamError("policy-violation", "first finish what you have begun")
+        threshold = self.realm.threshold
         match element.ns, element.name:
             case _, "error" if element.ns == STREAM_NS:
                 return [Close()]
@@ -233,22 +226,24 @@ class Negotiation:
                 return await self._sasl(element)
             case _, name if element.ns == CLIENT_NS and name in STANZAS:
                 return await self._stanza(element)
-            case ns, _ if self.address is not None and ns in self.realm.negotiable:
+            case ns, _ if self.address is None and self._features_sent and ns in threshold.elements:
+                return await threshold.elements[ns](self, element)
+            case ns, _ if self.address is not None and ns in threshold.negotiable:
                 return await self._negotiable(self.address, element)
             case _:
                 raise StreamError("unsupported-stanza-type")
 
     async def _negotiable(self, address: Address, element: Element) -> list[Effect]:
         self._count_try()
-        answer = await self.realm.negotiable[element.ns](address, element, self.outbound, self.lang)
+        answer = await self.realm.threshold.negotiable[element.ns](address, element, self.outbound, self.lang)
         if isinstance(answer, Resumed):
-            return [Bound(answer.session, serialise(answer.answer, CLIENT_NS))]
+            return [Bound(answer.session, (serialise(answer.answer, CLIENT_NS),))]
         return [Send(serialise(answer, CLIENT_NS))]
 
     def _count_try(self) -> None:
         self._tries += 1
-        if self._tries > _MAX_BINDS:
-            raise StreamError("policy-violation", "too many attempts to bind a resource")
+        if self._tries > MAX_TRIES:
+            raise StreamError("policy-violation", "too many requests before a resource is bound")
 
     def _starttls(self, more: bool) -> list[Effect]:
         """§5.4.2. What was sent in the clear behind the command must not be read as if it came through
@@ -259,7 +254,7 @@ class Negotiation:
 
     async def _stanza(self, stanza: Element) -> list[Effect]:
         if self.address is None:
-            raise StreamError("not-authorized", "log in first")
+            return await self._before_login(stanza)
         bind = stanza.find("bind", BIND_NS) if stanza.name == "iq" and stanza.get("type") == "set" else None
         if bind is None:
             raise StreamError("not-authorized", "bind a resource first")
@@ -270,11 +265,26 @@ class Negotiation:
             return [Send(serialise(error_stanza(stanza, refused), CLIENT_NS))]
         except PresenceError as refused:
             return [Send(serialise(error_stanza(stanza, to_stanza_error(refused)), CLIENT_NS))]
-        answer = E("iq", CLIENT_NS, {"type": "result"})
-        if "id" in stanza.attrs:
-            answer.attrs["id"] = stanza.attrs["id"]
-        answer.append(E("bind", BIND_NS, {}, E("jid", BIND_NS, {}, session.jid.full)))
-        return [Bound(session, serialise(answer, CLIENT_NS))]
+        answer = _result(stanza, E("bind", BIND_NS, {}, E("jid", BIND_NS, {}, session.jid.full)))
+        return [Bound(session, (serialise(answer, CLIENT_NS),))]
+
+    async def _before_login(self, stanza: Element) -> list[Effect]:
+        """The few requests that extensions answer to strangers."""
+        children = stanza.elements
+        payload = children[0] if stanza.name == "iq" and len(children) == 1 else None
+        asked = None
+        if payload is not None and self._features_sent and self.trusted:
+            asked = self.realm.threshold.iq.get((stanza.get("type"), payload.ns, payload.name))
+        if asked is None or payload is None:
+            raise StreamError("not-authorized", "log in first")
+        self._count_try()
+        try:
+            answer = _result(stanza, await asked(self, payload))
+        except StanzaError as refused:
+            answer = error_stanza(stanza, refused)
+        except PresenceError as refused:
+            answer = error_stanza(stanza, to_stanza_error(refused))
+        return [Send(serialise(answer, CLIENT_NS))]
 
     async def _bind(self, address: Address, bind: Element) -> BoundSession:
         wanted = bind.find("resource")
@@ -294,20 +304,15 @@ class Negotiation:
         try:
             step = await self._exchange(element)
         except sasl.SaslFailure as failure:
-            if failure.condition == "not-authorized" and failure.address is not None:
-                await self.realm.guard.failed(self._peer(), str(failure.address))
-            return self._failed(failure)
+            return await self._failed(failure)
         except Unavailable:
-            return self._failed(sasl.SaslFailure("temporary-auth-failure", "accounts cannot be asked"))
+            return await self._failed(sasl.SaslFailure("temporary-auth-failure", "accounts cannot be asked"))
         if isinstance(step, sasl.Challenge):
             return [Send(_with_data("challenge", step.data))]
         self.address = step.address
         self._new_stream()
-        await self.realm.guard.succeeded(self._peer(), str(step.address))
-        with suppress(PresenceError):  # a note for policies; nobody's login depends on it
-            await self.realm.accounts.seen_on_xmpp(step.address)
         return [
-            LoggedIn(step.address, self._mechanism_name),
+            await self.login.succeeded(step.address),
             Send(_with_data("success", step.data)),
             NewStream(),
         ]
@@ -316,63 +321,22 @@ class Negotiation:
         if element.name == "abort":
             raise sasl.SaslFailure("aborted")
         if element.name == "auth":
-            self._mechanism = self._choose(element.get("mechanism"))
-            data = sasl.decode(element.text)
-            if data is None and not sasl.REGISTRY[self._mechanism_name].server_first:
-                return sasl.Challenge(b"")  # the client begins: ask it to (RFC 4422 §3)
-            return await self._mechanism.receive(data or b"")
-        if self._mechanism is None:
-            raise sasl.SaslFailure("malformed-request", "a response to nothing")
-        return await self._mechanism.receive(sasl.decode(element.text) or b"")
+            terms = self.terms
+            known = self.login.choose(element.get("mechanism"), terms)
+            made = known.make(self.login.context(terms))
+            return await self.login.begin(made, sasl.decode(element.text), server_first=known.server_first)
+        return await self.login.go_on(sasl.decode(element.text) or b"")
 
-    def _choose(self, name: str) -> sasl.Mechanism:
-        self._mechanism_name = name if name in sasl.REGISTRY else "other"
-        if not self.secure and not self.may_be_clear:
-            raise sasl.SaslFailure("encryption-required")
-        known = sasl.REGISTRY.get(name)
-        if known is None or known.proof not in self.realm.accounts.mechanisms:
-            raise sasl.SaslFailure("invalid-mechanism")
-        if known.proof not in self.realm.settings.mechanisms:
-            raise sasl.SaslFailure("mechanism-too-weak")
-        if known.binding and not self.bindings:
-            raise sasl.SaslFailure("invalid-mechanism")
-        return known.make(
-            sasl.SaslContext(
-                accounts=self.realm.accounts,
-                domain=self.domain,
-                offered=frozenset(self._offered),
-                channel_bindings=self.bindings,
-                fake_secret=self.realm.fake_secret,
-                fake_iterations=self.realm.settings.fake_iterations,
-                admit=self._admit,
-            )
-        )
+    async def _failed(self, failure: sasl.SaslFailure) -> list[Effect]:
+        who = self.who.bare if self.who is not None else None
+        return await self.login.failed(failure, Send(_failure(failure)), who)
 
-    def _peer(self) -> str:
-        return str(self.outbound.info().get("peer", ""))
 
-    async def _admit(self, address: Address) -> None:
-        """Nobody guesses on for ever, from one network or at one account."""
-        wait = await self.realm.guard.wait(self._peer(), str(address))
-        if wait > 0:
-            text = f"too many failed logins, try again in {ceil(wait)} seconds"
-            raise sasl.SaslFailure("temporary-auth-failure", "banned", address, text=text)
-
-    def _failed(self, failure: sasl.SaslFailure) -> list[Effect]:
-        self._mechanism = None
-        self._failures += 1
-        who = (
-            failure.address
-            if failure.address is not None
-            else (self.who.bare if self.who is not None else "")
-        )
-        effects: list[Effect] = [
-            LoginFailed(str(who), self._mechanism_name, failure.condition, str(failure)),
-            Send(_failure(failure)),
-        ]
-        if self._failures >= self.realm.settings.max_login_attempts:
-            effects.append(Close(StreamError("policy-violation", "too many failed logins")))
-        return effects
+def _result(request: Element, payload: Element | None) -> Element:
+    answer = E("iq", CLIENT_NS, {"type": "result"})
+    if "id" in request.attrs:
+        answer.attrs["id"] = request.attrs["id"]
+    return answer if payload is None else answer.append(payload)
 
 
 def _failure(failure: sasl.SaslFailure) -> str:

@@ -33,9 +33,9 @@ from presence.service import PresenceService, Standing
 from presence.watching import Change, WatchTable
 from xmpp.availability import FIRST_RETRY, LAST_RETRY
 from xmpp.element import CLIENT_NS, Element
+from xmpp.entrance import Threshold
 from xmpp.errors import StanzaError, StreamError, to_stanza_error
 from xmpp.extensions import registry
-from xmpp.host import Negotiable
 from xmpp.hosted import Service
 from xmpp.jid import JID, parse_jid
 from xmpp.message import write_failure
@@ -84,13 +84,16 @@ class XmppRouter:
     def features(self, address: Address) -> list[Element]:
         return [make() for make in self.registry.stream_features]
 
-    async def bind(self, address: Address, resource: str | None, outbound: Any, lang: str) -> Session:
-        """See `xmpp.host.Host.bind`."""
+    async def bind(
+        self, address: Address, resource: str | None, outbound: Any, lang: str, *, replace: bool = False
+    ) -> Session:
+        """See `xmpp.host.Host.bind`. `replace`: whoever has the resource is the same client, whatever the
+        policy is."""
         try:
             account = await self.accounts.find(address)
             if account is not None and account.phone_only:
                 await self.service.seen_on_xmpp(address)
-            jid = JID.of(address, await self._settle_conflict(address, resource))
+            jid = JID.of(address, await self._settle_conflict(address, resource, replace))
         except (Refused, Unavailable) as refusal:
             raise to_stanza_error(refusal) from None
         mine = self._sessions.setdefault(address, {})
@@ -118,19 +121,19 @@ class XmppRouter:
             self.runtime.spawn(oldest.end("resource-constraint"))
         return bool(waiting)
 
-    async def _settle_conflict(self, address: Address, resource: str | None) -> str:
+    async def _settle_conflict(self, address: Address, resource: str | None, replace: bool) -> str:
         """The resource to bind (RFC 6120 §7.7.2.2). Raises `StanzaError`."""
         if not resource:
             return secrets.token_urlsafe(9)
+        replace = replace or self.settings.resource_conflict == "replace"
         taken = resource in self._sessions.get(address, ())
-        if taken and self.settings.resource_conflict == "replace":
+        if taken and replace:
             return resource
         if not taken:
             wanted = JID.of(address, resource)
-            name = CONFLICT if self.settings.resource_conflict == "replace" else ""
-            word = Carried(name, "", self.service.owner, wanted.full)
+            word = Carried(CONFLICT if replace else "", "", self.service.owner, wanted.full)
             elsewhere = await self.service.relay(envelope(word, wanted)) > 0
-            if not elsewhere or self.settings.resource_conflict == "replace":
+            if not elsewhere or replace:
                 return resource
         if self.settings.resource_conflict == "reject":
             raise StanzaError("conflict", text="this resource is connected")
@@ -147,9 +150,10 @@ class XmppRouter:
         for session in list(self.all_sessions()):
             await session.end("system-shutdown")
 
-    def negotiable(self) -> dict[str, Negotiable]:
-        """What extensions answer between authentication and binding."""
-        return {ns: partial(answer, self) for ns, answer in self.registry.negotiable.items()}
+    def threshold(self) -> Threshold:
+        """What extensions do before a resource is bound."""
+        negotiable = {ns: partial(answer, self) for ns, answer in self.registry.negotiable.items()}
+        return Threshold.of(self, self.registry.entrances, negotiable)
 
     def left(self, session: Session, reason: str) -> None:
         """Called by a session that ends."""

@@ -64,6 +64,8 @@ class SaslContext:
     "The stream's: user names are looked up in it."
     offered: frozenset[str] = frozenset()
     "Mechanism names on this stream's list, for downgrade protection (RFC 5802 §6)."
+    protects_offer: bool = False
+    "Tell clients in SCRAM what the list was (XEP-0474)."
     channel_bindings: Mapping[str, bytes] = field(default_factory=dict)
     fake_secret: bytes = b""
     "Makes the salts of users who do not exist; the same over restarts, or their salts would change."
@@ -244,6 +246,8 @@ class Scram:
         nonce = client_nonce + self.context.nonce()
         salt = base64.b64encode(shown.salt).decode()
         first = f"r={nonce},s={salt},i={shown.iterations}"
+        if self.context.protects_offer:
+            first += f",h={self._offer_hash()}"
         header = text[: len(text) - len(bare)].encode()
         self._begun = _Begun(address, enabled, keys, header + bound, nonce, f"{bare},{first}")
         return Challenge(first.encode())
@@ -263,6 +267,14 @@ class Scram:
         if bound is None:
             raise SaslFailure("not-authorized", f"channel binding {flag[2:][:32]} is not supported")
         return bound
+
+    def _offer_hash(self) -> str:
+        """XEP-0474 §5.1: the client finds out if somebody changed the lists it saw. Both are sorted by
+        octets."""
+        text = "\x1e".join(sorted(self.context.offered))
+        if self.context.channel_bindings:
+            text += "\x1f" + "\x1e".join(sorted(self.context.channel_bindings))
+        return base64.b64encode(hashlib.new(self.digest, text.encode()).digest()).decode()
 
     def _pretend(self, address: Address) -> ScramKeys:
         """Keys for someone without any: the same each time, so that nobody learns who exists (RFC 5802

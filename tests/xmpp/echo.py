@@ -22,10 +22,11 @@ from presence.ports import Account, DigestAlgorithm, ScramKeys
 from xmpp.edge.listener import Listener
 from xmpp.edge.tls import Identity, load_identity
 from xmpp.element import CLIENT_NS, E, Element
+from xmpp.entrance import Threshold
 from xmpp.errors import StanzaError, StreamError
 from xmpp.host import BoundSession, Outbound, Resumed
 from xmpp.jid import JID
-from xmpp.negotiation import Realm
+from xmpp.realm import Realm
 from xmpp.serialiser import serialise
 from xmpp.settings import XmppSettings
 
@@ -253,7 +254,7 @@ class EchoServer:
             accounts=self.accounts,
             host=self.host,
             fake_secret=self.identity.secret,
-            negotiable={RESUME_NS: self.host.resume},
+            threshold=Threshold(negotiable={RESUME_NS: self.host.resume}),
         )
 
     async def __aenter__(self) -> EchoServer:

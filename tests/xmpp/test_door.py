@@ -6,90 +6,16 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from presence.edge.accounts import AccountSettings, open_accounts
-from presence.edge.sql import SqlStore
-from presence.memory import MemoryBus
-from presence.ports import Inquiry, NodeInfo, RosterChange
-from presence.service import PresenceService
-from presence.subscriptions import RosterItem, Subscription
 from tests.support.waiting import until
-from tests.support.xmppclient import Client, LoginFailed
+from tests.support.xmppclient import LoginFailed
 from tests.xmpp.echo import client_context, make_certificate
 from tests.xmpp.rawclient import LOGIN, PATIENCE, RawClient
-from tests.xmpp.scene import Silence, address
-from xmpp.edge.door import XmppDoor
-from xmpp.settings import XmppSettings
-
-
-class Server:
-    def __init__(self, door: XmppDoor, bus: MemoryBus, certificate: Path, key: Path) -> None:
-        self.door = door
-        self.bus = bus
-        self.certificate = certificate
-        self.key = key
-
-    def where(self, *, direct: bool = False) -> tuple[str, int]:
-        return next((one.host, one.port) for one in self.door.listening if one.direct == direct)
-
-    def client(self, user: str, resource: str = "desk", password: str = "secret") -> Client:
-        return Client(f"{user}@example.org", password, self.where(), resource)
-
-    async def listen(self) -> None:
-        """What the node does with its inbox."""
-        while True:
-            for envelope in await self.bus.receive("xmpp-1", 1.0):
-                assert not isinstance(envelope, Inquiry)
-                self.door.receive(envelope)
-
-
-@asynccontextmanager
-async def running(directory: Path, **settings: str) -> AsyncIterator[Server]:
-    store = SqlStore(f"sqlite+aiosqlite:///{directory / 'tandem.db'}")
-    await store.migrate()
-    accounts = open_accounts(AccountSettings(), store)
-    bus = MemoryBus(clock=time.time)
-    await bus.join(NodeInfo(name="xmpp-1", role="xmpp", incarnation="i", started=0, beat=time.time()))
-    alice, bob = address("alice"), address("bob")
-    for one, other in ((alice, bob), (bob, alice)):
-        await accounts.add(one, "secret")
-        item = RosterItem(contact=other, subscription=Subscription.BOTH, listed=True)
-        await store.save([RosterChange(owner=one, previous=RosterItem(contact=other), item=item)])
-    certificate, key = make_certificate(directory)
-    service = PresenceService(
-        node="xmpp-1",
-        incarnation="i",
-        domains=frozenset({"example.org"}),
-        bus=bus,
-        store=store,
-        accounts=accounts,
-        metrics=Silence(),
-        clock=time.time,
-    )
-    door = XmppDoor(
-        XmppSettings(listen=("127.0.0.1:0",), listen_tls=("127.0.0.1:0",), **settings),  # type: ignore[arg-type]
-        domains=["Example.ORG"],
-        service=service,
-        accounts=accounts,
-        metrics=Silence(),
-        certificate=certificate,
-        key=key,
-    )
-    server = Server(door, bus, certificate, key)
-    listening = asyncio.create_task(server.listen())
-    await door.start()
-    try:
-        yield server
-    finally:
-        await door.stop()
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
-        await accounts.close()
-        await store.close()
+from tests.xmpp.scene import address
+from tests.xmpp.server import Server, running
 
 
 @pytest.fixture

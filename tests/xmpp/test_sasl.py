@@ -93,6 +93,21 @@ async def test_plain_as_in_rfc_4616() -> None:
     assert await exchange.receive(b"\0tim\0tanstaaftanstaaf") == Success(parse_address("tim@example.org"))
 
 
+async def test_scram_tells_what_was_offered_as_in_xep_0474_section_5_3() -> None:
+    accounts = user_with("pencil", "SHA-1", "QSXCR+Q6sek8bf92")
+    given = SaslContext(
+        accounts=accounts,
+        domain="example.org",
+        offered=frozenset({"SCRAM-SHA-1-PLUS", "SCRAM-SHA-1"}),
+        channel_bindings={"tls-server-end-point": b"", "tls-exporter": b""},
+        protects_offer=True,
+        nonce=lambda: "",
+    )
+    step = await mechanism("SCRAM-SHA-1", given).receive(b"n,,n=user,r=12C4CD5C")
+    assert isinstance(step, Challenge)
+    assert step.data.endswith(b",i=4096,h=G6k/rBLDqgOhRRaCuuatSDFkJ08=")
+
+
 # --- a client of our own, for everything else -----------------------------------------------------
 
 

@@ -29,7 +29,7 @@ async def resume(xmpp: Scene, user: str, id: str, h: int, node: str = "xmpp-1") 
     router = await xmpp.node(node)
     client = Client(xmpp)
     element = E("resume", NS, {"previd": id, "h": str(h)})
-    answer = await router.negotiable()[NS](address(user), element, client, "en")
+    answer = await router.threshold().negotiable[NS](address(user), element, client, "en")
     if isinstance(answer, Resumed):
         client._session = router.session(answer.session.jid)
         answer = answer.answer
@@ -91,7 +91,7 @@ async def test_enabling_twice_or_resuming_when_bound_is_unexpected(xmpp: Scene) 
 
 async def test_enabling_before_binding_is_unexpected_and_other_words_end_the_stream(xmpp: Scene) -> None:
     await xmpp.people("alice")
-    negotiate = (await xmpp.node("xmpp-1")).negotiable()[NS]
+    negotiate = (await xmpp.node("xmpp-1")).threshold().negotiable[NS]
     answer = await negotiate(address("alice"), E("enable", NS), Client(xmpp), "")
     assert isinstance(answer, Element)
     assert (answer.name, answer.elements[0].name) == ("failed", "unexpected-request")
@@ -264,7 +264,7 @@ async def test_a_resumption_with_an_impossible_count_leaves_the_session_alone(xm
     for h in ("", "minus one"):
         router = await xmpp.node("xmpp-1")
         element = E("resume", NS, {"previd": id, "h": h})
-        answer = await router.negotiable()[NS](address("alice"), element, Client(xmpp), "")
+        answer = await router.threshold().negotiable[NS](address("alice"), element, Client(xmpp), "")
         assert isinstance(answer, Element)
         assert answer.elements[0].name == "bad-request"
 

@@ -269,22 +269,21 @@ class ClientStream:
             case LoginFailed(who, mechanism, condition, why):
                 self._listener.metrics.count("xmpp_logins_total", mechanism=mechanism, outcome=condition)
                 log.info("xmpp_login_failed", address=who, condition=condition, why=why, peer=self.peer)
-            case Bound(session, answer):
-                self._bound(session, answer)
+            case Bound(session, answers):
+                self._bound(session, [answer.encode() for answer in answers])
             case Close(error):
                 self._finish(error, error.condition if error is not None else "closed")
             case _:
                 assert_never(effect)
 
-    def _bound(self, session: BoundSession, answer: str) -> None:
-        data = answer.encode()
+    def _bound(self, session: BoundSession, answers: list[bytes]) -> None:
         self._session = session
         if self._end:  # too late; the worker will tell the session
             return
         self._negotiation = None
         self._whole()
-        self._out.insert(0, data)
-        self._out_size += len(data)
+        self._out[:0] = answers
+        self._out_size += sum(map(len, answers))
         self._flush()
         if self._timer is not None:
             self._timer.cancel()

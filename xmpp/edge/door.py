@@ -17,7 +17,7 @@ from xmpp.edge.listener import Listener, Listening
 from xmpp.edge.runtime import LoopRuntime
 from xmpp.edge.tls import load_identity
 from xmpp.edge.web import XmppWeb
-from xmpp.negotiation import Realm
+from xmpp.realm import Realm
 from xmpp.router import XmppRouter
 from xmpp.settings import XmppSettings
 
@@ -66,7 +66,7 @@ class XmppDoor:
             host=self.router,
             fake_secret=identity.secret,
             guard=self.router.service.guard,
-            negotiable=self.router.negotiable(),
+            threshold=self.router.threshold(),
         )
         self._listener = Listener(realm, identity, self._metrics, share_ports=self._share_ports)
         await self._listener.start()

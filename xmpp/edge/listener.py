@@ -17,7 +17,7 @@ from presence.ports import Metrics
 from xmpp.edge.clientstream import ClientStream
 from xmpp.edge.connection import Connection
 from xmpp.edge.tls import Identity
-from xmpp.negotiation import Realm
+from xmpp.realm import Realm
 
 log = structlog.get_logger()
 

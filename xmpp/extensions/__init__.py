@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from presence.messages import InstantMessage
 from xmpp.element import Element
+from xmpp.entrance import Entrance
 from xmpp.jid import JID
 
 if TYPE_CHECKING:
@@ -129,6 +130,14 @@ class Extension:
     "Namespace → handler of top-level elements that are no stanzas."
     negotiable: dict[str, Negotiates] = field(default_factory=dict)
     "Namespace → handler of top-level elements between authentication and binding (`xmpp.host.Negotiable`)."
+    entrance: Entrance | None = None
+    "What is done for clients that are not logged in, or are just logging in."
+    at_binding: dict[str, Callable[[Session, Element], Element | None]] = field(default_factory=dict)
+    """Namespace, which is also the feature's name → what a client may ask for while it binds (XEP-0386).
+    Called right after its session was made, before anything can be sent to it. Returns what the client is
+    told."""
+    bound: Callable[[Session], Awaitable[Element | None]] | None = None
+    "What a client that binds (XEP-0386) is told of its account."
 
     hosts: Callable[[XmppRouter], Iterable[Service]] | None = None
     "Services at domains of their own; asked once, when the server is made."
@@ -206,6 +215,9 @@ class Registry:
         self.conversational = frozenset(ns for e in extensions for ns in e.conversational)
         self.elements = {ns: handle for e in extensions for ns, handle in e.elements.items()}
         self.negotiable = {ns: answer for e in extensions for ns, answer in e.negotiable.items()}
+        self.entrances = tuple(e.entrance for e in extensions if e.entrance is not None)
+        self.at_binding = {ns: enable for e in extensions for ns, enable in e.at_binding.items()}
+        self.bound = tuple(e.bound for e in extensions if e.bound is not None)
         self.words = {name: hear for e in extensions for name, hear in e.words.items()}
         self.hosts = tuple(e.hosts for e in extensions if e.hosts is not None)
         self.resumed = tuple(e.resumed for e in extensions if e.resumed is not None)

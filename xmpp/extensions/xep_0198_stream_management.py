@@ -19,6 +19,7 @@ import structlog
 from presence.address import Address
 from presence.errors import InvalidAddress
 from xmpp.element import CLIENT_NS, STANZAS_NS, E, Element
+from xmpp.entrance import Entrance
 from xmpp.errors import StreamError
 from xmpp.extensions import Extension, Outgoing, Status
 from xmpp.host import Outbound, Resumed
@@ -30,9 +31,11 @@ from xmpp.serialiser import escape_attribute, serialise
 from xmpp.timestamps import stamp
 
 if TYPE_CHECKING:
+    from xmpp.negotiation import Negotiation
     from xmpp.router import XmppRouter
     from xmpp.runtime import Timer
     from xmpp.session import Session
+    from xmpp.welcome import Welcome
 
 log = structlog.get_logger()
 
@@ -248,7 +251,7 @@ async def _receive(session: Session, element: Element) -> None:
     managed: Management | None = session.extra.get(NS)
     match element.name:
         case "enable":
-            _enable(session, element, managed)
+            _say(session, _enable(session, element))
         case "resume":
             _say(session, _failed("unexpected-request"))
         case "r" if managed is not None:
@@ -270,10 +273,10 @@ def _say(session: Session, element: Element) -> None:
         session.outbound.send(serialise(element, CLIENT_NS).encode())
 
 
-def _enable(session: Session, element: Element, managed: Management | None) -> None:
-    if managed is not None:
-        _say(session, _failed("unexpected-request"))
-        return
+def _enable(session: Session, element: Element) -> Element:
+    """What comes from now on is counted (§3)."""
+    if NS in session.extra:
+        return _failed("unexpected-request")
     seconds = session.router.settings.resume_timeout
     wished = _count(element.get("max"))
     if wished is not None:
@@ -283,10 +286,15 @@ def _enable(session: Session, element: Element, managed: Management | None) -> N
     if element.get("resume") in ("true", "1") and seconds > 0:
         id = secrets.token_urlsafe(18)
         enabled.attrs.update({"id": id, "resume": "true", "max": str(int(seconds))})
-    _say(session, enabled)
     session.extra[NS] = managed = Management(session, id, seconds)
     if id:
         _resumable(session.router).sessions[id] = managed
+    return enabled
+
+
+def _at_binding(session: Session, element: Element) -> Element | None:
+    """§9.1: enabled while the resource is bound (XEP-0386)."""
+    return _enable(session, element) if element.name == "enable" else None
 
 
 # --- from a client that is not bound --------------------------------------------------------------------
@@ -299,6 +307,32 @@ async def _negotiate(
         return _failed("unexpected-request")
     if element.name != "resume":
         raise StreamError("unsupported-stanza-type")
+    answer = await _resume(router, address, element, outbound)
+    return answer if isinstance(answer, Element) else Resumed(answer.session, _resumed(answer))
+
+
+async def _inline(router: XmppRouter, welcome: Welcome) -> None:
+    """§9.2: taken up in the step that ends authentication (XEP-0388)."""
+    wish = welcome.request.find("resume", NS)
+    if wish is None:
+        return
+    answer = await _resume(router, welcome.address, wish, welcome.negotiation.outbound)
+    if isinstance(answer, Management):
+        welcome.session, answer = answer.session, _resumed(answer)
+    welcome.success.append(answer)
+
+
+async def _inline_features(router: XmppRouter, negotiation: Negotiation) -> list[Element]:
+    return [_feature()]
+
+
+def _resumed(managed: Management) -> Element:
+    return E("resumed", NS, {"previd": managed.id, "h": str(managed.handled)})
+
+
+async def _resume(
+    router: XmppRouter, address: Address, element: Element, outbound: Outbound
+) -> Management | Element:
     id, h = element.get("previd"), _count(element.get("h"))
     if not id or h is None:
         return _failed("bad-request")
@@ -320,7 +354,7 @@ async def _negotiate(
         hook(session)
     router.metrics.count("xmpp_resumptions_total", outcome="resumed")
     log.info("session_resumed", jid=session.jid.full, sent_again=len(managed.queue))
-    return Resumed(session, E("resumed", NS, {"previd": id, "h": str(managed.handled)}))
+    return managed
 
 
 async def _take_over(managed: Management, outbound: Outbound) -> None:
@@ -388,6 +422,8 @@ EXTENSION = Extension(
     stream_features=(_feature,),
     elements={NS: _receive},
     negotiable={NS: _negotiate},
+    entrance=Entrance(inline_features=_inline_features, inline=_inline, order=10),
+    at_binding={NS: _at_binding},
     detached=_detached,
     closed=_closed,
 )

@@ -49,6 +49,11 @@ async def _disable(request: Request) -> Element | None:
     return None
 
 
+def _at_binding(session: Session, element: Element) -> None:
+    if element.name == "enable":
+        session.extra[NS] = True
+
+
 def _iq(name: str) -> Iq:
     handle = _enable if name == "enable" else _disable
     return Iq(type="set", ns=NS, name=name, targets=frozenset({Target.ACCOUNT}), handle=handle)
@@ -62,6 +67,7 @@ EXTENSION = Extension(
     notes="Of phones' messages, too. Errors are told to the client whose message failed only.",
     features=(NS,),
     account_features=(NS,),
+    at_binding={NS: _at_binding},
     iq=(_iq("enable"), _iq("disable")),
     transient=frozenset({(NS, "private")}),
     hints={(NS, "private"): Hint.NO_COPY},

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
+from presence.address import Address
 from presence.archive import COUNTS, LAST, Archived, Span, position_at
 from presence.errors import InvalidAddress
 from presence.history import History
@@ -21,6 +23,9 @@ from xmpp.jid import JID, parse_jid
 from xmpp.message import write_forwarded
 from xmpp.serialiser import escape_attribute
 from xmpp.timestamps import parse_stamp, stamp
+
+if TYPE_CHECKING:
+    from xmpp.session import Session
 
 NS = "urn:xmpp:mam:2"
 VALIDATE_NS = "http://jabber.org/protocol/xdata-validate"
@@ -201,7 +206,17 @@ async def _form(request: Request) -> Element:
 
 async def _metadata(request: Request) -> Element:
     """§5."""
-    bounds = await _history(request).bounds(request.session.address)
+    return await _bounds(_history(request), request.session.address)
+
+
+async def _bound(session: Session) -> Element | None:
+    """XEP-0386 §3.2: what a client that binds is told."""
+    history = session.router.service.history
+    return await _bounds(history, session.address) if history is not None else None
+
+
+async def _bounds(history: History, owner: Address) -> Element:
+    bounds = await history.bounds(owner)
     answer = E("metadata", NS)
     for name, item in zip(("start", "end"), bounds or (), strict=False):
         answer.child(name, attrs={"id": item.message.id, "timestamp": stamp(item.at)})
@@ -222,6 +237,7 @@ EXTENSION = Extension(
     status=Status.COMPLETE,
     notes="Messages of phones are in it. Rooms have archives of their own.",
     account_features=(NS, f"{NS}#extended", f"{NS}#groupchat-field"),
+    bound=_bound,
     iq=(
         Iq(type="set", ns=NS, name="query", targets=_OWN, handle=_query),
         Iq(type="get", ns=NS, name="query", targets=_OWN, handle=_form),

@@ -86,6 +86,11 @@ def _active(session: Session) -> None:
         held.flush()
 
 
+def _at_binding(session: Session, element: Element) -> None:
+    if element.name == "inactive":
+        _hold(session)
+
+
 def _detached(session: Session, reason: str) -> bool:
     _hold(session)
     return False
@@ -103,6 +108,7 @@ EXTENSION = Extension(
     notes="Presence and chat states wait.",
     stream_features=(_feature,),
     elements={NS: _receive},
+    at_binding={NS: _at_binding},
     detached=_detached,
     resumed=_active,
 )
