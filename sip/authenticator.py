@@ -6,6 +6,7 @@ does not exist is treated like a wrong password. Whoever claims to be somebody e
 
 from __future__ import annotations
 
+import secrets
 from math import ceil
 
 import structlog
@@ -16,34 +17,31 @@ from presence.ports import Account, Accounts, DigestJudge, Metrics
 from presence.service import PresenceService
 from sip.addressing import to_address
 from sip.digest import NonceKeeper, Verdict, find_credentials, question
-from sip.errors import ProtocolError
+from sip.errors import BadUri, ProtocolError
 from sip.flow import Flow
 from sip.headers import Credentials
 from sip.message import Request
 from sip.profiles import profile_of
-from sip.settings import PhoneProfile
+from sip.settings import SipSettings
+from sip.uri import parse_uri, unescape
 
 log = structlog.get_logger()
 
 
 class Authenticator:
-    """`secret` signs nonces; processes that serve the same port share it."""
+    """Of one incarnation of one process. Only who issued a nonce knows how often it was used, so one of
+    another process or of an earlier life is stale, and its phone asked anew."""
 
     def __init__(
-        self,
-        service: PresenceService,
-        accounts: Accounts,
-        metrics: Metrics,
-        *,
-        secret: bytes,
-        profiles: tuple[PhoneProfile, ...] = (),
+        self, settings: SipSettings, service: PresenceService, accounts: Accounts, metrics: Metrics
     ) -> None:
-        self._profiles = profiles
+        self._profiles = settings.profiles
+        self._algorithms = settings.digest_algorithms
         self._service = service
         self._accounts = accounts
         self._judge_elsewhere = accounts if isinstance(accounts, DigestJudge) else None
         self._metrics = metrics
-        self._nonces = NonceKeeper(secret)
+        self._nonces = NonceKeeper(secrets.token_bytes(32))
 
     async def authenticate(self, request: Request, flow: Flow, now: float) -> Address:
         """The account that sent the request. Raises `ProtocolError`: 401 with challenges, 403, 404."""
@@ -66,6 +64,8 @@ class Authenticator:
         match await self._judge(credentials, request, user, account, now):
             case Verdict.OK if user is not None:
                 await self._service.guard.succeeded(flow.host, str(user))
+                if not self._is_meant(credentials.get("uri") or "", request):
+                    raise ProtocolError(400, "Digest URI Names Somebody Else")
                 if user != claimed:
                     self._metrics.count("sip_forged_total")
                     log.info("sender_forged", address=str(user), claimed=str(claimed), peer=flow.remote)
@@ -105,6 +105,26 @@ class Authenticator:
             return Verdict.BAD
         return self._nonces.use(credentials, request, now)
 
+    def _is_meant(self, signed: str, request: Request) -> bool:
+        """Whether the digest-uri is about whom the request goes to (RFC 7616 §3.4.6). A proxy may have put
+        another host or other parameters into the Request-URI, but nobody may have put somebody else."""
+        uri = request.uri
+        if signed == str(uri) or (request.method == "SUBSCRIBE" and request.to.tag):
+            # In a subscription's dialog it is the dialog that tells what it is about.
+            return True
+        try:
+            meant = parse_uri(signed)
+        except BadUri:
+            return False
+        if not meant.user and not self._service.serves(meant.host):
+            # Some sign the address they send to (SIPp), which names nobody.
+            return True
+        if unescape(meant.user) != unescape(uri.user):
+            return False
+        return meant.host == uri.host or not (
+            self._service.serves(meant.host) and self._service.serves(uri.host)
+        )
+
     async def _check_ban(self, flow: Flow, user: Address | None) -> None:
         wait = await self._service.guard.wait(flow.host, str(user or ""))
         if wait > 0:
@@ -122,6 +142,8 @@ class Authenticator:
         stale: bool = False,
     ) -> ProtocolError:
         offered = [algorithm.value for algorithm in self._accounts.algorithms]
+        if self._algorithms:
+            offered = [name for name in self._algorithms if name in offered]
         provable = [name for name in offered if account is not None and name in account.ha1]
         wanted = provable or offered
         understood = profile_of(request.headers.get("User-Agent") or "", self._profiles).digests

@@ -1,7 +1,8 @@
 """Digest authentication (RFC 8760, RFC 7616, RFC 3261 §22), both sides.
 
-The server keeps no state for a challenge: a nonce carries its time and is signed. What it does keep, bounded,
-are the counters of nonces that were used with success, so that captured credentials cannot be used again.
+The server keeps no state for a challenge: a nonce carries its time and is signed by its process. What it
+does keep, bounded, are the counters of nonces that were used with success, so that captured credentials
+cannot be used again.
 Lenient: quotes where none belong and none where they do, no qop at all (RFC 2069 style), `auth-int`, `-sess`.
 Without qop there is no counter; then the digest-uri must be the request's, and the request can be repeated
 while the nonce lives.
@@ -96,7 +97,8 @@ def find_credentials(request: Request, realm: str) -> Credentials | None:
 
 
 class NonceKeeper:
-    """Challenges and verdicts of one server, or of several that share the secret. Times are Unix seconds."""
+    """Challenges and verdicts of one process. `secret` is its own and dies with it, as what is known of the
+    nonces' uses does. Times are Unix seconds."""
 
     def __init__(self, secret: bytes, lifetime: float = 300.0, capacity: int = 50_000) -> None:
         if len(secret) < 16:

@@ -57,7 +57,7 @@ class StreamFramer:
     @property
     def idle(self) -> bool:
         """True when no message has been begun."""
-        return not self._buffer.strip(b"\r\n")
+        return not self._buffer or not self._buffer[:4].strip(b"\r\n")
 
     def _next(self, events: list[bytes | Keepalive]) -> bool:
         """Take one event off the buffer; False when it needs more bytes."""

@@ -20,6 +20,12 @@ _QUOTE_OR_ESCAPE = re.compile(r'["\\]')
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _TO_ESCAPE = re.compile(r'(["\\])')
 
+_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
+_MAX_LANGUAGE = 64
+_WORD = r"[A-Za-z0-9\-.!%*_+`'~()<>:\\\"/\[\]?{}]+"
+_CALL_ID = re.compile(f"{_WORD}(?:@{_WORD})?")
+_MAX_CALL_ID = 256
+
 
 class Malformed(SipError, ValueError):
     """Text that the grammar does not have; the header's parser says which header it was."""
@@ -130,6 +136,18 @@ def unquote(text: str) -> str:
 
 def quote(text: str) -> str:
     return '"' + _TO_ESCAPE.sub(r"\\\1", text) + '"'
+
+
+def language(text: str) -> str:
+    """The first tag of a Content-Language or an xml:lang (RFC 3261 §20.13); empty where it has not the shape
+    of one."""
+    tag = text.partition(",")[0].strip()
+    return tag if len(tag) <= _MAX_LANGUAGE and _LANGUAGE.fullmatch(tag) is not None else ""
+
+
+def is_call_id(text: str) -> bool:
+    """Whether it may stand as a Call-ID (RFC 3261 §25.1 callid)."""
+    return len(text) <= _MAX_CALL_ID and _CALL_ID.fullmatch(text) is not None
 
 
 def is_token(text: str) -> bool:

@@ -11,6 +11,7 @@ from presence.messages import InstantMessage
 from presence.model import Text
 from sip.addressing import to_uri
 from sip.bodies import cpim, imdn
+from sip.grammar import is_call_id, language
 from sip.headers import CSeq
 from sip.message import Headers, Request, new_tag
 from sip.profiles import Profile
@@ -80,25 +81,30 @@ def build_message(
     binding = located.binding
     body = message.bodies[0] if message.bodies else _NO_TEXT
     sender = to_uri(message.sender, message.sender_tuple if profile.gruu_in_from else "")
-    call_id = message.thread if message.thread and not profile.unique_call_ids else message.id
+    call_id = message.id if profile.unique_call_ids else _call_id(message)
     fields = {"Route": list(binding.path)} if binding.path else {}
     fields["Max-Forwards"] = ["70"]
     fields["From"] = [f"<{sender}>;tag={new_tag()}"]
     fields["To"] = [f"<{to_uri(message.recipient)}>"]
-    fields["Call-ID"] = [call_id.translate(_LINE_BREAKS).replace(" ", "-")]
+    fields["Call-ID"] = [call_id]
     fields["CSeq"] = ["1 MESSAGE"]
     fields["Date"] = [_date(int(message.created))]
     if message.expires is not None:
         fields["Expires"] = [str(max(1, int(message.expires - now)))]
     if message.subjects:
         fields["Subject"] = [message.subjects[0].text.translate(_LINE_BREAKS)[:1024]]
-    if body.lang and body.lang.isascii() and body.lang.isprintable():
-        fields["Content-Language"] = [body.lang]
+    if body.lang and (lang := language(body.lang)):
+        fields["Content-Language"] = [lang]
     media, data = content or (PLAIN_UTF8, body.text.encode("utf-8", "replace"))
     fields["Content-Type"] = [media]
     headers = Headers.adopt(fields)
     headers.know("CSeq", _FIRST)
     return Request("MESSAGE", parse_uri(binding.contact), headers, data)
+
+
+def _call_id(message: InstantMessage) -> str:
+    """The thread (RFC 7572 §5), unless it is nothing that can stand there."""
+    return message.thread if is_call_id(message.thread) else message.id
 
 
 @lru_cache(maxsize=256)

@@ -24,6 +24,7 @@ from sip.assistant import Assistant
 from sip.bodies import Heard, formats, heard_in, iscomposing
 from sip.errors import ProtocolError, condition_to_status
 from sip.flow import Flow
+from sip.grammar import language
 from sip.message import Request, Response, respond
 from sip.registrar import Located, Registrar
 from sip.runtime import Runtime
@@ -100,7 +101,7 @@ class Pager:
         trace: str,
     ) -> InstantMessage:
         now = self._runtime.now()
-        lang = (request.headers.get("Content-Language") or "").strip()[:64]
+        lang = language(request.headers.get("Content-Language") or "")
         subject = request.headers.get("Subject") or ""
         resource = resource_of(request.uri)
         expires = request.expires

@@ -23,6 +23,7 @@ from sip.bindings import Binding
 from sip.calls import Calls
 from sip.errors import ProtocolError
 from sip.flow import Flow
+from sip.grammar import language
 from sip.message import Request, Response, respond
 from sip.packages import Package, allow_events, packages
 from sip.registrar import Registrar
@@ -128,7 +129,7 @@ class Publisher:
     def _source(
         self, package: Package, address: Address, request: Request, flow: Flow, now: float, name: str
     ) -> Source:
-        lang = (request.headers.get("Content-Language") or "").strip()
+        lang = language(request.headers.get("Content-Language") or "")
         published = package.parse(request.body, now, lang, self._settings.on_the_phone)
         if published.entity not in (None, address):
             raise ProtocolError(400, "Bad PIDF: its entity is someone else")

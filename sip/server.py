@@ -44,7 +44,6 @@ class SipServer:
         runtime: Runtime,
         sender: Sender,
         *,
-        secret: bytes,
         is_here: Callable[[str], bool],
     ) -> None:
         self._runtime = runtime
@@ -65,7 +64,7 @@ class SipServer:
             pager=self.pager,
             assistant=self.assistant,
         )
-        authenticator = Authenticator(service, accounts, metrics, secret=secret, profiles=settings.profiles)
+        authenticator = Authenticator(settings, service, accounts, metrics)
         self._uas = UserAgentServer(services, service, authenticator, metrics, is_here)
 
     async def answer(self, request: Request, flow: Flow) -> Reply:

@@ -83,6 +83,10 @@ class SipSettings(BaseModel):
     on_the_phone: Literal["dnd", "away"] = "dnd"
     "How a phone's `on-the-phone` (RFC 4480) looks to XMPP clients."
 
+    digest_algorithms: tuple[Literal["SHA-256", "SHA-512-256", "MD5"], ...] = ()
+    """Digest algorithms phones are challenged with, in this order, as far as accounts can prove them. Empty:
+    all, the strongest first (RFC 8760). Old phones give up at a first challenge they do not know: `["MD5"]`
+    lets all of them in, at the price of what MD5 is worth; `sip.profiles` does it for some."""
     profiles: tuple[PhoneProfile, ...] = ()
     """What to do differently for which phones, beside what is known of them (docs/compliance.md): tables
     `[[sip.profiles]]` with `agents`, a list of beginnings of User-Agent, and some of `digests`,
@@ -108,6 +112,9 @@ class SipSettings(BaseModel):
 
     idle_timeout: float = Field(default=120.0, ge=1)
     "Seconds after which a silent connection without a registration or subscription is closed."
+    message_timeout: float = Field(default=32.0, ge=1)
+    """Seconds a message on a TCP or TLS connection may take from its first byte to its last; then the
+    connection is closed, whosever it is."""
     lost_timeout: float = Field(default=60.0, gt=0)
     "Seconds the network may leave sent data unacknowledged before a connection counts as lost (Linux)."
     drain_timeout: float = Field(default=3.0, ge=0, le=600)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from presence.model import PresenceDocument
-from sip import pidf
+from sip import grammar, pidf
 from sip.documents import Body, document
 
 
 @document("presence", pidf.CONTENT_TYPE)
 def render(presence: PresenceDocument) -> Body:
-    language = pidf.language_of(presence)
-    plain = language and language.isascii() and language.isprintable()
-    headers = (("Content-Language", language),) if plain else ()
+    language = grammar.language(pidf.language_of(presence))
+    headers = (("Content-Language", language),) if language else ()
     return Body(pidf.CONTENT_TYPE, pidf.render_pidf(presence), headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,8 +87,6 @@ class SipDoor:
     async def start(self) -> None:
         """Read the certificate and open the sockets. Raises `OSError`."""
         self._context = await asyncio.to_thread(server_context, str(self._certificate), str(self._key))
-        # Processes on the same ports, and the next one after a restart, know each other's nonces.
-        secret = hashlib.sha256(b"sip nonces" + await asyncio.to_thread(self._key.read_bytes)).digest()
         self._wire = Wire(self._request, self._flow_lost, self._metrics)
         self._listener = Listener(self._settings, self._wire, self._metrics, share_ports=self._share_ports)
         self._wire.listener = self._listener
@@ -100,7 +97,6 @@ class SipDoor:
             self._metrics,
             self._runtime,
             self._wire,
-            secret=secret,
             is_here=self._listener.is_here,
         )
         await self._listener.start(self._context)

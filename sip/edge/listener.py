@@ -47,6 +47,8 @@ class Connected(Protocol):
     port: int
     heard: float
     "Loop time of the last bytes."
+    begun: float
+    "Loop time of the first bytes of a message that is not yet whole; 0 while there is none."
     since: float
 
     def send(self, data: bytes) -> bool: ...
@@ -166,10 +168,16 @@ class Listener:
             self._above.unframed(error.head, error.status, connection.flow)
 
     def close_idle(self, holds: Callable[[Flow], bool]) -> None:
-        """Hang up on who says nothing and is nobody."""
-        earliest = self.loop.time() - self._settings.idle_timeout
+        """Hang up on who says nothing and is nobody, and on who does not finish what it says. The latter is
+        not answered: the time for an answer is over (RFC 4320 §4.2)."""
+        now = self.loop.time()
+        earliest = now - self._settings.idle_timeout
+        unfinished = now - self._settings.message_timeout
         for flow, connection in list(self._connections.items()):
-            if connection.heard < earliest and not holds(flow):
+            if 0 < connection.begun < unfinished:
+                self._metrics.count("sip_bad_messages_total")
+                connection.close()
+            elif connection.heard < earliest and not holds(flow):
                 connection.close()
         self._metrics.gauge("sip_connections", len(self._connections))
 

@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
         self.port = 0
         self.heard = 0.0
         "Loop time of the last bytes."
+        self.begun = 0.0
         self.since = 0.0
 
     # --- asyncio --------------------------------------------------------------------------------
@@ -65,6 +66,10 @@ class Connection(asyncio.Protocol):
             self._listener.unframed(self, error)
             self.close()
             return
+        if self._framer.idle:
+            self.begun = 0.0
+        elif events or not self.begun:
+            self.begun = self.heard
         self._take(events)
 
     def _take(self, events: list[bytes | Keepalive]) -> None:

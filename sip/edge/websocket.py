@@ -73,6 +73,7 @@ class WebSocketConnection:
         host, port = socket.scope.get("server") or ("", 0)
         self.local, self.port = plain_host(host), int(port or 0)
         self.heard = listener.loop.time()
+        self.begun = 0.0
         self.since = 0.0
 
     async def serve(self) -> None:

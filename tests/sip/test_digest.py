@@ -63,6 +63,13 @@ def test_rfc_7616_section_3_9_2_with_the_response_of_erratum_4897() -> None:
     assert compute(fields, "SHA-512-256", ha1, "GET") == expected
 
 
+def test_a_nonce_of_another_process_is_stale_with_the_right_answer_and_nothing_with_a_wrong_one() -> None:
+    for password, verdict in (("secret", Verdict.STALE), ("wrong", Verdict.BAD)):
+        asked = challenge(NonceKeeper(b"another process's"))
+        value = answer(asked, "alice", "REGISTER", URI, password=password)
+        assert judge(keeper(), register(value)) is verdict
+
+
 def test_rfc_8760_an_empty_body_hashes_as_the_empty_string() -> None:
     assert (
         digest.hexdigest("SHA-256", b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
