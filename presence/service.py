@@ -40,6 +40,7 @@ from presence.ports import (
     Update,
 )
 from presence.subscriptions import Act, RosterItem
+from presence.tokens import Tokens
 
 __all__ = ["Decision", "PhonePolicy", "PresenceService", "Standing"]
 
@@ -90,6 +91,8 @@ class PresenceService:
         "Whom people block."
         self.belongings: KeptStore = store
         "What clients keep with the server."
+        self.tokens = Tokens(store, clock)
+        "What clients log in with instead of a password."
         self._new_id = Identifiers(clock)
         self.guard: Guard = guard or Unguarded()
         "Counts failed logins, for both doors."
