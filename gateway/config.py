@@ -317,9 +317,6 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     """What is wrong with settings that are right each for itself."""
     if bool(settings.tls.certificate) != bool(settings.tls.key):
         yield "tls.certificate and tls.key: set both or neither"
-    domains = [each.domain for each in settings.xmpp.components]
-    for domain in sorted({each for each in domains if each in settings.domains or domains.count(each) > 1}):
-        yield f"xmpp.components: {domain} is served already"
     if settings.sip.min_expires > settings.sip.max_expires:
         yield "sip.min_expires: greater than sip.max_expires"
 

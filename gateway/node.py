@@ -32,6 +32,7 @@ from presence.ports import (
     Failed,
     Inbound,
     Inquiry,
+    KeptChanged,
     NodeInfo,
     PresenceChanged,
     Relay,
@@ -260,8 +261,17 @@ class Node:
             case AccountChanged():
                 self._backend.accounts.forget(envelope.address)
                 self._backend.service.blocking.forget(envelope.address)
+                self._backend.service.orders.forget(envelope.address)
                 self.door.receive(envelope)
-            case PresenceChanged() | Deliver() | Copy() | Relay() | AuthorisationChanged() | Failed():
+            case (
+                PresenceChanged()
+                | Deliver()
+                | Copy()
+                | Relay()
+                | AuthorisationChanged()
+                | Failed()
+                | KeptChanged()
+            ):
                 self.door.receive(envelope)
             case _:
                 assert_never(envelope)

@@ -105,7 +105,6 @@ def backend(settings: Settings, node: str) -> Backend:
         clock=time.time,
         phone_policy=settings.policy.phone,
         history=History(bus, archive, store) if kept else None,
-        neighbours=frozenset(each.domain for each in settings.xmpp.components),
         guard=RedisGuard(
             bus,
             settings.accounts.guard.rules,

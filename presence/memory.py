@@ -50,6 +50,7 @@ from presence.ports import (
     Failed,
     Inbound,
     Inquiry,
+    KeptChanged,
     NodeInfo,
     PresenceChanged,
     Relay,
@@ -318,7 +319,7 @@ class MemoryBus:
             self._put(node, envelope)
         return len(nodes)
 
-    async def tell(self, address: Address, envelope: AuthorisationChanged | Failed) -> None:
+    async def tell(self, address: Address, envelope: AuthorisationChanged | Failed | KeptChanged) -> None:
         person = self._person(address)
         for node in sorted({endpoint.node for endpoint in person.endpoints.values()} | person.interest):
             self._put(node, envelope)

@@ -13,12 +13,13 @@ from msgspec.structs import replace
 from presence.address import Address
 from presence.blocking import Blocking
 from presence.errors import Condition, Conflict, Refused, Unavailable
-from presence.exchange import Exchange, arrival, exchange, parting
+from presence.exchange import Exchange, exchange, parting
 from presence.guarding import Unguarded
 from presence.history import History
 from presence.identifiers import Identifiers
 from presence.messages import Delivery, Failure, InstantMessage
 from presence.model import Snapshot, Text
+from presence.orders import StandingOrders, answered
 from presence.policy import Decision, PhonePolicy, Standing, answer, weigh
 from presence.ports import (
     Account,
@@ -30,6 +31,7 @@ from presence.ports import (
     Committed,
     Failed,
     Guard,
+    KeptChanged,
     KeptStore,
     Metrics,
     Relay,
@@ -39,8 +41,7 @@ from presence.ports import (
     TraceEntry,
     Update,
 )
-from presence.subscriptions import Act, RosterItem, removal
-from presence.tokens import Tokens
+from presence.subscriptions import Act, RosterItem
 
 __all__ = ["Decision", "PhonePolicy", "PresenceService", "Standing"]
 
@@ -73,15 +74,12 @@ class PresenceService:
         phone_policy: str = "allow",
         guard: Guard | None = None,
         history: History | None = None,
-        neighbours: frozenset[str] = frozenset(),
     ) -> None:
         """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `history`: the
-        message archive, where there is one. `neighbours`: domains of others that can be reached.
-        `clock`: Unix seconds."""
+        message archive, where there is one. `clock`: Unix seconds."""
         self._node = node
         self._owner = f"{node}/{incarnation}"
         self._domains = domains
-        self._neighbours = neighbours
         self._bus = bus
         self._store = store
         self._accounts = accounts
@@ -92,10 +90,10 @@ class PresenceService:
         "Everybody's archived messages; None when nothing is archived."
         self.blocking = Blocking(store, bus, clock)
         "Whom people block."
+        self.orders = StandingOrders(store, bus, clock)
+        "What people answer to whoever asks to see them."
         self.belongings: KeptStore = store
         "What clients keep with the server."
-        self.tokens = Tokens(store, clock)
-        "What clients log in with instead of a password."
         self._new_id = Identifiers(clock)
         self.guard: Guard = guard or Unguarded()
         "Counts failed logins, for both doors."
@@ -194,7 +192,12 @@ class PresenceService:
             return Decision(Standing.ACTIVE, "own presence")
         blocked = await self.blocking.blocks(presentity, watcher)
         item = await self._store.item(presentity, watcher)
-        return weigh(presentity, item, self._answer(account, watcher), blocked=blocked)
+        return weigh(presentity, item, await self._answer(account, watcher), blocked=blocked)
+
+    async def in_place(self, owner: Address) -> Act | None:
+        """What the policy answers people of the owner's server in the owner's place; None: they are asked."""
+        account = await self._account(owner)
+        return answer(account, self._policy, own_people=True)
 
     async def request(
         self, watcher: Address, presentity: Address, *, notes: tuple[Text, ...] = (), trace: str = ""
@@ -208,7 +211,7 @@ class PresenceService:
         if account is None or hidden or watcher == presentity:
             return await self.decide(watcher, presentity)
         mine, theirs = await self._store.pair(watcher, presentity)
-        in_place = self._answer(account, watcher)
+        in_place = await self._answer(account, watcher)
         decision = weigh(presentity, theirs, in_place)
         granted = theirs.seen and mine.sees
         waiting = theirs.pending_in and mine.ask and decision.standing is Standing.PENDING
@@ -237,12 +240,12 @@ class PresenceService:
         """
         if user == contact:
             raise Refused(Condition.NOT_ALLOWED, "one's own presence needs no subscription")
-        if act is Act.SUBSCRIBE and not (self.serves(contact.domain) or contact.domain in self._neighbours):
+        if act is Act.SUBSCRIBE and not self.serves(contact.domain):
             raise Refused(Condition.REMOTE_NOT_FOUND, f"{contact.domain} is not served here")
         if len(opaque) + sum(len(n.text) for n in notes) > MAX_REQUEST:
             raise Refused(Condition.POLICY_VIOLATION, "the request says too much")
         account = await self._account(contact)
-        in_place = self._answer(account, user) if account else None
+        in_place = await self._answer(account, user) if account else None
 
         def between(mine: RosterItem, theirs: RosterItem | None) -> Exchange:
             return exchange(user, mine, theirs, act, in_place=in_place, notes=notes, opaque=opaque)
@@ -253,38 +256,6 @@ class PresenceService:
         self._metrics.count("subscription_acts_total", act=act.value)
         self.note(trace, act.value, contact, user, done.item.standing)
         return done.item
-
-    async def hear(
-        self,
-        contact: Address,
-        owner: Address,
-        act: Act,
-        *,
-        notes: tuple[Text, ...] = (),
-        opaque: bytes = b"",
-        trace: str = "",
-    ) -> Act | None:
-        """Somebody of another domain does one of RFC 6121 §3's acts towards one of our people. Returns what
-        is answered at once in the owner's place. Nothing happens where there is no such owner, or where the
-        owner blocks them. Raises `Refused` POLICY_VIOLATION."""
-        if len(opaque) + sum(len(n.text) for n in notes) > MAX_REQUEST:
-            raise Refused(Condition.POLICY_VIOLATION, "the request says too much")
-        account = await self._account(owner)
-        if account is None or await self.blocking.blocks(owner, contact):
-            return None
-        in_place = self._answer(account, contact)
-        replies: list[Act | None] = []
-
-        def between(_: RosterItem, theirs: RosterItem | None) -> Exchange:
-            assert theirs is not None
-            done, reply = arrival(owner, theirs, act, in_place=in_place, notes=notes, opaque=opaque)
-            replies.append(reply)
-            return done
-
-        await self._exchange(contact, owner, True, between, notes, trace)
-        self._metrics.count("subscription_acts_total", act=act.value)
-        self.note(trace, act.value, owner, contact)
-        return replies[-1]
 
     async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:
         """Version and all items, including those only pending-in."""
@@ -311,21 +282,21 @@ class PresenceService:
             return item
         raise Unavailable("the roster item changes faster than it can be written")
 
-    async def remove_item(self, owner: Address, contact: Address, trace: str = "") -> tuple[Act, ...]:
-        """Roster remove: cancels both directions (RFC 6121 §2.5). Returns what the contact is to hear, for
-        one of another domain. Raises `Refused` ITEM_NOT_FOUND."""
-        acts: list[Act] = []
+    async def remove_item(self, owner: Address, contact: Address, trace: str = "") -> None:
+        """Roster remove: cancels both directions (RFC 6121 §2.5). Raises `Refused` ITEM_NOT_FOUND."""
 
         def between(mine: RosterItem, theirs: RosterItem | None) -> Exchange:
             if not mine.listed:
                 raise Refused(Condition.ITEM_NOT_FOUND, f"{contact} is not in the roster")
-            acts[:] = removal(mine).acts
             return parting(owner, mine, theirs)
 
         known = await self._account(contact) is not None
         await self._exchange(owner, contact, known, between, (), trace)
         self.note(trace, "removed", contact, owner)
-        return tuple(acts)
+
+    async def kept_changed(self, owner: Address) -> None:
+        """What the owner's phones keep here changed: tell those who follow it."""
+        await self._bus.tell(owner, KeptChanged(owner=owner))
 
     async def seen_on_xmpp(self, address: Address) -> None:
         """An XMPP client logged in: from now on its user is asked, and no policy answers, in any process."""
@@ -404,9 +375,7 @@ class PresenceService:
             text=text,
         )
         self.note(failed.trace, "failed", failed.recipient, failed.sender, failure.condition)
-        # Who is of another domain is told through it.
-        home = failed.sender if self.serves(failed.sender.domain) else Address("", failed.sender.domain)
-        await self._bus.tell(home, Failed(failure=failure))
+        await self._bus.tell(failed.sender, Failed(failure=failure))
 
     async def relay(self, envelope: Relay) -> int:
         """Protocol-private payload to live endpoints; returns how many nodes got it (0: nobody there)."""
@@ -421,7 +390,10 @@ class PresenceService:
         account = await self._accounts.find(address)
         return account if account is not None and account.enabled else None
 
-    def _answer(self, account: Account, watcher: Address) -> Act | None:
+    async def _answer(self, account: Account, watcher: Address) -> Act | None:
+        orders = await self.orders.of(account.address)
+        if orders is not None:
+            return answered(orders, watcher)
         return answer(account, self._policy, own_people=self.serves(watcher.domain))
 
     def _refusal(self, message: InstantMessage, condition: Condition, text: str) -> Refused:

@@ -21,14 +21,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 from presence.ports import DigestQuestion
 from sip import grammar
 from sip.errors import BadUri
 from sip.headers import Challenge, Credentials
 from sip.message import Request
-from sip.uri import equivalent, parse_uri
+from sip.uri import Uri, equivalent, parse_uri
 
 _HASHES: dict[str, Callable[..., Any]] = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 if "sha512_256" in hashlib.algorithms_available:
@@ -40,6 +40,18 @@ _ASKED = (
 _WINDOW = 64
 "Counters below the highest one seen that may still come, out of order."
 _NO_HA1 = "0" * 32
+
+
+class Signed(Protocol):
+    """A request as its digest covers it: of SIP, or of HTTP with the same accounts."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def uri(self) -> Uri | str:
+        """A string is no SIP URI."""
 
 
 class Verdict(Enum):
@@ -124,7 +136,7 @@ class NonceKeeper:
         ]
 
     def verify(
-        self, credentials: Credentials | None, request: Request, ha1: Mapping[str, str], now: float
+        self, credentials: Credentials | None, request: Signed, ha1: Mapping[str, str], now: float
     ) -> Verdict:
         """Judge what `find_credentials` found.
 
@@ -143,7 +155,7 @@ class NonceKeeper:
             return Verdict.BAD
         return self._judge_use(fields, request, now, count=True)
 
-    def precheck(self, credentials: Credentials, request: Request, now: float) -> Verdict:
+    def precheck(self, credentials: Credentials, request: Signed, now: float) -> Verdict:
         """Judge everything but the response, which somebody else is going to: OK, STALE or BAD. The nonce
         does not count as used; `use` it when the response was right."""
         fields = _fields(credentials)
@@ -151,11 +163,11 @@ class NonceKeeper:
             return Verdict.BAD
         return self._judge_use(fields, request, now, count=False)
 
-    def use(self, credentials: Credentials, request: Request, now: float) -> Verdict:
+    def use(self, credentials: Credentials, request: Signed, now: float) -> Verdict:
         """Note that a right response used its nonce: OK, or STALE if it was used before."""
         return self._judge_use(_fields(credentials), request, now, count=True)
 
-    def _judge_use(self, fields: Mapping[str, str], request: Request, now: float, *, count: bool) -> Verdict:
+    def _judge_use(self, fields: Mapping[str, str], request: Signed, now: float, *, count: bool) -> Verdict:
         qop, nonce = fields["qop"], fields.get("nonce", "")
         if not qop and not _same_uri(fields.get("uri", ""), request):
             return Verdict.BAD
@@ -261,7 +273,7 @@ def _fields(credentials: Credentials) -> dict[str, str]:
     return fields
 
 
-def question(credentials: Credentials, request: Request) -> DigestQuestion:
+def question(credentials: Credentials, request: Signed) -> DigestQuestion:
     """The response, for whoever can judge it."""
     fields = _fields(credentials)
     algorithm = fields["algorithm"].upper().removesuffix("-SESS")
@@ -274,11 +286,11 @@ def question(credentials: Credentials, request: Request) -> DigestQuestion:
     )
 
 
-def _same_uri(text: str, request: Request) -> bool:
+def _same_uri(text: str, request: Signed) -> bool:
     if text == str(request.uri):
         return True
     try:
-        return equivalent(parse_uri(text), request.uri)
+        return isinstance(request.uri, Uri) and equivalent(parse_uri(text), request.uri)
     except BadUri:
         return False
 

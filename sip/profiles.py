@@ -55,6 +55,12 @@ PROFILES: tuple[Profile, ...] = (
         digests=("MD5",),
     ),
     Profile(
+        name="xcap-md5-only",
+        agents=("python-xcaplib", "python-urllib"),
+        seen="xcaplib 2.0 (Blink) reads one challenge only and knows MD5 only",
+        digests=("MD5",),
+    ),
+    Profile(
         name="browser",
         agents=("sip.js/", "jssip "),
         seen="SIP.js 0.21 and JsSIP 3.13 read one challenge only and know MD5 only",

@@ -54,6 +54,13 @@ class SipSettings(BaseModel):
     """Origins of web pages whose phones may connect over WebSocket, as `https://phone.example.org`; `*`: of
     all. Programs that are no browsers name none and may connect; all have to authenticate in any case."""
 
+    xcap_root: str = "/xcap-root"
+    """Where phones find their buddy lists and rules over HTTP (RFC 4825): a path on the addresses above, or
+    the whole URL phones are given, `https://xcap.example.org/xcap-root`, if what they are told of it shall be
+    absolute. Empty: no XCAP."""
+    max_document: int = Field(default=524_288, ge=16_384, le=2_097_152)
+    "Bytes of what a phone may write with one XCAP request."
+
     min_expires: int = Field(default=60, ge=1, le=3600)
     "Shortest registration, publication or subscription in seconds; shorter ones get 423 (RFC 3261 §10.3)."
     max_expires: int = Field(default=7200, ge=60, le=604_800)

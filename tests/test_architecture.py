@@ -188,6 +188,7 @@ def test_nobody_swallows_everything() -> None:
         ("presence/edge/accounts", r"BACKEND = "),
         ("sip/methods", r"@method\("),
         ("sip/packages", r"register\("),
+        ("sip/xcap/usages", r"register\("),
         ("xmpp/extensions", r"EXTENSION = "),
     ],
 )

@@ -46,6 +46,7 @@ from presence.ports import (
     Endpoint,
     Failed,
     Inbound,
+    KeptChanged,
     NodeInfo,
     Relay,
     Settled,
@@ -362,7 +363,7 @@ class RedisBus:
         sent = await self._engine("relay", envelope.address, *words, again=False)
         return int(sent)
 
-    async def tell(self, address: Address, envelope: AuthorisationChanged | Failed) -> None:
+    async def tell(self, address: Address, envelope: AuthorisationChanged | Failed | KeptChanged) -> None:
         await self._engine("tell", address, encode(envelope))
 
     async def _engine(self, name: str, address: Address, *words: bytes | str, again: bool = True) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import secrets
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
-from starlette.routing import WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from presence.errors import Unavailable
 from presence.ports import Accounts, Envelope, Metrics
@@ -19,12 +21,17 @@ from sip.edge.runtime import LoopRuntime
 from sip.edge.stream import server_context
 from sip.edge.websocket import PATHS, endpoint
 from sip.edge.wire import Wire
+from sip.edge.xcap import XcapWeb
 from sip.effects import Key
 from sip.flow import Flow
 from sip.message import Request, respond
 from sip.parser import MAX_MESSAGE
 from sip.server import SipServer
 from sip.settings import SipSettings
+from sip.xcap.library import Library
+from sip.xcap.login import Login
+from sip.xcap.server import XcapServer
+from sip.xcap.usages import pidf_manipulation
 
 log = structlog.get_logger()
 
@@ -63,6 +70,14 @@ class SipDoor:
         self._key = key
         self._share_ports = share_ports
         self._runtime = LoopRuntime(metrics)
+        self._library = Library(
+            service,
+            accounts,
+            self._domains,
+            root=settings.xcap_root.rstrip("/"),
+            reserved=settings.buddy_list,
+            now=self._runtime.now,
+        )
         self._wire: Wire | None = None
         self._listener: Listener | None = None
         self._server: SipServer | None = None
@@ -76,11 +91,34 @@ class SipDoor:
         """Open sockets with the ports they really have."""
         return self._listener.listening if self._listener is not None else []
 
-    def routes(self) -> list[WebSocketRoute]:
-        """SIP over WebSocket."""
+    def routes(self) -> list[BaseRoute]:
+        """SIP over WebSocket, and XCAP."""
         origins = {origin.lower() for origin in self._settings.web_origins}
         answer = endpoint(lambda: None if self._stopping else self._listener, origins)
-        return [WebSocketRoute(path, answer) for path in PATHS]
+        sockets = [WebSocketRoute(path, answer) for path in PATHS]
+        return [*sockets, *self._xcap_routes()]
+
+    def _xcap_routes(self) -> list[Route]:
+        if not self._settings.xcap_root:
+            return []
+        # Processes on the same ports know each other's nonces.
+        shared = hashlib.sha256(b"xcap nonces" + self._key.read_bytes()).digest()
+        login = Login(
+            self._service,
+            self._accounts,
+            self._metrics,
+            secret=shared if self._share_ports else secrets.token_bytes(32),
+            algorithms=self._settings.digest_algorithms,
+            profiles=self._settings.profiles,
+        )
+        web = XcapWeb(
+            XcapServer(self._library),
+            login,
+            self._metrics,
+            root=self._settings.xcap_root,
+            max_document=self._settings.max_document,
+        )
+        return web.routes()
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -164,6 +202,7 @@ class SipDoor:
         if self._server is not None:
             await self._server.registrar.restate()
             await self._server.notifier.restate()
+        await pidf_manipulation.restate(self._library)
 
     def _tidy(self) -> None:
         if self._server is not None and self._listener is not None:

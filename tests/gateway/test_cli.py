@@ -314,6 +314,14 @@ def test_check_tells_the_records_with_which_phones_find_the_relays(shell: Shell)
     assert "192.0.2.1." not in result.output
 
 
+def test_check_tells_the_record_with_which_phones_find_their_buddy_lists(shell: Shell) -> None:
+    root = "https://xcap.invalid/xcap-root"
+    result = shell.run("check", **free(DOMAINS="chat.invalid", SIP__XCAP_ROOT=root))
+    assert result.exit_code == 0, result.output
+    assert "sip.xcap_root: xcap.invalid has no address" in result.output
+    assert f'DNS needs xcap.chat.invalid TXT "{root}"' in result.output
+
+
 def test_the_demo_is_refused_where_accounts_cannot_be_made(shell: Shell) -> None:
     file = shell.directory / "users.txt"
     file.write_text("alice:secret:localhost:authorized\n")

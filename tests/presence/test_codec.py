@@ -25,6 +25,7 @@ from presence.ports import (
     Failed,
     Inbound,
     Inquiry,
+    KeptChanged,
     PresenceChanged,
     Relay,
     TraceEntry,
@@ -59,6 +60,7 @@ EXAMPLES: list[Inbound] = [
         )
     ),
     AccountChanged(address=ALICE),
+    KeptChanged(owner=ALICE),
     Inquiry(id="1", asker="admin-1"),
 ]
 

@@ -7,6 +7,7 @@ import datetime
 import socket
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from urllib.parse import urlsplit
 
 import typer
 
@@ -47,6 +48,7 @@ def check(context: typer.Context) -> None:
         *account_hints(chosen),
         *dns_hints(chosen),
         *relay_hints(chosen),
+        *xcap_hints(chosen),
     ]:
         out.print(f"[yellow]hint[/]     {hint}", soft_wrap=True)
     if problems:
@@ -150,6 +152,21 @@ def dns_hints(chosen: Settings) -> Iterator[str]:
                 f"domains: {domain} has no address in DNS; clients need one, or SRV records "
                 f"_xmpp-client._tcp.{domain}, _sip._udp.{domain}, _sip._tcp.{domain}, _sips._tcp.{domain}"
             )
+
+
+def xcap_hints(chosen: Settings) -> Iterator[str]:
+    """Phones are given the URL of their buddy lists, or ask for a TXT record."""
+    root = urlsplit(chosen.sip.xcap_root)
+    if chosen.sip.xcap_root and not (chosen.sip.listen_web or chosen.sip.listen_web_tls):
+        yield "sip.xcap_root: no address in sip.listen_web_tls or sip.listen_web serves it"
+    elif root.hostname:
+        try:
+            socket.getaddrinfo(root.hostname, None)
+        except OSError:
+            yield f"sip.xcap_root: {root.hostname} has no address"
+        for domain in chosen.domains:
+            if domain != "localhost":
+                yield f'sip.xcap_root: for phones to find it, DNS needs xcap.{domain} TXT "{root.geturl()}"'
 
 
 def relay_hints(chosen: Settings) -> Iterator[str]:

@@ -1,0 +1,147 @@
+"""XCAP over HTTP: reads requests, proves who asks, lets one change of a user's documents at a time in.
+
+# GAP RFC 4825 §8.2.6: of several processes on one port two may change one document in the same moment
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from presence.address import Address
+from presence.errors import Unavailable
+from presence.ports import Metrics
+from sip.xcap.conflicts import XcapError
+from sip.xcap.login import HttpRequest, Login
+from sip.xcap.server import METHODS, Question, Reply, XcapServer
+
+log = structlog.get_logger()
+
+BODY_TIMEOUT = 30.0
+"Seconds a body may take."
+
+
+class XcapWeb:
+    """`root`: the path, or the whole URL, under which it is reached."""
+
+    def __init__(
+        self, server: XcapServer, login: Login, metrics: Metrics, *, root: str, max_document: int
+    ) -> None:
+        self._server = server
+        self._login = login
+        self._metrics = metrics
+        self._path = urlsplit(root).path.rstrip("/")
+        self._max_document = max_document
+        self._busy: dict[Address, tuple[asyncio.Lock, int]] = {}
+
+    def routes(self) -> list[Route]:
+        return [Route(f"{self._path}/{{path:path}}", self._answer, methods=[*METHODS])]
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            reply = await self._replied(request)
+        except XcapError as error:
+            body = f"{error.reason}\n".encode()
+            reply = Reply(status=error.status, body=body, content_type="text/plain", headers=error.headers)
+        except Unavailable:
+            reply = Reply(status=503, headers=(("Retry-After", "5"),))
+        except ClientDisconnect:
+            reply = Reply(status=400)
+        self._metrics.count("xcap_requests_total", method=request.method, status=str(reply.status))
+        return _response(reply)
+
+    async def _replied(self, request: Request) -> Reply:
+        raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
+        path, query = raw.decode("latin-1"), request.url.query
+        question = Question(
+            method=request.method,
+            path=path.removeprefix(self._path),
+            query=query,
+            content_type=request.headers.get("content-type", ""),
+            if_match=_joined(request, "if-match"),
+            if_none_match=_joined(request, "if-none-match"),
+        )
+        owner = self._server.place(question).owner
+        user = None
+        if owner is not None:
+            authorization = tuple(request.headers.getlist("authorization"))
+            # Nobody's document is read before they show credentials.
+            body = await self._body(request) if authorization else b""
+            user = await self._login.authenticate(
+                owner,
+                HttpRequest(
+                    method=request.method,
+                    target=f"{path}?{query}" if query else path,
+                    authorization=authorization,
+                    peer=request.client.host if request.client is not None else "",
+                    agent=request.headers.get("user-agent", ""),
+                    body=body,
+                ),
+                time.time(),
+            )
+            question = replace(question, body=body)
+        if user is None or request.method in ("GET", "HEAD"):
+            return await self._server.answer(user, question)
+        async with self._alone(user):
+            reply = await self._server.answer(user, question)
+        log.info("document_changed", address=str(user), method=request.method, status=reply.status)
+        return reply
+
+    async def _body(self, request: Request) -> bytes:
+        """Raises `XcapError`: 408, 413."""
+        length = request.headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._max_document:
+            raise XcapError(413, "Document Too Large")
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > self._max_document:
+                        raise XcapError(413, "Document Too Large")
+                    parts.append(part)
+        except TimeoutError:
+            raise XcapError(408, "Request Timeout") from None
+        return b"".join(parts)
+
+    @asynccontextmanager
+    async def _alone(self, user: Address) -> AsyncIterator[None]:
+        lock, waiting = self._busy.get(user, (asyncio.Lock(), 0))
+        self._busy[user] = lock, waiting + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._busy[user]
+            if waiting == 1:
+                del self._busy[user]
+            else:
+                self._busy[user] = lock, waiting - 1
+
+
+def _joined(request: Request, name: str) -> str | None:
+    values = request.headers.getlist(name)
+    return ", ".join(values) if values else None
+
+
+def _response(reply: Reply) -> Response:
+    response = Response(reply.body, status_code=reply.status)
+    # RFC 4825 §9
+    response.headers["Cache-Control"] = "no-cache"
+    if reply.content_type:
+        response.headers["Content-Type"] = reply.content_type
+    if reply.etag:
+        response.headers["ETag"] = f'"{reply.etag}"'
+    for name, value in reply.headers:
+        response.headers.append(name, value)
+    return response

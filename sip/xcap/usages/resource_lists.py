@@ -1,0 +1,122 @@
+"""resource-lists: `index` is the roster (RFC 4826 §3, `sip.xcap.buddies`); other documents are only kept.
+
+A client that writes or deletes all of `index` without having read it (no If-Match) takes nobody out of the
+roster who is only there: it cannot know them.
+
+# GAP RFC 4826 §3.1: entry-ref and external are kept, and not followed into the roster
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from presence.address import Address
+from presence.errors import Condition, Refused
+from presence.service import PresenceService
+from presence.subscriptions import Act
+from sip.xcap import buddies
+from sip.xcap.buddies import NAMESPACE, Wishes
+from sip.xcap.conflicts import Conflicting, XcapError, not_unique
+from sip.xcap.document import Document, Element
+from sip.xcap.library import Library
+from sip.xcap.manipulation import path_of
+from sip.xcap.usages import Change, Place, Usage, pres_rules, register
+
+_UNIQUE = (("list", "name"), ("entry", "uri"), ("entry-ref", "ref"), ("external", "anchor"))
+
+
+class ResourceLists(Usage):
+    auid = "resource-lists"
+    content_type = "application/resource-lists+xml"
+    namespace = NAMESPACE
+    namespaces = (NAMESPACE,)
+    schema = "resource-lists"
+
+    async def show(self, library: Library, place: Place) -> Document | None:
+        written = await library.written(place)
+        if place.name != "index":
+            return written
+        _, items = await library.service.roster(place.user)
+        return buddies.shown(written, place.user, items)
+
+    async def check(self, library: Library, place: Place, document: Document) -> None:
+        check_lists(document.root)
+
+    async def apply(self, library: Library, place: Place, change: Change) -> None:
+        if place.name != "index":
+            await super().apply(library, place, change)
+            return
+        written = await library.written(place)
+        wishes = _wishes(place.user, written, change)
+        before = await pres_rules.pointing(library, place.user)
+        if change.after is None:
+            if written is None and not wishes.remove:
+                raise XcapError(404, "No Such Document")
+            await library.drop(place)
+        else:
+            await library.keep(place, change.after)
+        await _fulfil(library.service, place.user, wishes)
+        after = await pres_rules.pointing(library, place.user)
+        if before is not None and after is not None:
+            await pres_rules.enforce(library, place.user, before, after, whole=False)
+
+
+def _wishes(owner: Address, written: Document | None, change: Change) -> Wishes:
+    before = buddies.buddies_of(change.before, owner) if change.before is not None else {}
+    after = buddies.buddies_of(change.after, owner) if change.after is not None else {}
+    wishes = buddies.wishes(before, after)
+    if not change.whole or change.aware:
+        return wishes
+    known = buddies.buddies_of(written, owner) if written is not None else {}
+    return Wishes(wishes.put, tuple(address for address in wishes.remove if address in known))
+
+
+async def _fulfil(service: PresenceService, owner: Address, wishes: Wishes) -> None:
+    """Raises `Conflicting` for what the roster does not take; what came before that stays done."""
+    _, items = await service.roster(owner)
+    roster = {item.contact: item for item in items}
+    for address in wishes.remove:
+        if address in roster and roster[address].listed:
+            await service.remove_item(owner, address)
+    for address, buddy in wishes.put:
+        try:
+            item = await service.set_item(owner, address, buddy.name, buddy.groups)
+            if not (item.sees or item.ask) and service.serves(address.domain):
+                await service.act(owner, address, Act.SUBSCRIBE)
+        except Refused as error:
+            if error.condition is not Condition.REMOTE_NOT_FOUND:
+                raise Conflicting("constraint-failure", error.text or str(error)) from None
+
+
+def check_lists(root: Element) -> None:
+    """RFC 4826 §3.4.5, of a list and all in it. Raises `Conflicting`."""
+    for element in root.walk():
+        for name, attribute in _UNIQUE:
+            values = [each.attributes.get(("", attribute)) for each in element.all(NAMESPACE, name)]
+            for twin in _twins(element, name, values):
+                raise not_unique(f"{path_of(twin)}/@{attribute}")
+        if element.name == (NAMESPACE, "entry-ref") and _absolute(element.get("ref")):
+            raise Conflicting("constraint-failure", "ref: a path relative to the XCAP root is wanted")
+        if element.name == (NAMESPACE, "external") and not _is_http(element.get("anchor")):
+            raise Conflicting("constraint-failure", "anchor: an absolute HTTP URI is wanted")
+
+
+def _twins(parent: Element, name: str, values: list[str | None]) -> Iterator[Element]:
+    seen: set[str] = set()
+    for element, value in zip(parent.all(NAMESPACE, name), values, strict=True):
+        if value is None:
+            continue
+        if value in seen:
+            yield element
+        seen.add(value)
+
+
+def _absolute(ref: str) -> bool:
+    return ref.startswith("/") or ":" in ref.partition("/")[0]
+
+
+def _is_http(anchor: str) -> bool:
+    return anchor.startswith(("http://", "https://"))
+
+
+register(ResourceLists())

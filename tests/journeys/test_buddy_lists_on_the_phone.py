@@ -1,0 +1,121 @@
+"""A phone keeps its buddies and rules with XCAP: they are those of the XMPP client, at once, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.stage import Person, Stage
+from tests.support.xcapclient import ELEMENT, LISTS, RULES, Xcap
+
+pytestmark = pytest.mark.journey
+
+BUDDIES = 'resource-lists/list[@name="buddies"]'
+
+
+def xcap(stage: Stage, person: Person) -> Xcap:
+    root = f"https://{stage.host}:{stage.tandem.sip_webs_port}/xcap-root"
+    return Xcap(root, person.address, person.password)
+
+
+def of(person: Person, kind: str) -> Callable[[Any], bool]:
+    """A presence stanza from them."""
+    return lambda stanza: stanza["from"].bare == person.address and stanza["type"] == kind
+
+
+def says(*texts: str) -> Callable[[Any], bool]:
+    return lambda stanza: all(text in str(stanza) for text in texts)
+
+
+async def test_a_buddy_added_on_the_phone_is_in_the_xmpp_client_at_once(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    entry = f'{BUDDIES}/entry[@uri="sip:{bob.address}"]'
+    async with stage.client(alice) as desk, stage.client(bob) as his, xcap(stage, alice) as phone:
+        body = f'<entry uri="sip:{bob.address}"><display-name>Bob</display-name></entry>'
+        await phone.put("resource-lists", body, ELEMENT, entry)
+        push = await desk.pushes.take(
+            "bob in the roster", lambda p: bob.address in str(p) and "Bob" in str(p)
+        )
+        assert "remove" not in str(push)
+        await his.presences.take(
+            "the request", lambda p: p["type"] == "subscribe" and p["from"] == alice.address
+        )
+        his.answer(alice.address, "subscribed")
+        await desk.pushes.take("granted", says('subscription="to"'))
+        await desk.presences.take("bob's presence", of(bob, "available"))
+        await phone.delete("resource-lists", entry)
+        await desk.pushes.take("gone", says('subscription="remove"'))
+
+
+async def test_what_the_xmpp_client_does_to_the_roster_is_on_the_phone(stage: Stage) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    async with stage.client(alice) as desk, xcap(stage, alice) as phone:
+        assert f'uri="sip:{bob.address}"' in await phone.get("resource-lists", BUDDIES)
+        await desk.xmpp.update_roster(bob.address, name="Robert", groups=["Chess"])
+        shown = await phone.get("resource-lists", 'resource-lists/list[@name="Chess"]')
+        assert f'<entry uri="sip:{bob.address}"><display-name>Robert</display-name></entry>' in shown
+        await desk.xmpp.del_roster_item(bob.address)
+        assert bob.address not in await phone.get("resource-lists")
+
+
+async def test_a_request_is_granted_by_the_phones_rules(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    async with stage.client(alice) as desk, xcap(stage, alice) as rules, stage.phone(bob, "tcp") as phone:
+        await phone.register()
+        watch = await phone.subscribe(alice.address)
+        await watch.state("pending")
+        await desk.presences.take("the request", of(bob, "subscribe"))
+        text = await rules.get("pres-rules")
+        allow = (
+            f'<rule id="a"><conditions><identity><one id="sip:{bob.address}"/></identity></conditions>'
+            "<actions><pr:sub-handling>allow</pr:sub-handling></actions></rule>"
+        )
+        await rules.put("pres-rules", text.replace("</ruleset>", f"{allow}</ruleset>"), RULES)
+        await watch.state("active")
+        await desk.pushes.take("bob may see her", says('subscription="from"'))
+        desk.answer(bob.address, "unsubscribed")
+        await watch.state("terminated")
+        assert bob.address not in await rules.get("pres-rules")
+
+
+async def test_a_phone_blocks_somebody_for_both(stage: Stage) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    async with (
+        stage.client(alice, plugins=("xep_0191",)) as desk,
+        stage.client(bob) as his,
+        xcap(stage, alice) as rules,
+    ):
+        await his.presences.take("alice there", of(alice, "available"))
+        text = await rules.get("pres-rules")
+        block = (
+            f'<rule id="b"><conditions><identity><one id="sip:{bob.address}"/></identity></conditions>'
+            "<actions><pr:sub-handling>block</pr:sub-handling></actions></rule>"
+        )
+        others = f'<many><except id="sip:{bob.address}"/></many>'
+        text = text.replace("<many/>", others).replace(
+            f'<one id="sip:{bob.address}"/>', '<one id="sip:x@y"/>'
+        )
+        await rules.put("pres-rules", text.replace("</ruleset>", f"{block}</ruleset>"), RULES)
+        await his.presences.take("she is gone", of(alice, "unavailable"))
+        blocked = await desk.xmpp.plugin["xep_0191"].get_blocked_jids()
+        assert bob.address in {str(each) for each in blocked}
+        await desk.xmpp.plugin["xep_0191"].unblock([bob.address])
+        assert "block<" not in await rules.get("pres-rules")
+
+
+async def test_the_whole_list_of_a_phone_is_taken_over(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    carol = await stage.person("carol")
+    async with stage.client(alice) as desk, xcap(stage, alice) as phone:
+        text = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists">'
+            f'<list name="family"><display-name>Family</display-name><entry uri="sip:{bob.address}"/></list>'
+            f'<list name="work"><entry uri="sip:{carol.address}"/></list></resource-lists>'
+        )
+        await phone.put("resource-lists", text, LISTS)
+        await desk.pushes.take("bob", says(bob.address, "<group>Family</group>"))
+        await desk.pushes.take("carol", says(carol.address, "<group>work</group>"))
+        assert await phone.get("resource-lists") == text

@@ -1,0 +1,156 @@
+"""XCAP over real HTTP: who may in, what is bounded, and how URIs come (RFC 4825 §8, RFC 7616)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.sip.house import ALICE, BOB, DOMAIN, PASSWORD, House, open_house
+
+LISTS = {"Content-Type": "application/resource-lists+xml"}
+ELEMENT = {"Content-Type": "application/xcap-el+xml"}
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as opened:
+        yield opened
+
+
+def client(house: House, user: str = "alice", password: str = PASSWORD) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{house.ports['ws']}/xcap-root", auth=httpx.DigestAuth(user, password)
+    )
+
+
+def index(user: object = ALICE) -> str:
+    return f"/resource-lists/users/sip:{user}/index"
+
+
+async def test_the_owner_gets_in_with_the_password_of_the_phone(house: House) -> None:
+    async with client(house) as http:
+        answer = await http.get(index())
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "application/resource-lists+xml"
+        assert answer.headers["Cache-Control"] == "no-cache"
+        assert answer.headers["ETag"].startswith('"')
+        again = await http.get(index(), headers={"If-None-Match": answer.headers["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_nobody_gets_in_without_it(house: House) -> None:
+    async with client(house, password="wrong") as http:
+        assert (await http.get(index())).status_code == 401
+    async with httpx.AsyncClient() as http:
+        url = f"http://127.0.0.1:{house.ports['ws']}/xcap-root"
+        known, unknown = [await http.get(url + index(who)) for who in (ALICE, f"nobody@{DOMAIN}")]
+        assert known.status_code == unknown.status_code == 401
+        for answer in (known, unknown):
+            algorithms = [value.split("algorithm=")[1].split(",")[0] for value in _challenges(answer)]
+            assert algorithms == ["SHA-256", "MD5"]
+        assert (await http.get(url + "/xcap-caps/global/index")).status_code == 200
+        assert (await http.get(url + "/nothing/users/sip:x@y/index")).status_code == 404
+        assert (await http.get(url + index("x@elsewhere.example"))).status_code == 404
+
+
+async def test_clients_that_know_md5_only_are_offered_nothing_else(house: House) -> None:
+    async with httpx.AsyncClient(headers={"User-Agent": "python-xcaplib/2.0"}) as http:
+        answer = await http.get(f"http://127.0.0.1:{house.ports['ws']}/xcap-root{index()}")
+        assert len(_challenges(answer)) == 1
+        assert "algorithm=MD5" in _challenges(answer)[0]
+
+
+def _challenges(answer: httpx.Response) -> list[str]:
+    return answer.headers.get_list("WWW-Authenticate")
+
+
+async def test_another_users_tree_is_forbidden(house: House) -> None:
+    async with client(house) as http:
+        for who in (BOB, f"nobody@{DOMAIN}"):
+            assert (await http.get(index(who))).status_code == 403
+
+
+async def test_credentials_for_one_document_do_not_open_another(house: House) -> None:
+    url = f"http://127.0.0.1:{house.ports['ws']}/xcap-root"
+    async with httpx.AsyncClient() as http:
+        (challenge,) = [c for c in _challenges(await http.get(url + index())) if "MD5" in c]
+        nonce = challenge.split('nonce="')[1].split('"')[0]
+        signed = f"/xcap-root{index()}"
+
+        def md5(text: str) -> str:
+            return hashlib.md5(text.encode()).hexdigest()
+
+        ha1, ha2 = md5(f"alice:{DOMAIN}:{PASSWORD}"), md5(f"GET:{signed}")
+        response = md5(f"{ha1}:{nonce}:00000001:c:auth:{ha2}")
+        header = (
+            f'Digest username="alice", realm="{DOMAIN}", nonce="{nonce}", uri="{signed}", qop=auth,'
+            f' nc=00000001, cnonce="c", response="{response}"'
+        )
+        other = f"/rls-services/users/sip:{ALICE}/index"
+        answer = await http.get(url + other, headers={"Authorization": header})
+        assert answer.status_code == 400
+        # and a nonce's count is good for one request
+        answer = await http.get(url + index(), headers={"Authorization": header})
+        assert answer.status_code == 401
+        assert all("stale=true" in each for each in _challenges(answer))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "resource-lists/list%5B@name=%22buddies%22%5D/entry%5B@uri=%22sip:bob@example.org%22%5D",
+        'resource-lists/list[@name="buddies"]/entry[@uri="sip:bob@example.org"]',
+        "resource-lists/list%5b%40name%3d%22buddies%22%5d/entry%5b%40uri%3d%22sip%3abob%40example.org%22%5d",
+        "x:resource-lists/x:list/x:entry%5B@uri='sip:bob@example.org'%5D"
+        "?xmlns(x=urn:ietf:params:xml:ns:resource-lists)",
+    ],
+)
+async def test_selectors_in_every_spelling(house: House, selector: str) -> None:
+    entry = b'<entry uri="sip:bob@example.org"/>'
+    async with client(house) as http:
+        path = f"{index()}/~~/{selector}"
+        assert (await http.put(path, content=entry, headers=ELEMENT)).status_code == 201
+        answer = await http.get(path)
+        assert (answer.status_code, answer.content) == (200, entry)
+        assert answer.headers["Content-Type"] == "application/xcap-el+xml"
+        assert (await http.delete(path)).status_code == 200
+        assert (await http.get(path)).status_code == 404
+
+
+async def test_what_is_too_large_is_not_read(house: House) -> None:
+    async with client(house) as http:
+        answer = await http.put(index(), content=b"x" * 600_000, headers=LISTS)
+        assert answer.status_code == 413
+
+
+async def test_conflicts_and_other_methods_over_http(house: House) -> None:
+    async with client(house) as http:
+        answer = await http.put(index(), content=b"<x", headers=LISTS)
+        assert answer.status_code == 409
+        assert answer.headers["Content-Type"] == "application/xcap-error+xml"
+        assert b"<not-well-formed" in answer.content
+        answer = await http.post(index(), content=b"")
+        assert answer.status_code == 405
+        assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "PUT", "DELETE"}
+
+
+async def test_without_a_root_there_is_no_xcap(tmp_path: Path) -> None:
+    async with open_house(tmp_path, xcap_root="") as house, client(house) as http:
+        assert (await http.get("/xcap-caps/global/index")).status_code == 404
+
+
+async def test_a_root_that_is_a_whole_url_is_served_at_its_path(tmp_path: Path) -> None:
+    root = "https://xcap.example.org/here"
+    async with open_house(tmp_path, xcap_root=root) as house, client(house) as http:
+        base = f"http://127.0.0.1:{house.ports['ws']}/here"
+        answer = await http.put(
+            f"{base}/resource-lists/users/sip:{ALICE}/other",
+            content=b'<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists"/>',
+            headers=LISTS,
+        )
+        assert answer.status_code == 201
+        assert answer.headers["Location"] == f"{root}/resource-lists/users/sip:{ALICE}/other"
