@@ -117,6 +117,10 @@ class PresenceService:
         """The domain, in canonical form, is ours."""
         return domain in self._domains
 
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._clock()
+
     def new_trace(self) -> str:
         """A short sortable trace id, given at the door."""
         return self._new_id()

@@ -122,7 +122,9 @@ def register(
             _check_order(old, request, flow, now)
             dropped[old.id] = live.pop(old.id)
         if binding.expires > now:
-            first = min((old.registered for old in same if old.id == binding.id), default=now)
+            # Another contact of the same phone is a registration of its own (RFC 3680 §4.7.1).
+            again = (o.registered for o in same if equivalent(parse_uri(o.contact), contact.uri))
+            first = min(again, default=now)
             live[binding.id] = put[binding.id] = msgspec.structs.replace(binding, registered=first)
             dropped.pop(binding.id, None)
     while len(live) > settings.max_contacts:

@@ -16,14 +16,20 @@ CHUNK = 500
 
 
 class Hearing:
-    """`tell` is called for each subscription that has something new to say."""
+    """`tell` is called for each subscription that has something new to say, `reload` for each that does not
+    know until it has read all of it again."""
 
     def __init__(
-        self, service: PresenceService, runtime: Runtime, tell: Callable[[Subscription], None]
+        self,
+        service: PresenceService,
+        runtime: Runtime,
+        tell: Callable[[Subscription], None],
+        reload: Callable[[Subscription], None],
     ) -> None:
         self._service = service
         self._runtime = runtime
         self._tell = tell
+        self._reload = reload
         self._table: WatchTable[Subscription] = WatchTable()
 
     def __contains__(self, presentity: Address) -> bool:
@@ -71,12 +77,12 @@ class Hearing:
         if change is None or not change.visible:
             return
         for subscription in self._table.watchers(snapshot.address):
-            feed = subscription.feed
-            if (
-                subscription is not but
-                and subscription.active
-                and (feed is None or feed.presence(snapshot.address))
-            ):
+            if subscription is but or not subscription.active:
+                continue
+            told = subscription.feed.presence(snapshot.address) if subscription.feed is not None else True
+            if told is None:
+                self._reload(subscription)
+            elif told:
                 self._tell(subscription)
 
     async def _watch(self, presentities: Sequence[Address], but: Subscription | None = None) -> None:

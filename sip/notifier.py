@@ -65,7 +65,12 @@ class Notifier:
         self._metrics = metrics
         self._dialogs = Dialogs()
         self._notifications = Notifications(settings, runtime, sender, metrics, stream_of)
-        self._hearing = Hearing(service, runtime, lambda subscription: self._pacing.push(subscription))
+        self._hearing = Hearing(
+            service,
+            runtime,
+            tell=lambda subscription: self._pacing.push(subscription),
+            reload=lambda subscription: runtime.spawn(self._reload(subscription)),
+        )
         self._pacing = Pacing(
             settings,
             service,
@@ -132,8 +137,9 @@ class Notifier:
         subscription.feed = subscription.package.feed(
             self._service, watcher, presentity, self._hearing.document
         )
-        if subscription.feed is not None and presentity != watcher:
-            # RFC 3857 §4.6: only the owner; whether there is such a person is nobody's business.
+        allowed = subscription.package.allowed(watcher, presentity, self._settings)
+        if subscription.feed is not None and not allowed:
+            # RFC 3857 §4.6, RFC 3680 §4.6; whether there is such a person is nobody's business.
             raise ProtocolError(403)
 
     async def _begin(self, subscription: Subscription, request: Request, expires: int, trace: str) -> Reply:
@@ -228,6 +234,9 @@ class Notifier:
         """May it see what it is about? With `ask` the presentity is asked, where it has not decided."""
         if subscription.listed:
             return Decision(Standing.ACTIVE, "own list")
+        if subscription.feed is not None:
+            # Who is served is settled; is there such a person?
+            return await self._service.decide(subscription.presentity, subscription.presentity)
         if ask:
             return await self._service.request(subscription.watcher, subscription.presentity, trace=trace)
         return await self._service.decide(subscription.watcher, subscription.presentity)
@@ -357,7 +366,11 @@ class Notifier:
             ):
                 continue
             target = parse_uri(subscription.dialog.remote_target)
-            if (target.user, target.host) != (here.user, here.host):
+            # Where it can still be reached, another port is another phone.
+            same = (target.user, target.host) == (here.user, here.host) and (
+                old is None or target.port == here.port
+            )
+            if not same:
                 continue
             self._dialogs.pin(subscription, flow)
             if old is None:
@@ -381,19 +394,25 @@ class Notifier:
             if not key.startswith(RECORD):
                 continue
             subscription = restore(data)
-            if subscription is None or subscription.expires <= now:
+            if subscription is None or subscription.expires <= now or not self._may_go_on(subscription):
                 useless.append(key)
             else:
                 found.append(subscription)
+                self._add(subscription)
         if useless:
             await self._service.drop_records(useless)
-        for subscription in found:
-            self._feed(subscription)
-            self._add(subscription)
         await self._hearing.take_up(found)
         for number, subscription in enumerate(found):
             await self._resume(subscription, number / _RESUMED_PER_SECOND)
         return len(found)
+
+    def _may_go_on(self, subscription: Subscription) -> bool:
+        """The settings may have changed."""
+        try:
+            self._feed(subscription)
+        except ProtocolError:
+            return False
+        return True
 
     async def _resume(self, subscription: Subscription, delay: float) -> None:
         self._arm_expiry(subscription)

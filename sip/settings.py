@@ -87,6 +87,9 @@ class SipSettings(BaseModel):
     """User part of the address from which people who have only a phone are asked by message who may see them,
     and which understands `yes` and `no`; see `policy.phone`. Phones cannot write to an account of that
     name. Empty: nobody is asked by message."""
+    registration_watchers: tuple[str, ...] = ()
+    """Addresses that may follow everybody's registrations (event `reg`, RFC 3680), e.g. of an application
+    server. Everybody else may follow their own."""
     on_the_phone: Literal["dnd", "away"] = "dnd"
     "How a phone's `on-the-phone` (RFC 4480) looks to XMPP clients."
 

@@ -14,7 +14,8 @@ async def register(services: Services, incoming: Incoming) -> Reply:
 
     def then() -> None:
         phone = services.registrar.speaking(user, flow)
-        if phone is None:
+        if phone is None or phone.flow != flow:
+            # It is the other phone at that host: this one has gone.
             return
         services.notifier.moved(user, phone.binding.contact, flow)
         if phone.binding.registered == phone.binding.refreshed:

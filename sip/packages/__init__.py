@@ -16,6 +16,7 @@ from presence.service import PresenceService
 from sip.documents import Body
 from sip.errors import ProtocolError
 from sip.published import Published
+from sip.settings import SipSettings
 
 DocumentOf = Callable[[Address], PresenceDocument | None]
 "What is known of somebody whose presence a feed hears of; None before the first snapshot."
@@ -31,8 +32,8 @@ class Feed(Protocol):
     def restart(self) -> None:
         """What was sent last may be lost: begin again with the full state."""
 
-    def presence(self, address: Address) -> bool:
-        """Somebody's presence changed. True: there is something to say."""
+    def presence(self, address: Address) -> bool | None:
+        """Somebody's presence changed. True: there is something to say; None: it must be loaded again."""
 
     def authorisation(self, envelope: AuthorisationChanged) -> bool | None:
         """Somebody decided. True: there is something to say; None: it must be loaded again."""
@@ -70,8 +71,10 @@ class Package(Protocol):
     def feed(
         self, service: PresenceService, watcher: Address, presentity: Address, document_of: DocumentOf
     ) -> Feed | None:
-        """None: the presence of the presentity is all there is. A package with feeds serves each person for
-        themselves only."""
+        """None: the presence of the presentity is all there is."""
+
+    def allowed(self, watcher: Address, presentity: Address, settings: SipSettings) -> bool:
+        """Of a package with feeds: whether this watcher is served at all. The roster is not asked."""
 
 
 class PackageDefaults:
@@ -88,6 +91,9 @@ class PackageDefaults:
         self, service: PresenceService, watcher: Address, presentity: Address, document_of: DocumentOf
     ) -> Feed | None:
         return None
+
+    def allowed(self, watcher: Address, presentity: Address, settings: SipSettings) -> bool:
+        return watcher == presentity
 
 
 _packages: dict[str, Package] = {}

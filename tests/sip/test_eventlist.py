@@ -158,7 +158,7 @@ async def test_a_phone_that_lost_its_connection_gets_the_whole_list_on_the_next_
     ("event", "fields", "status", "named", "value"),
     [
         ("presence", {"Supported": "path"}, 421, "Require", "eventlist"),
-        ("presence.winfo", {}, 489, "Allow-Events", "dialog, presence, presence.winfo"),
+        ("presence.winfo", {}, 489, "Allow-Events", "dialog, presence, presence.winfo, reg"),
         ("presence", {"Require": "recipient-list-subscribe"}, 420, "Unsupported", "recipient-list-subscribe"),
     ],
 )
