@@ -28,6 +28,7 @@ from presence.edge.accounts import AccountSettings
 from presence.edge.embedded import Durability
 from presence.edge.server import parse_server
 from presence.errors import InvalidAddress
+from presence.rooms.settings import RoomSettings
 from sip.settings import SipSettings
 from xmpp.settings import XmppSettings
 
@@ -202,6 +203,7 @@ class Settings(BaseSettings):
     accounts: AccountSettings = AccountSettings()
     archive: ArchiveSettings = ArchiveSettings()
     policy: PolicySettings = PolicySettings()
+    rooms: RoomSettings = RoomSettings()
     tls: TlsSettings = TlsSettings()
     xmpp: XmppSettings = XmppSettings()
     sip: SipSettings = SipSettings()
@@ -317,6 +319,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     """What is wrong with settings that are right each for itself."""
     if bool(settings.tls.certificate) != bool(settings.tls.key):
         yield "tls.certificate and tls.key: set both or neither"
+    if both := set(settings.rooms.domains) & set(settings.domains):
+        yield f"rooms.domains: {', '.join(sorted(both))}: a domain with accounts has no rooms"
     if settings.sip.min_expires > settings.sip.max_expires:
         yield "sip.min_expires: greater than sip.max_expires"
 

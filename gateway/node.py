@@ -38,9 +38,12 @@ from presence.ports import (
     Relay,
     Restating,
 )
+from presence.rooms.ports import RoomChanged
 
 log = structlog.get_logger()
 
+SAVE_ROOMS = 10.0
+"Seconds between looks for rooms that the database was not told of."
 DEAD_AFTER = 10.0
 "Seconds without a heartbeat after which any node may sweep this one."
 JANITOR_BATCH = 100
@@ -89,6 +92,8 @@ class Node:
         self._pace = pace
         self._started = clock()
         self._breaks = self._bus.breaks
+        self._rooms = backend.service.rooms
+        self._rooms_saved = 0.0
         self._archive_waits = False
         "It could not be written."
         self._bus_since = 0.0
@@ -147,6 +152,8 @@ class Node:
                 await self._backend.store.migrate()
                 await self._bus.join(self._info())
                 swept = await self._bus.sweep(self._name, self._incarnation, self._clock())
+                if self._rooms is not None:
+                    await self._rooms.sweep(self._name, self._incarnation)
             except Unavailable as error:
                 wait = backoff.wait()
                 log.warning("waiting_for_bus_or_store", error=str(error), retry_in=wait)
@@ -171,6 +178,8 @@ class Node:
     async def _goodbye(self) -> None:
         try:
             async with asyncio.timeout(2):
+                if self._rooms is not None:
+                    await self._rooms.sweep(self._name, None)
                 await self._bus.sweep(self._name, None, self._clock())
                 await self._bus.leave(self._name)
         except (Unavailable, TimeoutError) as error:
@@ -271,6 +280,7 @@ class Node:
                 | AuthorisationChanged()
                 | Failed()
                 | KeptChanged()
+                | RoomChanged()
             ):
                 self.door.receive(envelope)
             case _:
@@ -285,9 +295,14 @@ class Node:
         if self._bus_since and now - self._bus_since > DEAD_AFTER:
             for node in await self._bus.nodes():
                 if node.name != self._name and now - node.beat > DEAD_AFTER:
+                    if self._rooms is not None:  # first: what is begun and not ended, another begins again
+                        await self._rooms.sweep(node.name, None)
                     swept = await self._bus.sweep(node.name, None, now)
                     await self._bus.leave(node.name)
                     log.warning("node_died", died=node.name, silent=round(now - node.beat, 1), swept=swept)
+        if self._rooms is not None and now - self._rooms_saved > SAVE_ROOMS:
+            await self._rooms.save_all()
+            self._rooms_saved = now
         return self._pace.janitor
 
     async def _archive(self) -> float:

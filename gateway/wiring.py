@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -20,9 +21,12 @@ from presence.edge.archive import SqlArchive
 from presence.edge.embedded import socket_path
 from presence.edge.guard import RedisGuard
 from presence.edge.redis import RedisBus
+from presence.edge.room_store import SqlRooms
+from presence.edge.rooms import RedisRooms
 from presence.edge.sql import SqlStore
 from presence.history import History
 from presence.ports import Accounts, Bus, Door, Store, Web
+from presence.rooms.service import Rooms
 from presence.service import PresenceService
 
 log = structlog.get_logger()
@@ -94,6 +98,16 @@ def backend(settings: Settings, node: str) -> Backend:
     store = SqlStore(settings.store_url)
     archive = SqlArchive(store.database)
     accounts = open_accounts(settings.accounts, store)
+    rooms = Rooms(
+        node=node,
+        owner=f"{node}/{incarnation}",
+        policy=settings.rooms.policy(frozenset(settings.domains), archive=kept),
+        bus=RedisRooms(bus),
+        store=SqlRooms(store.database),
+        clock=time.time,
+        secret=lambda: secrets.token_bytes(16),
+        lock=asyncio.Lock,
+    )
     service = PresenceService(
         node=node,
         incarnation=incarnation,
@@ -105,6 +119,7 @@ def backend(settings: Settings, node: str) -> Backend:
         clock=time.time,
         phone_policy=settings.policy.phone,
         history=History(bus, archive, store) if kept else None,
+        rooms=rooms if settings.rooms.enabled else None,
         guard=RedisGuard(
             bus,
             settings.accounts.guard.rules,
@@ -115,7 +130,7 @@ def backend(settings: Settings, node: str) -> Backend:
     )
     archiver = Archiver(
         holder=f"{node}/{incarnation}",
-        domains=frozenset(settings.domains),
+        domains=frozenset(settings.domains) | rooms.policy.domains.keys(),
         bus=bus,
         archive=archive,
         store=store,

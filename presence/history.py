@@ -39,6 +39,9 @@ async def keeps(
     return False
 
 
+EVERYTHING = Span()
+
+
 class Page(msgspec.Struct, frozen=True):
     """Part of an archive, in order."""
 
@@ -89,10 +92,10 @@ class History:
         kept = replace(span, before=min(span.before, tail.begins))
         return fresh + await self._archive.count(owner, kept)
 
-    async def bounds(self, owner: Address) -> tuple[Archived, Archived] | None:
-        """The oldest and the newest message; None when there is none."""
-        first = await self.page(owner, Span(), 1)
-        last = await self.page(owner, Span(), 1, backwards=True)
+    async def bounds(self, owner: Address, span: Span = EVERYTHING) -> tuple[Archived, Archived] | None:
+        """The oldest and the newest message of a span; None when there is none."""
+        first = await self.page(owner, span, 1)
+        last = await self.page(owner, span, 1, backwards=True)
         return (first.items[0], last.items[0]) if first.items and last.items else None
 
     async def preferences(self, owner: Address) -> Preferences:

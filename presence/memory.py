@@ -144,7 +144,7 @@ class MemoryBus:
             person.last_seen = farewell or LastSeen(at=now)
         envelope = PresenceChanged(snapshot=person.snapshot(now), trace=trace)
         for node in sorted(person.interest):
-            self._put(node, envelope)
+            self.post(node, envelope)
         return True
 
     def _drive(
@@ -177,7 +177,7 @@ class MemoryBus:
         for endpoint in endpoints:
             nodes.setdefault(endpoint.node, []).append(endpoint.id)
         for node, ids in nodes.items():
-            self._put(node, Deliver(message=message, endpoints=tuple(ids), delayed=delayed))
+            self.post(node, Deliver(message=message, endpoints=tuple(ids), delayed=delayed))
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -218,8 +218,8 @@ class MemoryBus:
             if len(person.pending) >= self._pending_limit:
                 raise Refused(Condition.RESOURCE_CONSTRAINT, "too many messages wait for the recipient")
         kept = message.archived and self._archive_limit > 0
-        if kept and len(self._unarchived) >= self._archive_limit:
-            raise Refused(Condition.RESOURCE_CONSTRAINT, "the archive does not keep up")
+        if kept:
+            self.check_archive()
         targets = person.targets(message, now)
         ids = tuple(endpoint.id for endpoint in targets)
         if message.store:
@@ -229,15 +229,23 @@ class MemoryBus:
             answer = Submission(Accepted.LIVE if ids else Accepted.DROPPED, ids)
         self._deliver(message, targets, delayed=False)
         if kept and answer.accepted is not Accepted.DROPPED:
-            self._archive_position = max(self._archive_position + 1, position_at(self._clock()))
-            self._unarchived.append(Unarchived(self._archive_position, msgspec.msgpack.encode(message)))
-            self._archive_arrival.set()
+            self.file(message)
         if message.copied:
             self._copy(message, person, ids, now)
         person.seen[key] = (now + DEDUP_SECONDS, message.id, answer)
         if len(person.seen) > 4096:
             person.seen = {k: entry for k, entry in person.seen.items() if entry[0] > now}
         return answer
+
+    def check_archive(self) -> None:
+        if len(self._unarchived) >= self._archive_limit > 0:
+            raise Refused(Condition.RESOURCE_CONSTRAINT, "the archive does not keep up")
+
+    def file(self, message: InstantMessage) -> None:
+        """On its way into the archive."""
+        self._archive_position = max(self._archive_position + 1, position_at(self._clock()))
+        self._unarchived.append(Unarchived(self._archive_position, msgspec.msgpack.encode(message)))
+        self._archive_arrival.set()
 
     def _copy(self, message: InstantMessage, person: Person, addressed: tuple[str, ...], now: float) -> None:
         """To the XMPP clients of both that it was not addressed to."""
@@ -256,7 +264,7 @@ class MemoryBus:
             if xmpp and endpoint.id not in without and live(endpoint.lease, now):
                 nodes.setdefault(endpoint.node, []).append(endpoint.id)
         for node, ids in nodes.items():
-            self._put(node, Copy(message=message, endpoints=tuple(ids), sent=sent))
+            self.post(node, Copy(message=message, endpoints=tuple(ids), sent=sent))
 
     async def unarchived(self, limit: int, timeout: float) -> list[Unarchived]:  # noqa: ASYNC109
         if not self._unarchived and timeout > 0:
@@ -316,20 +324,20 @@ class MemoryBus:
             and envelope.endpoint in ("", endpoint.id)
         }
         for node in sorted(nodes):
-            self._put(node, envelope)
+            self.post(node, envelope)
         return len(nodes)
 
     async def tell(self, address: Address, envelope: AuthorisationChanged | Failed | KeptChanged) -> None:
         person = self._person(address)
         for node in sorted({endpoint.node for endpoint in person.endpoints.values()} | person.interest):
-            self._put(node, envelope)
+            self.post(node, envelope)
 
     async def broadcast(self, envelope: Inbound) -> None:
         oldest = self._clock() - DEAD_SECONDS
         for node in sorted(name for name, info in self._nodes.items() if info.beat >= oldest):
-            self._put(node, envelope)
+            self.post(node, envelope)
 
-    def _put(self, node: str, envelope: Inbound) -> None:
+    def post(self, node: str, envelope: Inbound) -> None:
         inbox = self._inboxes.get(node)
         if inbox is None:
             inbox = self._inboxes[node] = deque(maxlen=self._inbox_limit)
@@ -390,7 +398,7 @@ class MemoryBus:
         else:
             for envelope in inbox:
                 if not isinstance(envelope, PresenceChanged | Deliver | Copy | Relay | Inquiry):
-                    self._put(node, envelope)
+                    self.post(node, envelope)
         count = 0
         for person in self._people.values():
             person.interest.discard(node)

@@ -17,6 +17,8 @@ class Kind(StrEnum):
     NORMAL = "normal"
     CHAT = "chat"
     HEADLINE = "headline"
+    GROUPCHAT = "groupchat"
+    "Said in a room; from its address, to its address."
 
 
 class Audience(StrEnum):

@@ -16,6 +16,7 @@ from presence.address import Address
 from presence.archive import Archived, Filed, Preferences, Span
 from presence.messages import Accepted, Delivery, Failure, InstantMessage
 from presence.model import LastSeen, Snapshot, Source
+from presence.rooms.ports import RoomChanged
 from presence.subscriptions import RosterItem
 
 # --- what hangs on one address -----------------------------------------------------------------
@@ -214,7 +215,15 @@ class AccountChanged(msgspec.Struct, frozen=True, kw_only=True, tag="account"):
 
 
 Envelope = (
-    PresenceChanged | Deliver | Copy | Relay | AuthorisationChanged | Failed | KeptChanged | AccountChanged
+    PresenceChanged
+    | Deliver
+    | Copy
+    | Relay
+    | AuthorisationChanged
+    | Failed
+    | KeptChanged
+    | AccountChanged
+    | RoomChanged
 )
 "What a door receives."
 

@@ -41,6 +41,7 @@ from presence.ports import (
     TraceEntry,
     Update,
 )
+from presence.rooms.service import Rooms
 from presence.subscriptions import Act, RosterItem
 
 __all__ = ["Decision", "PhonePolicy", "PresenceService", "Standing"]
@@ -74,9 +75,10 @@ class PresenceService:
         phone_policy: str = "allow",
         guard: Guard | None = None,
         history: History | None = None,
+        rooms: Rooms | None = None,
     ) -> None:
         """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `history`: the
-        message archive, where there is one. `clock`: Unix seconds."""
+        message archive, where there is one; `rooms` likewise. `clock`: Unix seconds."""
         self._node = node
         self._owner = f"{node}/{incarnation}"
         self._domains = domains
@@ -88,6 +90,8 @@ class PresenceService:
         self._policy = PhonePolicy(phone_policy)
         self.history = history
         "Everybody's archived messages; None when nothing is archived."
+        self.rooms = rooms
+        "None where there are none."
         self.blocking = Blocking(store, bus, clock)
         "Whom people block."
         self.orders = StandingOrders(store, bus, clock)

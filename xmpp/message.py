@@ -200,6 +200,19 @@ def write_message(message: InstantMessage, *, delayed: bool, by: Address | None 
     when not the recipient's; the archive's id is shown to whom the archive belongs (XEP-0359)."""
     sender = f"{message.sender}/{message.sender_tuple}" if message.sender_tuple else str(message.sender)
     out = [f"<message from='{escape_attribute(sender)}' to='{escape_attribute(addressee(message))}'"]
+    write_content(message, out)
+    end = "</message>"
+    if message.archived:
+        owner = escape_attribute(str(by or message.recipient))
+        end = f"<stanza-id xmlns='{SID_NS}' by='{owner}' id='{message.id}'/></message>"
+    if delayed:
+        domain = escape_attribute(message.recipient.domain)
+        end = f"<delay xmlns='{DELAY_NS}' from='{domain}' stamp='{stamp(message.created)}'/>{end}"
+    return "".join(out).encode() + message.opaque.get(OPAQUE, b"") + end.encode()
+
+
+def write_content(message: InstantMessage, out: list[str]) -> None:
+    """What follows the addresses, up to the payloads that only XMPP reads."""
     if message.kind is not Kind.NORMAL:
         out.append(f" type='{message.kind.value}'")
     if message.origin_id:
@@ -216,14 +229,6 @@ def write_message(message: InstantMessage, *, delayed: bool, by: Address | None 
         out.append(write_notices(message))
     if message.thread and b"<thread xmlns='jabber:client'" not in extras:
         out.append(f"<thread>{escape_text(message.thread)}</thread>")
-    end = "</message>"
-    if message.archived:
-        owner = escape_attribute(str(by or message.recipient))
-        end = f"<stanza-id xmlns='{SID_NS}' by='{owner}' id='{message.id}'/></message>"
-    if delayed:
-        domain = escape_attribute(message.recipient.domain)
-        end = f"<delay xmlns='{DELAY_NS}' from='{domain}' stamp='{stamp(message.created)}'/>{end}"
-    return "".join(out).encode() + extras + end.encode()
 
 
 def write_forwarded(message: InstantMessage, by: Address, received: float | None = None) -> bytes:

@@ -6,7 +6,7 @@ Implements `xmpp.host.Host` towards the listener and `presence.ports.Outlet` tow
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, assert_never
 
@@ -30,6 +30,7 @@ from presence.ports import (
     PresenceChanged,
     Relay,
 )
+from presence.rooms.ports import RoomChanged
 from presence.service import PresenceService, Standing
 from presence.watching import Change, WatchTable
 from xmpp.availability import FIRST_RETRY, LAST_RETRY
@@ -71,6 +72,8 @@ class XmppRouter:
         self.started = self.clock()
         self.extra: dict[str, Any] = {}
         "What extensions keep for all sessions together, by their namespace."
+        self.rooms_of: dict[str, Callable[[RoomChanged], None]] = {}
+        "By domain: who shows what happens in its rooms."
         services = [each for make in self.registry.hosts for each in make(self)]
         self.hosted: dict[str, Service] = {each.domain: each for each in services}
         "Services at domains of their own."
@@ -259,6 +262,10 @@ class XmppRouter:
                 if gone:
                     for session in self.sessions_of(address):
                         session.kick(StreamError("not-authorized", "the account is no more"))
+            case RoomChanged(room=room):
+                hear = self.rooms_of.get(room.domain)
+                if hear is not None:
+                    hear(envelope)
             case _:
                 assert_never(envelope)
 

@@ -12,6 +12,7 @@ from presence.edge.codec import SCHEMA, decode_inbound
 from presence.edge.link import PATIENCE, Link, ReplyError
 from presence.errors import Unavailable
 from presence.ports import Copy, Deliver, Inbound, Inquiry, PresenceChanged, Relay
+from presence.rooms.ports import RoomChanged
 
 log = structlog.get_logger()
 
@@ -92,7 +93,7 @@ class InboxReader:
 
 
 def stale(envelope: Inbound) -> bool:
-    return isinstance(envelope, PresenceChanged | Deliver | Copy | Relay | Inquiry)
+    return isinstance(envelope, PresenceChanged | Deliver | Copy | Relay | RoomChanged | Inquiry)
 
 
 def entry_id(entry: bytes) -> tuple[int, int]:

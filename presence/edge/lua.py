@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-FUNCTIONS = ("submit", "settle", "commit", "relay", "tell", "broadcast", "join", "claim", "lease")
+FUNCTIONS = (
+    *("submit", "settle", "commit", "relay", "tell", "broadcast", "join", "claim", "lease"),
+    *("room", "saved"),
+)
 
 
 class Library:

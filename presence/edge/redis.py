@@ -92,6 +92,7 @@ class RedisBus:
         self._clock = clock
         self._bound = str(inbox_limit).encode()
         self._archives = archive_limit > 0
+        self._archive_limit = archive_limit
         self._patience = patience
         library = Library()
         self._function = library.functions
@@ -114,6 +115,11 @@ class RedisBus:
     @property
     def breaks(self) -> int:
         return self._link.breaks
+
+    @property
+    def archive_limit(self) -> int:
+        """Messages that may wait for the archive; 0 when there is none."""
+        return self._archive_limit
 
     @classmethod
     async def connect(cls, url: str, **settings: Any) -> Self:
@@ -180,6 +186,19 @@ class RedisBus:
             if isinstance(answer, BaseException):
                 raise answer
         return answers
+
+    async def commands(self, commands: Iterable[tuple[Word, ...]]) -> list[Any]:
+        """Many commands that change nothing, in one round trip. Raises `Unavailable`."""
+        return await self._all(commands)
+
+    async def step(self, name: str, address: Address, *words: Word) -> Any:
+        """A function about what hangs on an address; done once, even if sent again."""
+        fixed = (base_key(address), int(self._clock() * 1000), self._bound, str(address))
+        return await self._run(name, *fixed, *words, numbered=True)
+
+    async def run(self, name: str, key: str, *words: Word) -> Any:
+        """A function that may run twice."""
+        return await self._run(name, key, *words)
 
     async def _blocking_link(self, name: str) -> Link:
         """A connection that one caller may block."""

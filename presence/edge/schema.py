@@ -19,6 +19,8 @@ from typing import Any
 import msgspec
 
 from presence import address, errors, messages, model, ports, subscriptions
+from presence.rooms import events as rooms_events
+from presence.rooms import model as rooms_model
 
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 
@@ -34,6 +36,13 @@ VALUES: tuple[type[msgspec.Struct], ...] = (
     messages.InstantMessage,
     messages.Failure,
     subscriptions.RosterItem,
+    rooms_model.Delta,
+    rooms_model.Head,
+    rooms_model.Configuration,
+    rooms_model.Occupant,
+    rooms_model.Attendance,
+    rooms_model.Affiliated,
+    *typing.get_args(rooms_events.Event),
     ports.TraceEntry,
     ports.NodeInfo,
 )
@@ -43,6 +52,9 @@ ENUMS: tuple[type[StrEnum], ...] = (
     messages.Audience,
     ports.EndpointKind,
     subscriptions.Subscription,
+    rooms_model.Affiliation,
+    rooms_model.Role,
+    rooms_events.Departure,
     errors.Condition,
 )
 

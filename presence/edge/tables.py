@@ -126,6 +126,30 @@ kept = Table(
 )
 """What clients keep with the server. `position`: Unix nanoseconds of the last change."""
 
+rooms = Table(
+    "rooms",
+    metadata,
+    Column("room", String(1023), primary_key=True),
+    Column("domain", String(1023), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("name", String(1023), nullable=False),
+    Column("public", Boolean, nullable=False),
+    Column("details", LargeBinary, nullable=False),
+    Index("rooms_domain", "domain"),
+)
+"""Persistent ones. `details`: msgpack of `presence.rooms.model.Head`."""
+
+room_affiliations = Table(
+    "room_affiliations",
+    metadata,
+    Column("room", String(1023), primary_key=True),
+    Column("address", String(1023), primary_key=True),
+    Column("affiliation", String(16), nullable=False),
+    Column("nick", String(1023), nullable=False),
+    Column("reason", String(4095), nullable=False),
+    Index("room_affiliations_address", "address"),
+)
+
 schema_versions = Table(
     "schema_versions",
     metadata,

@@ -31,8 +31,12 @@ from presence.ports import (
     TraceEntry,
     Update,
 )
+from presence.rooms.events import Entered, Left, Said
+from presence.rooms.model import Delta
+from presence.rooms.ports import RoomChanged
 from presence.subscriptions import RosterItem
 from tests.support.buses import ALICE, BOB, LAPTOP, PHONE, endpoint, message, put, source
+from tests.support.rooms import TEA, head, occupant, said
 
 NOW = 1_800_000_000.0
 PAGE = Path(__file__).parents[2] / "docs/bus.md"
@@ -61,6 +65,15 @@ EXAMPLES: list[Inbound] = [
     ),
     AccountChanged(address=ALICE),
     KeptChanged(owner=ALICE),
+    RoomChanged(
+        room=TEA,
+        version=3,
+        previous=2,
+        mark="xmpp-1/a:1",
+        delta=Delta(head=head(), occupants=(occupant(ALICE),), left=("bob",)),
+        events=(Entered(nick="alice", token="t"), Left(occupant=occupant(BOB)), Said(message=said())),
+        history=(said(),),
+    ),
     Inquiry(id="1", asker="admin-1"),
 ]
 

@@ -13,10 +13,14 @@ from typing import Any
 from presence.address import Address, parse_address
 from presence.edge.accounts import AccountSettings, open_accounts
 from presence.edge.archive import SqlArchive
+from presence.edge.room_store import SqlRooms
 from presence.edge.sql import SqlStore
 from presence.history import History
 from presence.memory import MemoryBus
 from presence.ports import AccountChanged, Accounts, Inquiry, NodeInfo, RosterChange
+from presence.rooms.memory import MemoryRooms
+from presence.rooms.service import Rooms
+from presence.rooms.settings import RoomSettings
 from presence.service import PresenceService
 from presence.subscriptions import RosterItem, Subscription
 from xmpp.edge.runtime import LoopRuntime
@@ -188,6 +192,8 @@ class Scene:
         self.store = store
         self.accounts = accounts
         self.clock = clock
+        self.rooms = MemoryRooms(bus, clock)
+        self.room_settings = RoomSettings()
         self.numbers = itertools.count(1)
         self.nodes: dict[str, XmppRouter] = {}
         self.runtimes: dict[str, WatchedRuntime] = {}
@@ -195,6 +201,16 @@ class Scene:
     async def node(self, name: str, **settings: Any) -> XmppRouter:
         """The server process of that name."""
         if name not in self.nodes:
+            rooms = Rooms(
+                node=name,
+                owner=f"{name}/i1",
+                policy=self.room_settings.policy(frozenset({DOMAIN}), archive=True),
+                bus=self.rooms,
+                store=SqlRooms(self.store.database),
+                clock=self.clock,
+                secret=lambda: b"0123456789abcdef",
+                lock=asyncio.Lock,
+            )
             service = PresenceService(
                 node=name,
                 incarnation="i1",
@@ -205,6 +221,7 @@ class Scene:
                 metrics=Silence(),
                 clock=self.clock,
                 history=History(self.bus, SqlArchive(self.store.database), self.store),
+                rooms=rooms,
             )
             info = NodeInfo(name=name, role="xmpp", incarnation="i1", started=self.clock(), beat=self.clock())
             await self.bus.join(info)

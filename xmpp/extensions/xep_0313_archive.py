@@ -6,6 +6,7 @@ the client asks for the next one, as always.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -117,6 +118,18 @@ def _moment(text: str) -> float:
 # --- answers -----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One archive, for one client."""
+
+    history: History
+    owner: Address
+    write: Callable[[Archived], bytes]
+    "A message of it as `<forwarded/>` (XEP-0297)."
+    begins: int = -1
+    "Position of the last message that does not belong to it any more."
+
+
 def _history(request: Request) -> History:
     history = request.router.service.history
     if history is None:
@@ -124,11 +137,24 @@ def _history(request: Request) -> History:
     return history
 
 
-async def _query(request: Request) -> Element:
-    history = _history(request)
-    query = read_query(request.payload)
+def _own(request: Request) -> Shelf:
     owner = request.session.address
-    span = await _span(request, query)
+
+    def write(item: Archived) -> bytes:
+        return write_forwarded(item.message, owner, received=item.at)
+
+    return Shelf(_history(request), owner, write)
+
+
+async def _query(request: Request) -> Element:
+    return await answer_query(request, _own(request))
+
+
+async def answer_query(request: Request, shelf: Shelf) -> Element:
+    """Send what is asked for; returns the end of it. Raises `StanzaError`, `Refused`."""
+    history, owner = shelf.history, shelf.owner
+    query = read_query(request.payload)
+    span = await _span(shelf, query)
     if query.page.max == 0:  # XEP-0059 §2.7
         total = await history.count(owner, span)
         return _fin(write_page("", "", total), complete=total == 0)
@@ -141,7 +167,7 @@ async def _query(request: Request) -> Element:
     else:
         page = await history.page(owner, span, limit, backwards=backwards)
         items, complete = list(page.items), page.complete
-    results, whole = _results(request, query.name, items, backwards=backwards)
+    results, whole = _results(request, shelf, query.name, items, backwards=backwards)
     for data in reversed(results) if query.flip else results:
         request.session.send(data, "message")
     shown = items[-len(results) :] if backwards else items[: len(results)]
@@ -149,10 +175,10 @@ async def _query(request: Request) -> Element:
     return _fin(write_page(first, last), complete=complete and whole)
 
 
-async def _span(request: Request, query: Query) -> Span:
+async def _span(shelf: Shelf, query: Query) -> Span:
     """Raises `Refused` ITEM_NOT_FOUND for an id that is not in the archive."""
-    place = partial(_place, _history(request), request)
-    after = [await place(each) for each in (query.after, query.page.after) if each]
+    place = partial(_place, shelf)
+    after = [shelf.begins, *[await place(each) for each in (query.after, query.page.after) if each]]
     before = [await place(each) for each in (query.before, query.page.before) if each]
     if query.start is not None:
         after.append(position_at(query.start) - 1)
@@ -162,28 +188,29 @@ async def _span(request: Request, query: Query) -> Span:
     return Span(
         peer=with_.bare if with_ is not None else None,
         peer_tuple=with_.resource if with_ is not None else "",
-        after=max(after, default=-1),
+        after=max(after),
         before=min(before, default=LAST),
     )
 
 
-async def _place(history: History, request: Request, name: str) -> int:
-    (found,) = await history.find(request.session.address, [name])
+async def _place(shelf: Shelf, name: str) -> int:
+    (found,) = await shelf.history.find(shelf.owner, [name])
     return found.position
 
 
 def _results(
-    request: Request, name: str, items: list[Archived], *, backwards: bool
+    request: Request, shelf: Shelf, name: str, items: list[Archived], *, backwards: bool
 ) -> tuple[list[bytes], bool]:
     """Messages for the items in order, as many as may go at once; whether that is all of them."""
     session = request.session
     asked = f" queryid='{escape_attribute(name)}'" if name else ""
     to = escape_attribute(session.jid.full)
-    head = b"<message from='" + session.escaped + f"' to='{to}'><result xmlns='{NS}'{asked} id='".encode()
+    sender = escape_attribute(str(shelf.owner))
+    head = f"<message from='{sender}' to='{to}'><result xmlns='{NS}'{asked} id='".encode()
     made: list[bytes] = []
     size = 0
     for item in reversed(items) if backwards else items:
-        forwarded = write_forwarded(item.message, session.address, received=item.at)
+        forwarded = shelf.write(item)
         size += len(forwarded)
         if made and size > LARGEST_PAGE_BYTES:
             break
@@ -195,7 +222,7 @@ def _fin(page: Element, *, complete: bool) -> Element:
     return E("fin", NS, {"complete": "true"} if complete else {}, page)
 
 
-async def _form(request: Request) -> Element:
+async def offer_query(request: Request) -> Element:
     """§4.1.5."""
     fields = []
     for kind, name in _FIELDS:
@@ -205,8 +232,12 @@ async def _form(request: Request) -> Element:
 
 
 async def _metadata(request: Request) -> Element:
+    return await answer_metadata(_own(request))
+
+
+async def answer_metadata(shelf: Shelf) -> Element:
     """§5."""
-    return await _bounds(_history(request), request.session.address)
+    return await _bounds(shelf.history, shelf.owner, shelf.begins)
 
 
 async def _bound(session: Session) -> Element | None:
@@ -215,8 +246,8 @@ async def _bound(session: Session) -> Element | None:
     return await _bounds(history, session.address) if history is not None else None
 
 
-async def _bounds(history: History, owner: Address) -> Element:
-    bounds = await history.bounds(owner)
+async def _bounds(history: History, owner: Address, begins: int = -1) -> Element:
+    bounds = await history.bounds(owner, Span(after=begins))
     answer = E("metadata", NS)
     for name, item in zip(("start", "end"), bounds or (), strict=False):
         answer.child(name, attrs={"id": item.message.id, "timestamp": stamp(item.at)})
@@ -240,7 +271,7 @@ EXTENSION = Extension(
     bound=_bound,
     iq=(
         Iq(type="set", ns=NS, name="query", targets=_OWN, handle=_query),
-        Iq(type="get", ns=NS, name="query", targets=_OWN, handle=_form),
+        Iq(type="get", ns=NS, name="query", targets=_OWN, handle=offer_query),
         Iq(type="get", ns=NS, name="metadata", targets=_OWN, handle=_metadata),
         Iq(type="set", ns=NS, name="query", targets=_OTHERS, handle=_forbidden),
         Iq(type="get", ns=NS, name="query", targets=_OTHERS, handle=_forbidden),

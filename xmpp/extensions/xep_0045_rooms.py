@@ -1,0 +1,40 @@
+"""XEP-0045 Multi-User Chat: the code is in `xmpp.rooms` and `presence.rooms`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from xmpp.extensions import Extension, Status
+from xmpp.rooms.desk import RoomDesk
+
+if TYPE_CHECKING:
+    from xmpp.hosted import Service
+    from xmpp.router import XmppRouter
+    from xmpp.session import Session
+
+
+def _hosts(router: XmppRouter) -> Iterable[Service]:
+    rooms = router.service.rooms
+    if rooms is None:
+        return []
+    desks = [RoomDesk(router, rooms, domain, beside) for domain, beside in rooms.policy.domains.items()]
+    router.rooms_of.update((desk.domain, desk.hear) for desk in desks)
+    return desks
+
+
+def _closed(session: Session, reason: str) -> None:
+    for service in session.router.hosted.values():
+        if isinstance(service, RoomDesk):
+            service.closed(session)
+
+
+EXTENSION = Extension(
+    spec="XEP-0045",
+    name="Multi-User Chat",
+    version="1.35.5",
+    status=Status.PARTIAL,
+    notes="Without presence broadcast by role and without the old groupchat protocol.",
+    hosts=_hosts,
+    closed=_closed,
+)

@@ -1,0 +1,452 @@
+"""What clients send to a domain of rooms: an `xmpp.hosted.Service`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+from msgspec.structs import replace
+
+from presence.address import Address
+from presence.errors import Condition, InvalidAddress, Refused, Unavailable
+from presence.messages import Audience, InstantMessage, Kind
+from presence.model import PresenceTuple
+from presence.rooms.administration import GiveRole, administer
+from presence.rooms.decisions import (
+    Entry,
+    Step,
+    Wish,
+    ask_for_voice,
+    invite,
+    leave,
+    occupant,
+    present,
+    rename,
+    speak,
+    whisper,
+)
+from presence.rooms.model import (
+    AUTHOR,
+    Attendance,
+    Author,
+    Configuration,
+    Role,
+    Room,
+    encode_author,
+    occupant_id,
+)
+from presence.rooms.ports import RoomChanged
+from presence.rooms.privileges import MembersOnly
+from presence.rooms.service import Rooms
+from xmpp.availability import FIRST_RETRY, LAST_RETRY
+from xmpp.element import E, Element
+from xmpp.errors import StanzaError
+from xmpp.jid import JID, parse_jid
+from xmpp.message import SID_NS, MessageType, message_type, read_message
+from xmpp.presence import DELAY_NS, OPAQUE, read_presence
+from xmpp.rooms.names import CONFERENCE_NS, MUC_NS, OCCUPANT_NS, USER_NS
+from xmpp.rooms.pace import Pace
+from xmpp.rooms.requests import RoomRequest, answer, answer_service, forward, give_back
+from xmpp.rooms.showing import Seat, Showing
+from xmpp.rooms.stanzas import write_kick
+from xmpp.rooms.voice import read_voice_form
+from xmpp.serialiser import serialise_children
+from xmpp.timestamps import parse_stamp
+
+if TYPE_CHECKING:
+    from xmpp.router import XmppRouter
+    from xmpp.session import Session
+
+log = structlog.get_logger()
+
+KEY = "XEP-0045"
+"Of what sessions keep for us."
+MAX_INVITED = 20
+"People invited by one message."
+MAX_REASON = 1024
+
+
+class RoomDesk:
+    """All rooms of one domain, for the clients of one process."""
+
+    name = "Rooms"
+
+    def __init__(self, router: XmppRouter, rooms: Rooms, domain: str, beside: str) -> None:
+        self.router = router
+        self.rooms = rooms
+        self.domain = domain
+        self.beside = beside
+        self._key = f"{KEY} {domain}"
+        self._seats: dict[str, Seat] = {}
+        "By token."
+        self._paces: dict[str, Pace] = {}
+        self._showing = Showing(self._seats.get, self._has_left)
+
+    # --- from the bus -----------------------------------------------------------------------------------
+
+    def hear(self, envelope: RoomChanged) -> None:
+        """The next envelope about a room of ours."""
+        shown = self.rooms.receive(envelope)
+        if shown is None:
+            return
+        self._showing.show(shown)
+        if shown.missed:
+            self.router.runtime.spawn(self._resync(envelope.room))
+
+    async def _resync(self, room: Address) -> None:
+        try:
+            found = await self.rooms.resync(room)
+        except Unavailable as error:
+            log.warning("room_not_read", room=str(room), reason=str(error))
+            return
+        if found is not None:
+            self._showing.refresh(*found)
+
+    # --- from clients -----------------------------------------------------------------------------------
+
+    async def receive(self, session: Session, stanza: Element, to: JID) -> None:
+        """See `xmpp.hosted.Service`."""
+        try:
+            if stanza.name == "message":
+                await self._message(session, stanza, to)
+            elif stanza.name == "presence":
+                await self._presence(session, stanza, to)
+            else:
+                await self._iq(session, stanza, to)
+        except MembersOnly as refusal:
+            raise StanzaError("registration-required", text=refusal.text) from None
+
+    def seat(self, session: Session) -> Seat:
+        """A session's, made at its first need."""
+        found: Seat | None = session.extra.get(self._key)
+        if found is None:
+            found = Seat.of(session, secrets.token_urlsafe(9))
+            session.extra[self._key] = found
+            self._seats[found.token] = found
+            policy = self.rooms.policy
+            self._paces[found.token] = Pace(policy.rate, policy.burst)
+        return found
+
+    def closed(self, session: Session) -> None:
+        """The session is over."""
+        seat: Seat | None = session.extra.get(self._key)
+        if seat is not None and not seat.rooms:
+            self._forget(seat)
+
+    def _forget(self, seat: Seat) -> None:
+        self._seats.pop(seat.token, None)
+        self._paces.pop(seat.token, None)
+
+    def _has_left(self, seat: Seat, room: Address) -> None:
+        seat.rooms.pop(room, None)
+        told = seat.session.availability.directed
+        for name in [name for name, to in told.items() if to.bare == room]:
+            del told[name]
+        if seat.session.ended and not seat.rooms:
+            self._forget(seat)
+
+    def _paced(self, seat: Seat) -> None:
+        if not self._paces[seat.token].allows(self.router.clock()):
+            raise StanzaError("policy-violation", "wait", "too many messages at once")
+
+    # --- presence ---------------------------------------------------------------------------------------
+
+    async def _presence(self, session: Session, stanza: Element, to: JID) -> None:
+        kind = stanza.get("type")
+        if not to.local or kind not in ("", "unavailable"):
+            return
+        seat = self.seat(session)
+        if kind == "unavailable":
+            await self._leave(seat, stanza, to.bare)
+            return
+        if not to.resource:
+            raise StanzaError("jid-malformed", text="under which nickname?")
+        self._paced(seat)
+        joining = stanza.find("x", MUC_NS)
+        said = _without(stanza, to.bare)
+        shown = read_presence(said, "", lang=session.lang, now=self.router.clock())
+        if joining is not None:
+            await self._enter(seat, joining, to, shown)
+        else:
+            await self._present(seat, to, shown)
+
+    async def _enter(self, seat: Seat, joining: Element, to: JID, shown: PresenceTuple) -> None:
+        """§7.2."""
+        room = to.bare
+        there = room in seat.rooms
+        if not there and len(seat.rooms) >= self.rooms.policy.joined:
+            raise StanzaError("resource-constraint", text="in too many rooms at once")
+        wish, characters = read_wish(joining, self.router.clock())
+        password = joining.find("password")
+        attendance = Attendance(
+            address=seat.session.address,
+            endpoint=seat.session.endpoint,
+            token=seat.token,
+            node=self.rooms.node,
+            owner=self.rooms.owner,
+            presence=shown,
+        )
+        entry = Entry(
+            attendance=attendance,
+            nick=to.resource,
+            password=password.text if password is not None else "",
+            wish=wish,
+        )
+        seat.rooms[room] = characters
+        limit = self.rooms.policy.bounds.max_occupants
+        usual = Configuration()
+        usual = replace(usual, max_occupants=min(usual.max_occupants, limit))
+        try:
+            await self.rooms.enter(room, entry, usual)
+        except (Refused, Unavailable):
+            if not there:
+                seat.rooms.pop(room, None)
+            raise
+        self.router.metrics.count("room_entries_total")
+
+    async def _present(self, seat: Seat, to: JID, shown: PresenceTuple) -> None:
+        """§7.6, §7.7; whoever is not there is told so (§7.2.1)."""
+
+        def decide(room: Room | None) -> Step:
+            mine = occupant(room, seat.token)
+            assert room is not None
+            if mine.nick == to.resource:
+                return present(room, seat.token, shown)
+            return rename(room, seat.token, to.resource, shown)
+
+        try:
+            await self.rooms.act(to.bare, decide)
+        except Refused as refusal:
+            if refusal.condition is not Condition.NOT_ACCEPTABLE:
+                raise
+            self._has_left(seat, to.bare)
+            seat.send(write_kick(to.bare, to.resource), "presence")
+
+    async def _leave(self, seat: Seat, stanza: Element, room: Address) -> None:
+        """§7.14. A client that is gone for good leaves however long it takes."""
+        said = _without(stanza, room)
+        shown = read_presence(said, "", lang=seat.session.lang, now=self.router.clock())
+        opaque = {OPAQUE: shown.opaque.get(OPAQUE, b"")}
+        delay = FIRST_RETRY
+        while True:
+            try:
+                await self.rooms.act(
+                    room, lambda found: leave(found, (seat.token,), notes=shown.notes, opaque=opaque)
+                )
+                return
+            except Unavailable:
+                if not seat.session.ended:
+                    raise
+                await self.router.runtime.sleep(delay)
+                delay = min(2 * delay, LAST_RETRY)
+
+    # --- messages ---------------------------------------------------------------------------------------
+
+    async def _message(self, session: Session, stanza: Element, to: JID) -> None:
+        type_ = message_type(stanza)
+        if type_ is MessageType.ERROR:
+            return
+        if not to.local:
+            raise StanzaError("service-unavailable")
+        seat = self.seat(session)
+        self._paced(seat)
+        if type_ is MessageType.GROUPCHAT:
+            if to.resource:
+                raise StanzaError("bad-request", text="to one occupant, groupchat is no type")
+            await self._speak(seat, stanza, to)
+        elif to.resource:
+            await self._whisper(seat, stanza, to)
+        else:
+            await self._to_the_room(seat, stanza, to.bare)
+
+    def _read(self, seat: Seat, stanza: Element, to: JID) -> InstantMessage:
+        service = self.router.service
+        trace = service.new_trace()
+        message = read_message(
+            _without(stanza, to.bare),
+            sender=JID(to.local, to.domain, seat.session.jid.resource),
+            to=JID.of(to.bare),
+            lang=seat.session.lang,
+            store=True,
+            rules=self.router.registry,
+            now=self.router.clock(),
+            trace=trace,
+        )
+        service.note(trace, "xmpp.in", to.bare, seat.session.address, seat.session.endpoint)
+        return replace(message, copied=False)
+
+    async def _speak(self, seat: Seat, stanza: Element, to: JID) -> None:
+        """§7.4, §8.1."""
+        message = self._read(seat, stanza, to)
+        lasting = message.archived
+
+        def decide(room: Room | None) -> Step:
+            return speak(room, seat.token, signed(message, room, seat), lasting=lasting)
+
+        await self.rooms.act(to.bare, decide)
+        self.router.metrics.count("room_messages_total")
+        self.router.service.note(message.trace, "submitted", to.bare, seat.session.address, "room")
+
+    async def _whisper(self, seat: Seat, stanza: Element, to: JID) -> None:
+        """§7.5."""
+        message = replace(self._read(seat, stanza, to), archived=False)
+        await self.rooms.act(
+            to.bare, lambda room: whisper(room, seat.token, to.resource, signed(message, room, seat))
+        )
+
+    async def _to_the_room(self, seat: Seat, stanza: Element, room: Address) -> None:
+        """Invitations, what they are answered with, and voices asked for."""
+        user = stanza.find("x", USER_NS)
+        invitations = user.findall("invite") if user is not None else []
+        declined = user.find("decline") if user is not None else None
+        if len(invitations) > MAX_INVITED:
+            raise StanzaError("policy-violation", text="too many are invited at once")
+        if invitations:
+            for each in invitations:
+                await self._invite(seat, room, each)
+        elif declined is not None:
+            await self._decline(seat, room, declined)
+        elif (asked := read_voice_form(stanza)) is not None:
+            await self._voice(seat, room, *asked)
+        else:
+            raise StanzaError("bad-request", text="to the room itself, messages are groupchat")
+
+    async def _invite(self, seat: Seat, room: Address, invitation: Element) -> None:
+        """§7.8.2."""
+        invited = _jid(invitation.get("to")).bare
+        reason = _reason(invitation)
+        await self.rooms.act(room, lambda found: invite(found, seat.token, invited, self.rooms.policy.bounds))
+        found = await self.rooms.find(room)
+        host = occupant(found, seat.token)
+        anonymous = found.configuration.anonymous
+        sender = f"{room}/{host.nick}" if anonymous else str(host.address)
+        told = E("invite", USER_NS, {"from": sender})
+        if reason:
+            told.child("reason", text=reason)
+        user = E("x", USER_NS, {}, told)
+        direct = E("x", CONFERENCE_NS, {"jid": str(room)} | ({"reason": reason} if reason else {}))
+        password = found.configuration.password
+        if password:
+            user.child("password", text=password)
+            direct.attrs["password"] = password
+        await self._tell(room, invited, [user, direct])
+
+    async def _decline(self, seat: Seat, room: Address, declined: Element) -> None:
+        """§7.8.2: whoever invited hears of it, if they are still there."""
+        to = _jid(declined.get("to"))
+        found = await self.rooms.find(room)
+        told = E("decline", USER_NS, {"from": str(seat.session.address)})
+        if reason := _reason(declined):
+            told.child("reason", text=reason)
+        named = [found.occupants.get(to.resource)] if to.bare == room else found.here(to.bare)
+        host = next(iter(named), None)
+        if host is None:
+            raise StanzaError("item-not-found")
+        await self._tell(room, host.address, [E("x", USER_NS, {}, told)])
+
+    async def _tell(self, room: Address, to: Address, payloads: list[Element]) -> None:
+        """A message of the room to somebody who need not be there."""
+        trace = self.router.service.new_trace()
+        message = InstantMessage(
+            id=trace,
+            trace=trace,
+            sender=room,
+            recipient=to,
+            kind=Kind.NORMAL,
+            created=self.router.clock(),
+            audience=Audience.XMPP,
+            archived=False,
+            copied=False,
+            opaque={OPAQUE: serialise_children(payloads)},
+        )
+        await self.router.service.submit(message)
+
+    async def _voice(self, seat: Seat, room: Address, nick: str, allow: bool) -> None:
+        """§7.13, §8.6."""
+        if not nick:
+            await self.rooms.act(room, lambda found: ask_for_voice(found, seat.token))
+            return
+        if not allow:
+            return
+        change = (GiveRole(nick=nick, role=Role.PARTICIPANT),)
+
+        def decide(found: Room | None) -> Step:
+            mine = occupant(found, seat.token)
+            assert found is not None
+            return administer(found, mine.address, seat.token, change, self.rooms.policy.bounds)
+
+        await self.rooms.act(room, decide)
+
+    # --- requests ---------------------------------------------------------------------------------------
+
+    async def _iq(self, session: Session, stanza: Element, to: JID) -> None:
+        seat = self.seat(session)
+        request = RoomRequest(self.router, self.rooms, seat, stanza, to)
+        if stanza.get("type") in ("result", "error"):
+            await give_back(request)
+        elif not to.local:
+            await answer_service(request, self.domain)
+        elif to.resource:
+            await forward(request)
+        else:
+            await answer(request)
+
+
+def signed(message: InstantMessage, room: Room | None, seat: Seat) -> InstantMessage:
+    """With the nickname, and who it is for those who may know. Raises `Refused` for whoever is not there."""
+    mine = occupant(room, seat.token)
+    assert room is not None
+    author = Author(mine.address, occupant_id(room.head, mine.address))
+    return replace(
+        message,
+        sender_tuple=mine.nick,
+        sender_endpoint="",
+        opaque=message.opaque | {AUTHOR: encode_author(author)},
+    )
+
+
+def read_wish(joining: Element, now: float) -> tuple[Wish, int | None]:
+    """How much was said before (§7.2.14), and in how many characters."""
+    history = joining.find("history")
+    if history is None:
+        return Wish(), None
+    number: Callable[[str], int | None] = lambda name: _number(history.get(name))  # noqa: E731
+    seconds, since = number("seconds"), history.get("since")
+    moments = [now - seconds] if seconds is not None else []
+    if since and (moment := parse_stamp(since)) is not None:
+        moments.append(moment)
+    characters = number("maxchars")
+    wish = Wish(messages=number("maxstanzas"), characters=characters, since=max(moments, default=None))
+    return wish, characters
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _jid(text: str) -> JID:
+    try:
+        return parse_jid(text)
+    except InvalidAddress:
+        raise StanzaError("jid-malformed") from None
+
+
+def _reason(element: Element) -> str:
+    found = element.find("reason")
+    return found.text[:MAX_REASON] if found is not None else ""
+
+
+def _without(stanza: Element, room: Address) -> Element:
+    """A client's stanza without what only a room says (XEP-0421 §4, XEP-0359 §3, XEP-0203)."""
+
+    def forged(child: Element) -> bool:
+        if child.ns in (MUC_NS, USER_NS, OCCUPANT_NS):
+            return True
+        if (child.ns, child.name) == (SID_NS, "stanza-id"):
+            return child.get("by").partition("/")[0] == str(room)
+        return child.ns == DELAY_NS
+
+    kept = [child for child in stanza.children if not (isinstance(child, Element) and forged(child))]
+    return Element(stanza.name, stanza.ns, stanza.attrs, kept)

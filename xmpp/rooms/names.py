@@ -1,0 +1,21 @@
+"""Namespaces of rooms."""
+
+from __future__ import annotations
+
+MUC_NS = "http://jabber.org/protocol/muc"
+USER_NS = f"{MUC_NS}#user"
+ADMIN_NS = f"{MUC_NS}#admin"
+OWNER_NS = f"{MUC_NS}#owner"
+REQUEST_NS = f"{MUC_NS}#request"
+CONFIG_NS = f"{MUC_NS}#roomconfig"
+INFO_FORM_NS = f"{MUC_NS}#roominfo"
+REGISTER_FORM_NS = f"{MUC_NS}#register"
+STABLE_ID = f"{MUC_NS}#stable_id"
+SELF_PING = f"{MUC_NS}#self-ping-optimization"
+OCCUPANT_NS = "urn:xmpp:occupant-id:0"
+MODERATE_NS = "urn:xmpp:message-moderate:1"
+RETRACT_NS = "urn:xmpp:message-retract:1"
+CONFERENCE_NS = "jabber:x:conference"
+REGISTER_NS = "jabber:iq:register"
+VCARD_NS = "vcard-temp"
+VCARD_UPDATE_NS = "vcard-temp:x:update"

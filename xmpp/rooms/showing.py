@@ -1,0 +1,254 @@
+"""What happens in a room, shown to our clients that are there, in the order all processes have it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, assert_never
+
+from presence.address import Address
+from presence.rooms.events import (
+    Affected,
+    Configured,
+    Decorated,
+    Destroyed,
+    Entered,
+    Event,
+    Left,
+    Renamed,
+    Said,
+    Updated,
+    VoiceAsked,
+    Whispered,
+)
+from presence.rooms.model import Occupant, Role, Room, seen_by
+from presence.rooms.ports import RoomChanged
+from presence.rooms.service import Shown
+from xmpp.presence import Addressable, escape_jid
+from xmpp.rooms.names import USER_NS
+from xmpp.rooms.stanzas import (
+    ARCHIVED,
+    CREATED,
+    OPEN_ROOM,
+    SELF,
+    characters,
+    write_destroyed,
+    write_item,
+    write_left,
+    write_no_subject,
+    write_notice,
+    write_occupant,
+    write_renamed,
+    write_said,
+)
+from xmpp.rooms.voice import write_voice_request
+
+if TYPE_CHECKING:
+    from xmpp.session import Session
+
+DECORATED, CHANGED = 104, 104
+ANONYMITY = {True: 173, False: 172}
+ARCHIVING = {True: 170, False: 171}
+
+
+@dataclass(slots=True)
+class Seat:
+    """One of our clients as far as rooms go; one for all rooms it is in."""
+
+    session: Session
+    token: str
+    to: bytes
+    "Its full JID, escaped."
+    rooms: dict[Address, int | None] = field(default_factory=dict)
+    "Where it is or is about to be → how many characters of history it wants."
+
+    @classmethod
+    def of(cls, session: Session, token: str) -> Seat:
+        return cls(session, token, escape_jid(session.jid.full))
+
+    def send(self, stanza: Addressable, name: str) -> None:
+        self.session.send(stanza.to(self.to), name)
+
+
+class Showing:
+    """Which of our clients are in which room. Moved on by events alone."""
+
+    def __init__(self, find: Callable[[str], Seat | None], left: Callable[[Seat, Address], None]) -> None:
+        """`find`: a client of ours by its token. `left`: it is not in the room any more."""
+        self._find = find
+        self._left = left
+        self._rooms: dict[Address, dict[str, Seat]] = {}
+
+    def show(self, shown: Shown) -> None:
+        """All events of an envelope."""
+        for event in shown.envelope.events:
+            self._show(shown, event)
+
+    def _show(self, shown: Shown, event: Event) -> None:
+        room = shown.after
+        seats = self._rooms.get(room.address, {})
+        match event:
+            case Said(message=message):
+                self._all(seats, write_said(message))
+            case Whispered(nick=nick, message=message):
+                stanza = write_said(message, more=f"<x xmlns='{USER_NS}'/>")
+                for each in room.occupants[nick].attendances:
+                    if each.token in seats:
+                        seats[each.token].send(stanza, "message")
+            case Entered():
+                self._entered(room, event, shown.envelope)
+            case Left():
+                self._gone(room, event, seats)
+            case Renamed(before=before, nick=nick):
+                self._each(
+                    room,
+                    seats,
+                    lambda reveal, own: write_renamed(room, before, nick, reveal=reveal, own=own),
+                    nick,
+                )
+                self._updated(room, Updated(nick=nick), seats)
+            case Updated():
+                self._updated(room, event, seats)
+            case Configured(changes=changes):
+                self._all(seats, write_notice(room.address, statuses=sorted(_codes(room, changes))))
+            case Affected(address=address, affiliation=affiliation, reason=reason):
+                item = write_item(affiliation, Role.NONE, jid=str(address), reason=reason)
+                notice = write_notice(room.address, item, groupchat=False)
+                for seat, mine in self._with_occupants(room, seats):
+                    if seen_by(mine.role, room.configuration):
+                        seat.send(notice, "message")
+            case VoiceAsked(nick=nick):
+                request = write_voice_request(room, room.occupants[nick])
+                for seat, mine in self._with_occupants(room, seats):
+                    if mine.role is Role.MODERATOR:
+                        seat.send(request, "message")
+            case Decorated():
+                self._all(seats, write_notice(room.address, statuses=(DECORATED,)))
+            case Destroyed():
+                for seat in list(seats.values()):
+                    there = shown.before.by_token(seat.token)
+                    if there is not None:
+                        seat.send(write_destroyed(room.address, there.nick, event), "presence")
+                    self._stand_up(room.address, seat)
+            case _:
+                assert_never(event)
+
+    def refresh(self, before: Room, after: Room) -> None:
+        """What came between was missed: what is so now."""
+        seats = self._rooms.get(after.address, {})
+        for occupant in before.occupants.values():
+            if occupant.nick not in after.occupants:
+                self._gone(after, Left(occupant=occupant), seats)
+        for seat in list(seats.values()):
+            if after.by_token(seat.token) is None:
+                self._stand_up(after.address, seat)
+        for nick in after.occupants:
+            self._updated(after, Updated(nick=nick), seats)
+
+    # --- to whom ----------------------------------------------------------------------------------------
+
+    def _all(self, seats: dict[str, Seat], stanza: Addressable) -> None:
+        head, tail = stanza.head, stanza.tail
+        for seat in seats.values():
+            seat.session.send(head + seat.to + tail, "message")
+
+    def _with_occupants(self, room: Room, seats: dict[str, Seat]) -> Iterator[tuple[Seat, Occupant]]:
+        for token, seat in list(seats.items()):
+            mine = room.by_token(token)
+            if mine is not None:
+                yield seat, mine
+
+    def _each(
+        self, room: Room, seats: dict[str, Seat], write: Callable[[bool, bool], Addressable], about: str
+    ) -> None:
+        """To everybody what they may see of the occupant `about`: (who it is, it is oneself) → stanza."""
+        written: dict[tuple[bool, bool], Addressable] = {}
+        for seat, mine in self._with_occupants(room, seats):
+            own = mine.nick == about
+            key = own or seen_by(mine.role, room.configuration), own
+            if key not in written:
+                written[key] = write(*key)
+            seat.send(written[key], "presence")
+
+    # --- events -----------------------------------------------------------------------------------------
+
+    def _updated(self, room: Room, event: Updated, seats: dict[str, Seat]) -> None:
+        occupant = room.occupants.get(event.nick)
+        if occupant is None:  # they left in the same step
+            return
+
+        def write(reveal: bool, own: bool) -> Addressable:
+            statuses = (SELF,) if own else ()
+            return write_occupant(
+                room, occupant, reveal=reveal, statuses=statuses, actor=event.by, reason=event.reason
+            )
+
+        self._each(room, seats, write, event.nick)
+
+    def _entered(self, room: Room, event: Entered, envelope: RoomChanged) -> None:
+        seats = self._rooms.setdefault(room.address, {})
+        occupant = room.occupants[event.nick]
+        seats.pop(event.token, None)
+        if event.first:
+            self._each(
+                room, seats, lambda reveal, own: write_occupant(room, occupant, reveal=reveal), event.nick
+            )
+        seat = self._find(event.token)
+        if seat is not None:
+            seats[event.token] = seat
+            self._welcome(room, occupant, seat, event, envelope)
+        elif not seats:
+            del self._rooms[room.address]
+
+    def _welcome(self, room: Room, mine: Occupant, seat: Seat, event: Entered, envelope: RoomChanged) -> None:
+        """§7.1: who is there, oneself, what was said, the subject."""
+        reveal = seen_by(mine.role, room.configuration)
+        for other in room.occupants.values():
+            if other.nick != mine.nick:
+                seat.send(write_occupant(room, other, reveal=reveal), "presence")
+        statuses = [SELF]
+        if not room.configuration.anonymous:
+            statuses.append(OPEN_ROOM)
+        if room.configuration.archived:
+            statuses.append(ARCHIVED)
+        if event.created:
+            statuses.append(CREATED)
+        seat.send(write_occupant(room, mine, reveal=True, statuses=statuses), "presence")
+        history = [write_said(message, delayed=True).to(seat.to) for message in envelope.history]
+        most = seat.rooms.get(room.address)
+        if most is not None:
+            while history and sum(map(characters, history)) > most:
+                del history[0]
+        for data in history:
+            seat.session.send(data, "message")
+        subject = room.head.subject
+        last = write_no_subject(room.address) if subject is None else write_said(subject, delayed=True)
+        seat.send(last, "message")
+
+    def _gone(self, room: Room, event: Left, seats: dict[str, Seat]) -> None:
+        tokens = {each.token for each in event.occupant.attendances}
+        own = None
+        for token in tokens & seats.keys():
+            own = own or write_left(room, event, reveal=True, own=True)
+            seat = seats[token]
+            seat.send(own, "presence")
+            self._stand_up(room.address, seat)
+        if event.whole:
+            self._each(room, seats, lambda reveal, _: write_left(room, event, reveal=reveal), "")
+
+    def _stand_up(self, room: Address, seat: Seat) -> None:
+        seats = self._rooms.get(room)
+        if seats is not None:
+            seats.pop(seat.token, None)
+            if not seats:
+                del self._rooms[room]
+        self._left(seat, room)
+
+
+def _codes(room: Room, changes: tuple[str, ...]) -> set[int]:
+    """Status codes of a new configuration (§10.2.1)."""
+    special = {
+        "anonymous": ANONYMITY[room.configuration.anonymous],
+        "archived": ARCHIVING[room.configuration.archived],
+    }
+    return {special.get(name, CHANGED) for name in changes}
