@@ -75,6 +75,8 @@ class InstantMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     "When it was accepted, Unix seconds; the XEP-0203 stamp and SIP Date of late delivery."
     expires: float | None = None
     "Unix seconds after which it must not be delivered any more (RFC 3428 §8)."
+    hops: int = 70
+    "Servers it may still pass beyond this one: less where it has passed some, so that a loop ends."
     store: bool = True
     "False for what is worthless later (chat states): delivered to live endpoints or dropped."
     audience: Audience = Audience.ALL

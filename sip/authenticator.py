@@ -2,6 +2,8 @@
 
 The server is the one addressed, so it asks with 401, and takes the answer from either header. A user that
 does not exist is treated like a wrong password. Whoever claims to be somebody else is told 403.
+
+A trusted proxy may have asked in its place (`sip.asserting`); those behind it fail on their own account.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from presence.errors import InvalidAddress
 from presence.ports import Account, Accounts, DigestJudge, Metrics
 from presence.service import PresenceService
 from sip.addressing import to_address
+from sip.asserting import asserted, plain
 from sip.digest import NonceKeeper, Verdict, find_credentials, question
 from sip.errors import BadUri, ProtocolError
 from sip.flow import Flow
@@ -23,6 +26,7 @@ from sip.headers import Credentials
 from sip.message import Request
 from sip.profiles import profile_of
 from sip.settings import SipSettings
+from sip.topology import Topology
 from sip.uri import parse_uri, unescape
 
 log = structlog.get_logger()
@@ -33,7 +37,12 @@ class Authenticator:
     another process or of an earlier life is stale, and its phone asked anew."""
 
     def __init__(
-        self, settings: SipSettings, service: PresenceService, accounts: Accounts, metrics: Metrics
+        self,
+        settings: SipSettings,
+        service: PresenceService,
+        accounts: Accounts,
+        metrics: Metrics,
+        topology: Topology,
     ) -> None:
         self._profiles = settings.profiles
         self._algorithms = settings.digest_algorithms
@@ -41,12 +50,15 @@ class Authenticator:
         self._accounts = accounts
         self._judge_elsewhere = accounts if isinstance(accounts, DigestJudge) else None
         self._metrics = metrics
+        self._topology = topology
         self._nonces = NonceKeeper(secrets.token_bytes(32))
 
     async def authenticate(self, request: Request, flow: Flow, now: float) -> Address:
         """The account that sent the request. Raises `ProtocolError`: 401 with challenges, 403, 404."""
         registering = request.method == "REGISTER"
-        claimed = to_address((request.to if registering else request.from_).uri)
+        if self._topology.trusts(flow) and (vouched := asserted(request)) is not None:
+            return await self._believe(vouched, request)
+        claimed = to_address(plain((request.to if registering else request.from_).uri))
         if not self._service.serves(claimed.domain):
             # RFC 3261 §10.3 step 5; a stranger's request would be relayed for nobody.
             raise ProtocolError(404) if registering else ProtocolError(403, "Unknown Sender Domain")
@@ -59,16 +71,17 @@ class Authenticator:
             account = await self._accounts.find(claimed)
             raise self._challenge(request, flow, account, realm, now, stale=True)
         user = _address(credentials.get("username") or "", realm)
-        await self._check_ban(flow, user)
+        peer = self._topology.origin(request, flow)
+        await self._check_ban(peer, user)
         account = await self._accounts.find(user) if user is not None else None
         match await self._judge(credentials, request, user, account, now):
             case Verdict.OK if user is not None:
-                await self._service.guard.succeeded(flow.host, str(user))
+                await self._service.guard.succeeded(peer, str(user))
                 if not self._is_meant(credentials.get("uri") or "", request):
                     raise ProtocolError(400, "Digest URI Names Somebody Else")
                 if user != claimed:
                     self._metrics.count("sip_forged_total")
-                    log.info("sender_forged", address=str(user), claimed=str(claimed), peer=flow.remote)
+                    log.info("sender_forged", address=str(user), claimed=str(claimed), peer=peer)
                     raise ProtocolError(403, "Not Your Address")
                 return claimed
             case Verdict.STALE:
@@ -77,10 +90,19 @@ class Authenticator:
                 raise self._challenge(request, flow, account, realm, now)
             case _:
                 self._metrics.count("sip_login_failures_total")
-                log.info("login_refused", address=str(claimed), peer=flow.remote, method=request.method)
+                log.info("login_refused", address=str(claimed), peer=peer, method=request.method)
                 if user is not None:
-                    await self._service.guard.failed(flow.host, str(user))
+                    await self._service.guard.failed(peer, str(user))
                 raise self._challenge(request, flow, account, realm, now)
+
+    async def _believe(self, user: Address, request: Request) -> Address:
+        """What a trusted proxy asserts, of somebody who has an account here. Raises `ProtocolError` 403."""
+        account = await self._accounts.find(user) if self._service.serves(user.domain) else None
+        if account is None or not account.enabled:
+            raise ProtocolError(403, "Unknown Asserted Identity")
+        if request.method == "REGISTER" and to_address(plain(request.to.uri)) != user:
+            raise ProtocolError(403, "Not Your Address")
+        return user
 
     async def _judge(
         self,
@@ -125,8 +147,8 @@ class Authenticator:
             self._service.serves(meant.host) and self._service.serves(uri.host)
         )
 
-    async def _check_ban(self, flow: Flow, user: Address | None) -> None:
-        wait = await self._service.guard.wait(flow.host, str(user or ""))
+    async def _check_ban(self, peer: str, user: Address | None) -> None:
+        wait = await self._service.guard.wait(peer, str(user or ""))
         if wait > 0:
             after = (("Retry-After", str(ceil(wait))),)
             raise ProtocolError(403, "Too Many Failures", headers=after)

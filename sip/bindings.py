@@ -17,11 +17,12 @@ import msgspec
 
 from presence.model import PresenceTuple, Source
 from sip.errors import ProtocolError
-from sip.flow import Flow
+from sip.flow import ROUTED, Flow
 from sip.headers import NameAddr
 from sip.message import Request
 from sip.pidf import from_q
 from sip.settings import SipSettings
+from sip.topology import origin_of
 from sip.uri import equivalent, parse_uri
 
 RESTARTED = 32.0
@@ -29,6 +30,7 @@ RESTARTED = 32.0
 _MAX_PARAMETERS = 1024
 _MAX_PATH = 2048
 _NOT_ECHOED = frozenset(("expires", "q", "received"))
+_SECURE = ("tls", "wss", ROUTED)
 _SCHEMA = 1
 
 
@@ -55,6 +57,8 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refreshed: float
     expires: float
     agent: str = ""
+    origin: str = ""
+    "Where the phone is as a proxy before us saw it, `host:port`; tells apart phones behind one proxy."
 
     @property
     def endpoint(self) -> str:
@@ -147,6 +151,9 @@ def _wanted(
 ) -> Binding:
     if contact.uri.scheme not in ("sip", "sips"):
         raise ProtocolError(400, "Contact: not a SIP URI")
+    if contact.uri.secure and flow.transport not in _SECURE:
+        # RFC 3261 §26.2.2: what is sent to it must come under TLS.
+        raise ProtocolError(400, "Contact: a SIPS URI needs TLS")
     expires = contact.expires
     if expires is None:
         expires = request.expires if request.expires is not None else settings.register_expires
@@ -170,13 +177,14 @@ def _wanted(
         instance=instance,
         path=path,
         flow=str(flow),
-        owner=owner if flow.reliable else "",
+        owner=owner if flow.reliable and not flow.routed else "",
         call_id=request.call_id,
         cseq=request.cseq.number,
         registered=now,
         refreshed=now,
         expires=now + min(expires, settings.max_expires),
         agent=(request.headers.get("User-Agent") or "")[:100],
+        origin=origin_of(request)[:300],
     )
 
 

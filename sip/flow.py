@@ -10,14 +10,18 @@ import ipaddress
 from functools import lru_cache
 from typing import NamedTuple
 
+ROUTED = "routed"
+
 
 class Flow(NamedTuple):
     transport: str
-    "udp, tcp, tls, ws, wss."
+    """udp, tcp, tls, ws, wss; `routed` for a way through a proxy, which is found anew for each request
+    (RFC 3263)."""
     local: str
     "For UDP the address listened on, by which the socket is found again after a restart."
     host: str
-    "The peer's address; IPv4 in its own form, IPv6 without brackets."
+    """The peer's address; IPv4 in its own form, IPv6 without brackets. URI of the next hop where it is
+    routed."""
     port: int
     serial: int = 0
     "Tells connections of one process apart; 0 for UDP."
@@ -37,8 +41,14 @@ class Flow(NamedTuple):
         return self.host if ":" not in self.host else _network(self.host)
 
     @property
+    def routed(self) -> bool:
+        return self.transport == ROUTED
+
+    @property
     def remote(self) -> str:
         """`host:port` for people."""
+        if self.transport == ROUTED:
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
@@ -48,6 +58,11 @@ class Flow(NamedTuple):
 @lru_cache(maxsize=4096)
 def _network(host: str) -> str:
     return str(ipaddress.IPv6Network((host, 64), strict=False))
+
+
+def routed(hop: str) -> Flow:
+    """The way over a next hop's URI, whoever answers there."""
+    return Flow(ROUTED, "", hop, 0)
 
 
 def parse_flow(text: str) -> Flow:

@@ -373,9 +373,9 @@ def new_tag() -> str:
     return secrets.token_hex(8)
 
 
-def new_branch() -> str:
-    """Unique over time and space, with the cookie of RFC 3261 §8.1.1.7."""
-    return _MAGIC_COOKIE + secrets.token_hex(8)
+def new_branch(mark: str = "") -> str:
+    """Unique over time and space, with the cookie of RFC 3261 §8.1.1.7, and something of one's own."""
+    return _MAGIC_COOKIE + mark + secrets.token_hex(8)
 
 
 def new_call_id() -> str:

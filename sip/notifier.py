@@ -39,6 +39,7 @@ from sip.pacing import Pacing
 from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
 from sip.subscription import RECORD, Subscription, restore
+from sip.topology import Topology
 from sip.uri import parse_uri
 
 log = structlog.get_logger()
@@ -56,6 +57,7 @@ class Notifier:
         sender: Sender,
         metrics: Metrics,
         stream_of: Callable[[Address, Flow], Flow | None],
+        topology: Topology,
     ) -> None:
         """`stream_of`: a connection that leads to the same phone of an account as a UDP flow."""
         self._settings = settings
@@ -63,6 +65,7 @@ class Notifier:
         self._runtime = runtime
         self._sender = sender
         self._metrics = metrics
+        self._topology = topology
         self._dialogs = Dialogs()
         self._notifications = Notifications(settings, runtime, sender, metrics, stream_of)
         self._hearing = Hearing(
@@ -100,7 +103,7 @@ class Notifier:
         subscription = self._subscription(watcher, asked, request, flow)
         if asked.expires == 0:
             return await self._fetch(subscription, request, flow)
-        return await self._begin(subscription, request, asked.expires, trace)
+        return await self._begin(subscription, request, flow, asked.expires, trace)
 
     def _subscription(self, watcher: Address, asked: Wanted, request: Request, flow: Flow) -> Subscription:
         now = self._runtime.now()
@@ -111,7 +114,7 @@ class Notifier:
             package=asked.package,
             event=asked.event,
             expires=now + asked.expires,
-            flow=flow,
+            flow=self._topology.way(request, flow),
             since=now,
             media=asked.media,
             condition=asked.condition,
@@ -142,7 +145,9 @@ class Notifier:
             # RFC 3857 §4.6, RFC 3680 §4.6; whether there is such a person is nobody's business.
             raise ProtocolError(403)
 
-    async def _begin(self, subscription: Subscription, request: Request, expires: int, trace: str) -> Reply:
+    async def _begin(
+        self, subscription: Subscription, request: Request, flow: Flow, expires: int, trace: str
+    ) -> Reply:
         self._make_room(subscription.watcher)
         self._add(subscription)
         try:
@@ -167,7 +172,7 @@ class Notifier:
         self._metrics.count("sip_subscriptions_total", state=subscription.state)
         self._arm_expiry(subscription)
         return Reply(
-            self._accepted(request, subscription, expires), partial(self._pacing.start, subscription)
+            self._accepted(request, subscription, flow, expires), partial(self._pacing.start, subscription)
         )
 
     async def _fetch(self, subscription: Subscription, request: Request, flow: Flow) -> Reply:
@@ -182,11 +187,12 @@ class Notifier:
         subscription.ending = "timeout"
 
         def notify() -> None:
-            notification, way = self._notifications.write(subscription, document, flow)
+            assert subscription.flow is not None
+            notification, way = self._notifications.write(subscription, document, subscription.flow)
             self._sender.send(notification, way, lambda answer: None)
             self._hearing.leave(subscription)
 
-        return Reply(self._accepted(request, subscription, 0), notify)
+        return Reply(self._accepted(request, subscription, flow, 0), notify)
 
     async def _refresh(self, watcher: Address, request: Request, flow: Flow) -> Reply:
         """A SUBSCRIBE in its dialog (RFC 6665 §4.2.1.1)."""
@@ -205,7 +211,7 @@ class Notifier:
         subscription.dialog = subscription.dialog.received(request)
         subscription.condition = condition_of(request)
         subscription.failures = 0
-        self._dialogs.pin(subscription, flow)
+        self._dialogs.pin(subscription, self._way(subscription, flow))
         subscription.expires = self._runtime.now() + expires
         if expires:
             # What was decided meanwhile was heard of; should it have been lost, it is made good for here.
@@ -216,7 +222,7 @@ class Notifier:
                 await self._hearing.listen(subscription)
         document = self._hearing.document(subscription.presentity)
         known = not subscription.ending and self._notifications.matches(subscription, document)
-        accepted = self._accepted(request, subscription, expires, 204 if known else 200)
+        accepted = self._accepted(request, subscription, flow, expires, 204 if known else 200)
         if expires:
             if subscription.feed is not None and not known:
                 subscription.feed.restart()
@@ -229,6 +235,11 @@ class Notifier:
             subscription.ending = "timeout"
         then = self._pacing.push if known else self._pacing.urge
         return Reply(accepted, partial(then, subscription))
+
+    def _way(self, subscription: Subscription, flow: Flow) -> Flow:
+        """Where it is notified, now that the phone has spoken: a route through a trusted proxy stays."""
+        known = subscription.flow
+        return known if known is not None and known.routed and self._topology.trusts(flow) else flow
 
     async def _decide(self, subscription: Subscription, *, ask: bool = False, trace: str = "") -> Decision:
         """May it see what it is about? With `ask` the presentity is asked, where it has not decided."""
@@ -248,11 +259,10 @@ class Notifier:
             raise ProtocolError(403)
 
     def _accepted(
-        self, request: Request, subscription: Subscription, expires: int, status: int = 200
+        self, request: Request, subscription: Subscription, flow: Flow, expires: int, status: int = 200
     ) -> Response:
-        assert subscription.flow is not None
         headers = [
-            ("Contact", f"<{self._sender.contact(subscription.flow)}>"),
+            ("Contact", f"<{self._sender.contact(flow)}>"),
             ("Expires", str(expires)),
         ]
         if subscription.listed:
@@ -351,7 +361,8 @@ class Notifier:
 
     def flow_lost(self, flow: Flow) -> None:
         for subscription in self._dialogs.on(flow):
-            self._dialogs.pin(subscription, None)
+            dialog = subscription.dialog
+            self._dialogs.pin(subscription, self._topology.detour(dialog.remote_target, dialog.route_set))
 
     def moved(self, watcher: Address, contact: str, flow: Flow) -> None:
         """A phone registered: what it watches and had no way to it any more, or an old one, is notified
@@ -361,7 +372,7 @@ class Notifier:
             old = subscription.flow
             if (
                 old == flow
-                or (old is not None and old.reliable)
+                or (old is not None and (old.reliable or flow.routed))
                 or (subscription.listed and not flow.reliable)
             ):
                 continue
@@ -416,6 +427,9 @@ class Notifier:
 
     async def _resume(self, subscription: Subscription, delay: float) -> None:
         self._arm_expiry(subscription)
+        if subscription.flow is None:
+            dialog = subscription.dialog
+            self._dialogs.pin(subscription, self._topology.detour(dialog.remote_target, dialog.route_set))
         if subscription.feed is not None:
             await self._hearing.listen(subscription)
         decision = await self._decide(subscription)

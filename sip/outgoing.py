@@ -83,7 +83,7 @@ def build_message(
     sender = to_uri(message.sender, message.sender_tuple if profile.gruu_in_from else "")
     call_id = message.id if profile.unique_call_ids else _call_id(message)
     fields = {"Route": list(binding.path)} if binding.path else {}
-    fields["Max-Forwards"] = ["70"]
+    fields["Max-Forwards"] = [str(message.hops)]
     fields["From"] = [f"<{sender}>;tag={new_tag()}"]
     fields["To"] = [f"<{to_uri(message.recipient)}>"]
     fields["Call-ID"] = [call_id]

@@ -25,10 +25,12 @@ from sip.bodies import Heard, formats, heard_in, iscomposing
 from sip.errors import ProtocolError, condition_to_status
 from sip.flow import Flow
 from sip.grammar import language
+from sip.loops import hops_left
 from sip.message import Request, Response, respond
 from sip.registrar import Located, Registrar
 from sip.runtime import Runtime
 from sip.tastes import Phone
+from sip.topology import origin_of
 from sip.writing import TOLD, Asked, Writer
 
 log = structlog.get_logger()
@@ -57,7 +59,7 @@ class Pager:
         if not recipient.local or not self._service.serves(recipient.domain):
             raise ProtocolError(404)
         heard = heard_in(request)
-        phone = self._registrar.speaking(sender, flow)
+        phone = self._registrar.speaking(sender, flow, origin_of(request))
         if phone is not None:
             self._learn((sender, phone.binding.endpoint), request)
         if not heard.text and heard.chat_state is None and heard.report not in TOLD:
@@ -118,6 +120,7 @@ class Pager:
             sender_tuple=phone.binding.id if phone is not None else "",
             recipient=recipient,
             recipient_endpoint=f"xmpp:{resource}" if resource else "",
+            hops=hops_left(request),
             origin_id=heard.id or request.via.branch[:256],
             bodies=(Text(heard.text, lang),) if heard.text else (),
             markup=heard.markup if heard.text else "",

@@ -29,6 +29,7 @@ from sip.packages import Package, allow_events, packages
 from sip.registrar import Registrar
 from sip.runtime import Runtime
 from sip.settings import SipSettings
+from sip.topology import origin_of
 
 log = structlog.get_logger()
 
@@ -86,13 +87,14 @@ class Publisher:
                 case Operation.REMOVE:
                     given = await self._remove(address, tag, trace)
                 case Operation.REFRESH:
-                    given = await self._refresh(address, tag, expires, flow, now, trace)
+                    given = await self._refresh(address, tag, expires, request, flow, now, trace)
                 case Operation.MODIFY:
                     source = self._source(package, address, request, flow, now, _name(tag))
                     given = await self._write(address, source, expires, now, trace, expect=tag)
                 case Operation.INITIAL:
                     # A phone has one set of calls: publishing them anew replaces what it said before.
-                    name = f"{_mark(flow)}-{'calls' if package.brief else secrets.token_hex(4)}"
+                    which = "calls" if package.brief else secrets.token_hex(4)
+                    name = f"{_mark(flow, origin_of(request))}-{which}"
                     source = self._source(package, address, request, flow, now, name)
                     given = await self._initial(address, source, expires, now, trace)
         except StaleTag:
@@ -141,11 +143,11 @@ class Publisher:
             tuples=published.tuples,
             person=person,
             since=now,
-            tied_to=self._tie(address, flow),
+            tied_to=self._tie(address, request, flow),
         )
 
-    def _tie(self, address: Address, flow: Flow) -> str:
-        phone = self._registrar.speaking(address, flow)
+    def _tie(self, address: Address, request: Request, flow: Flow) -> str:
+        phone = self._registrar.speaking(address, flow, origin_of(request))
         return phone.binding.source if phone is not None else ""
 
     # --- what is done ---------------------------------------------------------------------------
@@ -160,14 +162,14 @@ class Publisher:
         return await self._write(address, source, expires, now, trace)
 
     async def _refresh(
-        self, address: Address, tag: str, expires: int, flow: Flow, now: float, trace: str
+        self, address: Address, tag: str, expires: int, request: Request, flow: Flow, now: float, trace: str
     ) -> str:
         (snapshot,) = await self._service.snapshots([address])
         wanted = SOURCE + _name(tag)
         known = next((s for s in snapshot.sources if s.id == wanted), None)
         if known is None:
             raise ProtocolError(412)
-        source = replace(known, tied_to=self._tie(address, flow) or known.tied_to)
+        source = replace(known, tied_to=self._tie(address, request, flow) or known.tied_to)
         return await self._write(address, source, expires, now, trace, expect=tag)
 
     async def _remove(self, address: Address, tag: str, trace: str) -> str:
@@ -195,7 +197,7 @@ class Publisher:
     async def adopt(self, address: Address, binding: Binding, flow: Flow) -> None:
         """Tie what a phone published before it registered."""
         (snapshot,) = await self._service.snapshots([address])
-        mark = f"{SOURCE}{_mark(flow)}-"
+        mark = f"{SOURCE}{_mark(flow, binding.origin)}-"
         writes = []
         for source in snapshot.sources:
             if source.tied_to or not source.id.startswith(mark):
@@ -212,9 +214,9 @@ class Publisher:
                 log.debug("publication_changed_meanwhile", address=str(address), source=write.source.id)
 
 
-def _mark(flow: Flow) -> str:
-    """By which publications of one flow are known."""
-    text = f"{flow.transport} {flow.host} {flow.port}"
+def _mark(flow: Flow, origin: str) -> str:
+    """By which publications of one phone are known before it has registered."""
+    text = f"{flow.transport} {flow.host} {flow.port} {origin}"
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 

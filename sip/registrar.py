@@ -190,9 +190,12 @@ class Registrar:
     def phones(self, address: Address) -> list[Located]:
         return [found for key in list(self._here.get(address, ())) if (found := self.here(address, key))]
 
-    def speaking(self, address: Address, flow: Flow) -> Located | None:
-        """Which phone of the account sent something: the one on this flow, else the only one at that host."""
+    def speaking(self, address: Address, flow: Flow, origin: str = "") -> Located | None:
+        """Which phone of the account sent something: the one on this flow, else the only one at that host.
+        `origin`: where a proxy before us has it from (`sip.topology.origin_of`)."""
         phones = self.phones(address)
+        if origin:
+            return _behind(phones, origin)
         for located in phones:
             if located.flow == flow:
                 return located
@@ -324,6 +327,16 @@ class Registrar:
             for address, phones in self._here.items()
             for endpoint, located in phones.items()
         ]
+
+
+def _behind(phones: list[Located], origin: str) -> Located | None:
+    """The phone a proxy has a request from: by address and port, else the only one at that address, else the
+    only one there is."""
+    for key in (origin, origin.rpartition(":")[0] + ":"):
+        found = [each for each in phones if each.binding.origin.startswith(key)]
+        if found:
+            return found[0] if key == origin or len(found) == 1 else None
+    return phones[0] if len(phones) == 1 else None
 
 
 def _same_device(one: Located, other: Located) -> bool:

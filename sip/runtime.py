@@ -43,6 +43,8 @@ class Silence(StrEnum):
     "The flow is dead, or died before the answer."
     BUSY = "busy"
     "Too many requests of ours are in flight; nothing was sent."
+    UNREACHABLE = "unreachable"
+    "No address of the next hop took it; one may soon be back."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ class Sender(Protocol):
     """Requests of our own."""
 
     def send(self, request: Request, flow: Flow, done: Callable[[Answer], None]) -> None:
-        """Send a request that has no Via yet. `done` is called once, never before this returns, and must not
-        raise."""
+        """Send a request that has no Via yet, on a flow or over a route. `done` is called once, never before
+        this returns, and must not raise."""
 
     def alive(self, flow: Flow) -> bool:
         """Something sent there has a chance to arrive."""

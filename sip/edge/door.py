@@ -17,17 +17,22 @@ from presence.errors import Unavailable
 from presence.ports import Accounts, Envelope, Metrics
 from presence.service import PresenceService
 from sip.edge.listener import Listener, Listening
+from sip.edge.reach import Reach
 from sip.edge.runtime import LoopRuntime
-from sip.edge.stream import server_context
+from sip.edge.stream import client_context, server_context
 from sip.edge.websocket import PATHS, endpoint
 from sip.edge.wire import Wire
 from sip.edge.xcap import XcapWeb
 from sip.effects import Key
+from sip.errors import ProtocolError
 from sip.flow import Flow
+from sip.loops import branch_mark
 from sip.message import Request, respond
 from sip.parser import MAX_MESSAGE
 from sip.server import SipServer
 from sip.settings import SipSettings
+from sip.topology import Topology
+from sip.uas import refusal
 from sip.xcap.library import Library
 from sip.xcap.login import Login
 from sip.xcap.server import XcapServer
@@ -124,10 +129,24 @@ class SipDoor:
 
     async def start(self) -> None:
         """Read the certificate and open the sockets. Raises `OSError`."""
-        self._context = await asyncio.to_thread(server_context, str(self._certificate), str(self._key))
-        self._wire = Wire(self._request, self._flow_lost, self._metrics)
+        self._context = await asyncio.to_thread(self._server_context)
+        # Processes on the same ports, and the next one after a restart, know each other's branches.
+        mark = branch_mark(hashlib.sha256(await asyncio.to_thread(self._key.read_bytes)).digest())
+        self._wire = Wire(self._request, self._flow_lost, self._metrics, mark)
         self._listener = Listener(self._settings, self._wire, self._metrics, share_ports=self._share_ports)
         self._wire.listener = self._listener
+        topology = Topology(
+            self._settings.outbound_proxy, self._settings.trusted_peers, names_of=self._listener.names
+        )
+        self._wire.reach = Reach(
+            self._settings,
+            topology,
+            self._wire,
+            self._listener,
+            self._runtime,
+            self._metrics,
+            self._client_context,
+        )
         self._server = SipServer(
             self._settings,
             self._service,
@@ -136,10 +155,24 @@ class SipDoor:
             self._runtime,
             self._wire,
             is_here=self._listener.is_here,
+            topology=topology,
+            mark=mark,
         )
         await self._listener.start(self._context)
         await self._resume()
         self._tidier = asyncio.get_running_loop().call_later(_TIDY, self._tidy)
+
+    def _server_context(self) -> ssl.SSLContext:
+        named = Topology(trusted_peers=self._settings.trusted_peers).names
+        return server_context(
+            str(self._certificate),
+            str(self._key),
+            ask_peers=bool(named),
+            authorities=self._settings.peer_authorities,
+        )
+
+    def _client_context(self) -> ssl.SSLContext:
+        return client_context(str(self._certificate), str(self._key), self._settings.peer_authorities)
 
     async def _resume(self) -> None:
         assert self._server is not None
@@ -190,7 +223,7 @@ class SipDoor:
         if self._context is None:
             return
         try:
-            await asyncio.to_thread(server_context, str(self._certificate), str(self._key))
+            await asyncio.to_thread(self._server_context)
             self._context.load_cert_chain(self._certificate, self._key)
         except OSError as error:
             log.error("sip_certificate_unusable", certificate=str(self._certificate), error=str(error))
@@ -222,6 +255,12 @@ class SipDoor:
         if self._in_flight >= _IN_FLIGHT or self._stopping:
             self._metrics.count("sip_overload_total")
             self._wire.respond(key, respond(request, 503, headers=[("Retry-After", "5")]))
+            return
+        assert self._server is not None
+        try:
+            self._server.limits.check_address(request, flow, self._runtime.now())
+        except ProtocolError as error:
+            self._wire.respond(key, refusal(request, error))
             return
         self._in_flight += 1
         self._runtime.spawn(self._answer(key, request, flow))

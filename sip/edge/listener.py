@@ -50,6 +50,10 @@ class Connected(Protocol):
     begun: float
     "Loop time of the first bytes of a message that is not yet whole; 0 while there is none."
     since: float
+    outgoing: bool
+    "We have opened it."
+    names: frozenset[str]
+    "What the peer's certificate names, verified."
 
     def send(self, data: bytes) -> bool: ...
     def close(self) -> None: ...
@@ -187,6 +191,35 @@ class Listener:
     def connections(self) -> list[tuple[Flow, Connected]]:
         return list(self._connections.items())
 
+    # --- connections of our own -----------------------------------------------------------------
+
+    async def connect(
+        self, transport: str, host: str, port: int, context: ssl.SSLContext | None, name: str
+    ) -> Flow:
+        """A new connection to a peer that `name` must be proven by. Raises `OSError`."""
+        _, connection = await self.loop.create_connection(
+            lambda: Connection(self, transport, outgoing=True),
+            host,
+            port,
+            ssl=context,
+            server_hostname=name if context is not None else None,
+        )
+        if connection.flow is None:
+            raise ConnectionRefusedError("too many connections")
+        return connection.flow
+
+    def datagrams(self, host: str, port: int) -> Flow:
+        """The flow of datagrams to an address. Raises `OSError` when no socket reaches it."""
+        for name, opened in self._udp.items():
+            if opened.takes(host):
+                return Flow("udp", name, host, port)
+        raise OSError("no UDP socket of that address family")
+
+    def names(self, flow: Flow) -> frozenset[str]:
+        """What the certificate of a connection's peer names; proven."""
+        connection = self._connections.get(flow)
+        return connection.names if connection is not None else frozenset()
+
     # --- flows ----------------------------------------------------------------------------------
 
     def send(self, flow: Flow, data: bytes) -> bool:
@@ -218,9 +251,14 @@ class Listener:
             host = host or local_address(flow.host)
         else:
             connection = self._connections.get(flow)
-            port = connection.port if connection is not None else 5060
+            port = connection.port if connection is not None and not connection.outgoing else 0
+            port = port or self._port(flow.transport)
             host = connection.local if connection is not None else local_address(flow.host)
         return write_hostport(self._settings.advertise or host, port)
+
+    def _port(self, transport: str) -> int:
+        """Where we accept connections of that kind; those of our own have other ports."""
+        return next((one.port for one in self.listening if one.transport == transport), 5060)
 
     def is_here(self, host: str) -> bool:
         """A name or address of this server itself."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from sip.edge.sockets import plain_host
 from sip.errors import FramingError
@@ -21,9 +22,11 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, listener: Listener, transport_name: str) -> None:
+    def __init__(self, listener: Listener, transport_name: str, *, outgoing: bool = False) -> None:
+        """`outgoing`: we have opened it; its own port is none that anybody reaches us on."""
         self._listener = listener
         self._name = transport_name
+        self.outgoing = outgoing
         self._framer = StreamFramer()
         self._out: list[bytes] = []
         self._in_flight = 0
@@ -37,6 +40,8 @@ class Connection(asyncio.Protocol):
         "Loop time of the last bytes."
         self.begun = 0.0
         self.since = 0.0
+        self.names: frozenset[str] = frozenset()
+        "Of the peer, by its verified certificate (RFC 5922 §7.1)."
 
     # --- asyncio --------------------------------------------------------------------------------
 
@@ -48,6 +53,7 @@ class Connection(asyncio.Protocol):
             return
         self.local, self.port = plain_host(str(own[0])), int(own[1])
         self.heard = self._listener.loop.time()
+        self.names = certified_names(transport.get_extra_info("peercert"))
         flow = self._listener.admit(self, self._name, plain_host(str(peer[0])), int(peer[1]))
         if flow is None:
             self._transport.abort()
@@ -147,10 +153,39 @@ def _keep_alive(sock: socket.socket | None, lost_timeout: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(lost_timeout * 1000))
 
 
-def server_context(certificate: str, key: str) -> ssl.SSLContext:
-    """TLS as phones know it (RFC 3261 §26.3.1). Raises `OSError` (`ssl.SSLError` is one)."""
+def certified_names(certificate: Mapping[str, Any] | None) -> frozenset[str]:
+    """SIP domains a certificate stands for (RFC 5922 §7.1): its sip URIs, or its DNS names where it has
+    none."""
+    alternatives: Iterable[tuple[str, str]] = (certificate or {}).get("subjectAltName", ())
+    uris = {
+        value[4:].lower() for kind, value in alternatives if kind == "URI" and value[:4].lower() == "sip:"
+    }
+    names = {value.lower() for kind, value in alternatives if kind == "DNS"}
+    return frozenset(uris or names)
+
+
+def client_context(certificate: str, key: str, authorities: str) -> ssl.SSLContext:
+    """TLS towards peers: they prove who they are, and so do we. `authorities`: a file of certificates, the
+    system's when empty. Raises `OSError`."""
+    context = ssl.create_default_context(cafile=authorities or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def server_context(
+    certificate: str, key: str, *, ask_peers: bool = False, authorities: str = ""
+) -> ssl.SSLContext:
+    """TLS as phones know it (RFC 3261 §26.3.1). `ask_peers`: whoever connects may show a certificate.
+    Raises `OSError` (`ssl.SSLError` is one)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.load_cert_chain(certificate, key)
+    if ask_peers:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        if authorities:
+            context.load_verify_locations(authorities)
+        else:
+            context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
     return context

@@ -75,6 +75,8 @@ class WebSocketConnection:
         self.heard = listener.loop.time()
         self.begun = 0.0
         self.since = 0.0
+        self.outgoing = False
+        self.names: frozenset[str] = frozenset()
 
     async def serve(self) -> None:
         """From the handshake to the end of the connection."""

@@ -10,6 +10,7 @@ import structlog
 
 from presence.ports import Metrics
 from sip.edge.listener import Listener
+from sip.edge.reach import Reach
 from sip.effects import (
     Acknowledged,
     Answered,
@@ -24,7 +25,7 @@ from sip.effects import (
     TransportFailed,
 )
 from sip.errors import BadMessage, TooBusy
-from sip.flow import Flow
+from sip.flow import ROUTED, Flow
 from sip.headers import Via
 from sip.message import Request, Response, new_branch, respond, serialise
 from sip.parser import parse_head, parse_message
@@ -41,7 +42,11 @@ _CACHED = 20_000
 class Wire:
     """Implements `sip.runtime.Sender` and `sip.edge.listener.Above`."""
 
-    def __init__(self, on_request: OnRequest, on_flow_lost: Callable[[Flow], None], metrics: Metrics) -> None:
+    def __init__(
+        self, on_request: OnRequest, on_flow_lost: Callable[[Flow], None], metrics: Metrics, mark: str = ""
+    ) -> None:
+        """`mark`: stands in our branches, so that we know our own requests again."""
+        self._mark = mark
         self._on_request = on_request
         self._on_flow_lost = on_flow_lost
         self._metrics = metrics
@@ -59,6 +64,8 @@ class Wire:
         self.quiet.set()
         self.listener: Listener | None = None
         "Set before anything is received."
+        self.reach: Reach | None = None
+        "Set before anything is sent over a route."
 
     def __len__(self) -> int:
         """Requests of ours without an answer."""
@@ -104,10 +111,13 @@ class Wire:
         self._perform(self._layer.respond(key, response, self._loop.time()))
 
     def send(self, request: Request, flow: Flow, done: Callable[[Answer], None]) -> None:
+        if flow.transport == ROUTED and self.reach is not None:
+            self.reach.send(request, flow.host, done)
+            return
         if not self.alive(flow):
             self._loop.call_soon(done, Answer(None, Silence.BROKEN))
             return
-        branch = new_branch()
+        branch = new_branch(self._mark)
         via, text = self._via(flow)
         request.headers.put_first("Via", f"{text};branch={branch}")
         request.headers.know(
@@ -123,11 +133,16 @@ class Wire:
         self._perform(effects)
 
     def alive(self, flow: Flow) -> bool:
+        if flow.transport == ROUTED:
+            return self.reach is not None
         return self.listener is not None and self.listener.alive(flow)
 
     def contact(self, flow: Flow) -> str:
         known = self._contacts.get(flow)
         if known is None:
+            if flow.transport == ROUTED:
+                # `Reach` writes it anew when it has found the transport.
+                return "sip:unknown.invalid"
             known = f"sip:{self._own(flow)};transport={flow.parameter}"
             if len(self._contacts) >= _CACHED:
                 self._contacts.clear()

@@ -17,6 +17,7 @@ from sip.publish import Publisher
 from sip.registrar import Registrar
 from sip.runtime import Reply, Runtime
 from sip.settings import SipSettings
+from sip.topology import Topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Services:
     notifier: Notifier
     pager: Pager
     assistant: Assistant
+    topology: Topology
 
 
 @dataclass(frozen=True, slots=True)

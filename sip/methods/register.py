@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from sip.methods import Incoming, Services, method
 from sip.runtime import Reply
+from sip.topology import origin_of
 
 
 @method("REGISTER")
 async def register(services: Services, incoming: Incoming) -> Reply:
     """Bind the phone, then give it what it missed: its own earlier publications, its subscriptions' state."""
-    user, flow = incoming.user, incoming.flow
-    response = await services.registrar.register(user, incoming.request, flow, incoming.trace)
+    user, request = incoming.user, incoming.request
+    way = services.topology.way(request, incoming.flow)
+    response = await services.registrar.register(user, request, way, incoming.trace)
 
     def then() -> None:
-        phone = services.registrar.speaking(user, flow)
-        if phone is None or phone.flow != flow:
+        phone = services.registrar.speaking(user, way, origin_of(request))
+        if phone is None or phone.flow != way:
             # It is the other phone at that host: this one has gone.
             return
-        services.notifier.moved(user, phone.binding.contact, flow)
+        services.notifier.moved(user, phone.binding.contact, way)
         if phone.binding.registered == phone.binding.refreshed:
-            services.runtime.spawn(services.publisher.adopt(user, phone.binding, flow))
+            services.runtime.spawn(services.publisher.adopt(user, phone.binding, incoming.flow))
             services.runtime.spawn(services.assistant.arrived(user))
 
     return Reply(response, then)

@@ -186,11 +186,7 @@ class Phone:
             socket = await connect(f"ws://{at}:{port}/sip", subprotocols=[Subprotocol("sip")], proxy=None)
             self._wire = _WebSocket(socket, self._receive, self._lost)
         else:
-            context = None
-            if self.transport == "tls":
-                context = ssl.create_default_context()
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
+            context = self.tls() if self.transport == "tls" else None
             self._wire, _ = await loop.create_connection(
                 lambda: _Stream(self._receive, self._lost),
                 host,
@@ -199,6 +195,12 @@ class Phone:
                 server_hostname=self.domain if context else None,
             )
         self.connected = True
+
+    def tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
 
     def close(self) -> None:
         """Go away without a word, as a phone whose plug is pulled."""

@@ -1,0 +1,103 @@
+"""How many requests an address, and an account, may send: some at once, then a steady rate.
+
+An address hears 503 with Retry-After (RFC 3261 §21.5.4). An account, and an address behind a trusted proxy,
+hear 480 with Retry-After: after a 503 the proxy would send nobody's requests for that time. What is exempt,
+this machine at first, is not counted at all.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import structlog
+
+from presence.address import Address
+from presence.guarding import Exempt, network_of
+from presence.ports import Metrics
+from sip.errors import ProtocolError
+from sip.flow import Flow
+from sip.message import Request
+from sip.settings import SipSettings
+from sip.topology import Topology
+
+log = structlog.get_logger()
+
+BURST = 10.0
+"Seconds' worth of requests that may come at once: phones that all come back after a power cut."
+_TOLD = 60.0
+"Seconds until it is logged again that somebody is too fast."
+_CAPACITY = 50_000
+
+
+class Rate:
+    """Who may go on when. Times are seconds of one clock."""
+
+    def __init__(self, per_second: float, capacity: int = _CAPACITY) -> None:
+        self._interval = 1 / per_second if per_second else 0.0
+        self._burst = BURST
+        self._capacity = capacity
+        self._due: dict[str, float] = {}
+        "When all that was sent would have been sent at the steady rate."
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def wait(self, who: str, now: float) -> float:
+        """Count one request: 0, or the seconds until one would be taken. Those turned away cost nothing."""
+        if not self._interval:
+            return 0.0
+        due = self._due.get(who, now)
+        ahead = due - now
+        if ahead > self._burst:
+            return ahead - self._burst
+        if who not in self._due and len(self._due) >= self._capacity:
+            self._make_room(now)
+        self._due[who] = max(due, now) + self._interval
+        return 0.0
+
+    def _make_room(self, now: float) -> None:
+        """Forget who would not be known to have sent anything; else whoever came first."""
+        self._due = {who: due for who, due in self._due.items() if due > now}
+        while len(self._due) >= self._capacity:
+            del self._due[next(iter(self._due))]
+
+
+class Limits:
+    def __init__(self, settings: SipSettings, topology: Topology, metrics: Metrics) -> None:
+        self._topology = topology
+        self._metrics = metrics
+        self._exempt = Exempt(settings.unlimited)
+        self._addresses = Rate(settings.requests_per_address)
+        self._accounts = Rate(settings.requests_per_account)
+        self._told: dict[str, float] = {}
+
+    def check_address(self, request: Request, flow: Flow, now: float) -> None:
+        """Raises `ProtocolError` 503 or 480."""
+        host = self._topology.origin(request, flow)
+        if host in self._exempt:
+            return
+        behind = self._topology.trusts(flow)
+        if behind and host == flow.host:
+            # The proxy's own, or what it does not say the origin of.
+            return
+        network = network_of(host)
+        wait = self._addresses.wait(network, now)
+        if wait:
+            raise self._refusal("address", network, 480 if behind else 503, wait, now)
+
+    def check_account(self, account: Address, request: Request, flow: Flow, now: float) -> None:
+        """Raises `ProtocolError` 480."""
+        if self._topology.origin(request, flow) in self._exempt:
+            return
+        wait = self._accounts.wait(str(account), now)
+        if wait:
+            raise self._refusal("account", str(account), 480, wait, now)
+
+    def _refusal(self, kind: str, who: str, status: int, wait: float, now: float) -> ProtocolError:
+        self._metrics.count("sip_limited_total", kind=kind)
+        if self._told.get(who, 0.0) <= now:
+            if len(self._told) >= _CAPACITY:
+                self._told.clear()
+            self._told[who] = now + _TOLD
+            log.warning("requests_limited", kind=kind, who=who)
+        return ProtocolError(status, "Too Many Requests", (("Retry-After", str(ceil(wait))),))

@@ -1,0 +1,77 @@
+"""How many requests somebody may send."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sip.limits import BURST, Rate
+from tests.sip.house import ALICE, BOB, open_house
+
+
+def test_some_at_once_then_a_steady_rate() -> None:
+    rate = Rate(2.0)
+    now = 1000.0
+    taken = sum(rate.wait("a", now) == 0.0 for _ in range(100))
+    assert taken == 2 * BURST + 1
+    wait = rate.wait("a", now)
+    assert 0 < wait <= 0.5
+    assert rate.wait("a", now + wait) == 0.0
+    assert rate.wait("a", now + wait) > 0.0
+    assert rate.wait("b", now) == 0.0
+
+
+def test_who_is_turned_away_waits_no_longer_for_trying() -> None:
+    rate = Rate(1.0)
+    for _ in range(200):
+        rate.wait("a", 0.0)
+    assert rate.wait("a", 1.0) == 0.0
+
+
+def test_no_limit() -> None:
+    rate = Rate(0.0)
+    assert all(rate.wait("a", 0.0) == 0.0 for _ in range(1000))
+    assert not len(rate)
+
+
+def test_the_table_is_bounded_and_forgets_the_idle_first() -> None:
+    rate = Rate(1.0, capacity=10)
+    for _ in range(50):
+        rate.wait("busy", 0.0)
+    for number in range(9):
+        rate.wait(f"idle {number}", 0.0)
+    for number in range(9):
+        rate.wait(f"new {number}", 5.0)
+    assert len(rate) == 10
+    assert rate.wait("busy", 5.0) == 0.0
+    for number in range(100):
+        rate.wait(f"flood {number}", 5.0)
+    assert len(rate) == 10
+
+
+async def test_an_address_that_is_too_fast_hears_503_and_when_to_come_again(tmp_path: Path) -> None:
+    async with (
+        open_house(tmp_path, requests_per_address=0.5, unlimited=()) as house,
+        house.phone(BOB) as phone,
+    ):
+        heard = [await phone.request("OPTIONS", "sip:example.org", authenticate=False) for _ in range(8)]
+        assert [response.status for response in heard] == [200] * 6 + [503] * 2
+        assert 1 <= int(heard[-1]["Retry-After"]) <= 2
+        assert house.metrics.counts["sip_limited_total:address"] == 2
+
+
+async def test_an_account_that_is_too_fast_hears_480_wherever_its_phones_are(tmp_path: Path) -> None:
+    async with open_house(tmp_path, requests_per_account=0.5, unlimited=()) as house:
+        await house.desk(ALICE)
+        async with house.phone(BOB, host="127.0.0.1") as one, house.phone(BOB, host="::1") as other:
+            heard = [await phone.message("alice@example.org", "hi") for phone in (one, other) * 4]
+            assert [response.status for response in heard] == [200] * 6 + [480] * 2
+            assert heard[-1]["Retry-After"]
+            assert house.metrics.counts["sip_limited_total:account"] == 2
+        async with house.phone(ALICE) as hers:
+            assert (await hers.register()).status == 200
+
+
+async def test_this_machine_is_not_limited_at_first(tmp_path: Path) -> None:
+    async with open_house(tmp_path, requests_per_address=0.5) as house, house.phone(BOB) as phone:
+        for _ in range(20):
+            assert (await phone.request("OPTIONS", "sip:example.org", authenticate=False)).status == 200
