@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sip.flow import Flow, parse_flow, routed
@@ -89,7 +91,7 @@ def test_phones_behind_one_proxy_are_told_apart() -> None:
     ],
 )
 def test_a_trusted_proxys_route_is_the_way_to_those_behind_it(
-    method: str, flow: Flow, fields: dict[str, str], way: Flow
+    method: str, flow: Flow, fields: dict[str, Any], way: Flow
 ) -> None:
     assert topology().way(request(method, **fields), flow) == way
 
@@ -162,5 +164,5 @@ def test_our_own_branches_are_known_again_by_every_process_with_our_secret() -> 
 
 @pytest.mark.parametrize(("given", "left"), [("70", 69), ("1", 0), ("0", 0), ("255", HOPS - 1), ("", HOPS)])
 def test_hops_are_counted_over_the_bridge(given: str, left: int) -> None:
-    fields = {"Max_Forwards": given} if given else {}
+    fields: dict[str, Any] = {"Max_Forwards": given} if given else {}
     assert hops_left(request(**fields)) == left
