@@ -202,6 +202,10 @@ class PresenceService:
         item = await self._store.item(presentity, watcher)
         return weigh(presentity, item, await self._answer(account, watcher), blocked=blocked)
 
+    async def knows(self, address: Address) -> bool:
+        """Somebody here has that address."""
+        return await self._account(address) is not None
+
     async def in_place(self, owner: Address) -> Act | None:
         """What the policy answers people of the owner's server in the owner's place; None: they are asked."""
         account = await self._account(owner)

@@ -9,6 +9,7 @@ from sip import eventlist
 from sip.addressing import to_address
 from sip.documents import choose, media_of
 from sip.errors import ProtocolError
+from sip.lists import Names, given
 from sip.message import Request
 from sip.packages import Package, allow_events, packages
 from sip.profiles import profile_of
@@ -29,6 +30,8 @@ class Wanted:
     "Seconds granted; 0: just the state, once."
     listed: bool
     "It is about a list."
+    names: Names | None
+    "Who is in the list, where it came along."
     media: str
     "Media type of what it is notified of; with a list, of each resource's state."
     condition: str
@@ -44,17 +47,21 @@ def package_of(request: Request) -> Package:
     return package
 
 
-def wanted(request: Request, settings: SipSettings) -> Wanted:
-    """A SUBSCRIBE outside of dialogs. Raises `ProtocolError` 406, 421, 423, 489."""
+def wanted(request: Request, settings: SipSettings, *, named: bool = False) -> Wanted:
+    """A SUBSCRIBE outside of dialogs. `named`: its address is known to be a list's. Raises `ProtocolError`
+    400, 406, 413, 415, 421, 423, 489."""
     package = package_of(request)
     presentity = to_address(request.uri)
-    listed = bool(settings.buddy_list) and presentity.local == settings.buddy_list
+    names = given(request)
+    buddies = bool(settings.buddy_list) and presentity.local == settings.buddy_list
+    listed = names is not None or buddies or named
     return Wanted(
         presentity=presentity,
         package=package,
         event=str(request.event),
         expires=expires_of(request, settings),
         listed=listed,
+        names=names,
         media=_media(request, package, listed, settings),
         condition=condition_of(request),
     )
@@ -67,19 +74,24 @@ def _media(request: Request, package: Package, listed: bool, settings: SipSettin
     preferred = profile_of(request.headers.get("User-Agent") or "", settings.profiles).bodies
     media = choose(accept, package.notified, others, preferred)
     if listed:
-        if not package.lists:
-            raise ProtocolError(489, headers=(("Allow-Events", allow_events()),))
-        offered = {tag.lower() for name in ("Supported", "Require") for tag in request.headers.all(name)}
-        if eventlist.OPTION not in offered:
-            # RFC 4662 §4.2: the list's state cannot be said in another way.
-            raise ProtocolError(421, headers=(("Require", eventlist.OPTION),))
-        if accept is not None and not any(kind.includes(eventlist.MULTIPART) for kind in accept):
-            raise ProtocolError(406, headers=(("Accept", eventlist.MULTIPART),))
+        _check_list(request, package)
         return media or package.notified
     if media is None:
         taken = dict.fromkeys((package.notified, *others))
         raise ProtocolError(406, headers=(("Accept", ", ".join(taken)),))
     return media
+
+
+def _check_list(request: Request, package: Package) -> None:
+    """A list's state can be said in one way only (RFC 4662 §4.2)."""
+    if not package.lists:
+        raise ProtocolError(489, headers=(("Allow-Events", allow_events()),))
+    offered = {tag.lower() for name in ("Supported", "Require") for tag in request.headers.all(name)}
+    if eventlist.OPTION not in offered:
+        raise ProtocolError(421, headers=(("Require", eventlist.OPTION),))
+    accept = request.accept
+    if accept is not None and not any(kind.includes(eventlist.MULTIPART) for kind in accept):
+        raise ProtocolError(406, headers=(("Accept", eventlist.MULTIPART),))
 
 
 def condition_of(request: Request) -> str:

@@ -1,14 +1,15 @@
-"""A phone's buddy list as one subscription (RFC 4662): the list is the watcher's own roster.
+"""Many people as one subscription (RFC 4662): the roster, a list that came along, or one with an address
+(`sip.lists`).
 
-Of each resource the watcher sees what the roster lets them see: nothing of somebody who has not answered yet,
-no instance at all of somebody who refuses or blocks. The whole list comes first, and again when who is in it
-or who may be seen changes; otherwise only who changed.
+Of each resource the watcher sees what its owner lets them see, as if it were subscribed to alone: nothing of
+somebody who has not answered yet, no instance at all of somebody who refuses or blocks. The whole list comes
+first, and again when who is in it or who may be seen changes; otherwise only who changed. A resource that is
+itself a list has its list as its state (§4.6).
 
 No packet holds a list, so it is served over TCP and TLS only (RFC 4662 §7.1); a phone that asks over UDP and
 has no connection is sent to TCP with 302.
 
-# GAP RFC 5367: a list cannot be sent along with the SUBSCRIBE
-# GAP RFC 4662 §4.6: no lists within lists, no signed parts
+# GAP RFC 4662 §4.3: no signed or encrypted parts
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from presence.ports import AuthorisationChanged
 from presence.service import PresenceService
 from sip.addressing import to_uri
 from sip.documents import Body, Render
+from sip.lists import Lookup, Named, Roll
 from sip.packages import DocumentOf
 from sip.xml import escape
 
 OPTION = "eventlist"
 RLMI = "application/rlmi+xml"
 MULTIPART = "multipart/related"
-_MOST = 500
-"Resources of one list."
+_DEEPEST = 3
+"Lists within lists."
 
 
 class _State(NamedTuple):
@@ -40,58 +42,92 @@ class _State(NamedTuple):
     tag: str
 
 
-class BuddyList:
-    """What one phone knows of its list. Implements `sip.packages.Feed`."""
+class Reader(NamedTuple):
+    """Who subscribes to a list, and how they want it."""
+
+    service: PresenceService
+    watcher: Address
+    event: str
+    render: Render
+    document_of: DocumentOf
+    lookup: Lookup
+
+
+class ResourceList:
+    """What one phone knows of a list. Implements `sip.packages.Feed`."""
 
     def __init__(
-        self,
-        service: PresenceService,
-        watcher: Address,
-        uri: Address,
-        render: Render,
-        document_of: DocumentOf,
+        self, reader: Reader, uri: Address, roll: Roll, *, ask: bool = False, depth: int = 0
     ) -> None:
-        self._service = service
-        self._watcher = watcher
-        self._uri = escape(to_uri(uri))
-        self._domain = to_uri(Address("", uri.domain)).removeprefix("sip:")
-        self._render = render
-        self._document_of = document_of
+        """`ask`: at first those in it are asked who have not decided yet."""
+        self._reader = reader
+        self._uri = uri
+        self._roll = roll
+        self._ask = ask and roll.asks
+        self._depth = depth
         self._names: dict[Address, str] = {}
         self._standing: dict[Address, Standing] = {}
         self._states: dict[Address, _State] = {}
+        self._within: dict[Address, ResourceList] = {}
         self._due: dict[Address, None] = {}
         self._full = True
+        self.sent = 0
+        "Documents said so far."
 
     async def load(self) -> tuple[Address, ...]:
-        _, items = await self._service.roster(self._watcher)
-        listed = [item for item in items if item.listed][:_MOST]
-        names = {item.contact: item.name for item in listed}
-        standing = {
-            item.contact: (await self._service.decide(self._watcher, item.contact)).standing
-            for item in listed
-        }
+        service, watcher = self._reader.service, self._reader.watcher
+        names = dict(await self._roll.names())
+        judge = service.request if self._ask else service.decide
+        self._ask = False
+        standing = {each: (await judge(watcher, each)).standing for each in names}
         self._names, self._standing = names, standing
         self._states = {each: state for each, state in self._states.items() if each in names}
+        seen = [contact for contact, held in standing.items() if held is Standing.ACTIVE]
+        seen += await self._load_within()
         self.restart()
-        seen = (contact for contact, held in standing.items() if held is Standing.ACTIVE)
         # Oneself is watched to hear of one's own roster.
-        return (self._watcher, *seen)
+        return (watcher, *seen)
+
+    async def _load_within(self) -> list[Address]:
+        """Resources that are lists themselves. Returns whose presence they are about."""
+        unknown = [each for each, held in self._standing.items() if held is Standing.NO_SUCH_PRESENTITY]
+        found: dict[Address, ResourceList] = {}
+        seen: list[Address] = []
+        for each in unknown if self._depth < _DEEPEST else ():
+            reader = self._reader
+            if await reader.lookup(reader.watcher, each, reader.event) is None:
+                continue
+            roll = Named(reader.lookup, reader.watcher, each, reader.event)
+            inner = self._within.get(each) or ResourceList(reader, each, roll, depth=self._depth + 1)
+            found[each] = inner
+            seen += await inner.load()
+        self._within = found
+        return seen
 
     def restart(self) -> None:
         self._full = True
         self._due = dict.fromkeys(self._names)
+        for inner in self._within.values():
+            inner.restart()
 
     def presence(self, address: Address) -> bool:
-        if self._standing.get(address) is not Standing.ACTIVE:
-            return False
-        self._due[address] = None
-        return True
+        told = [each for each, inner in self._within.items() if inner.presence(address)]
+        if self._standing.get(address) is Standing.ACTIVE:
+            told.append(address)
+        self._due |= dict.fromkeys(told)
+        return bool(told)
 
     def authorisation(self, envelope: AuthorisationChanged) -> bool | None:
-        if envelope.owner == self._watcher and envelope.item.shows() != envelope.previous.shows():
+        owner, contact, me = envelope.owner, envelope.contact, self._reader.watcher
+        item, previous = envelope.item, envelope.previous
+        # Who is not seen yet is not heard of; one's own roster tells of the answer.
+        answered = owner == me and (item.sees, item.ask) != (previous.sees, previous.ask)
+        if (contact == me and owner in self._names) or (answered and contact in self._names):
             return None
-        return None if envelope.contact == self._watcher and envelope.owner in self._names else False
+        if self._roll.changed(envelope):
+            return None
+        within = [inner.authorisation(envelope) for inner in self._within.values()]
+        return None if None in within else any(within)
 
     @property
     def more(self) -> bool:
@@ -102,18 +138,21 @@ class BuddyList:
         digest = hashlib.blake2b(digest_size=8)
         for resource, name in self._names.items():
             state = self._state(resource)
-            said = f"{resource}\0{name}\0{self._standing.get(resource)}\0{state.tag if state else ''}\0"
+            inner = self._within.get(resource)
+            tag = inner.tag if inner is not None else state.tag if state is not None else ""
+            said = f"{resource}\0{name}\0{self._standing.get(resource)}\0{tag}\0"
             digest.update(said.encode())
         return digest.hexdigest()
 
     def body(self, version: int, room: int | None) -> Body:
         """`room` is no matter: lists go over connections only."""
         boundary = secrets.token_hex(8)
-        start = f"list.{version}@{self._domain}"
+        domain = to_uri(Address("", self._uri.domain)).removeprefix("sip:")
+        start = f"list.{version}.{boundary}@{domain}"
         entries: list[str] = []
         states: list[bytes] = []
         for number, resource in enumerate(self._due):
-            cid = f"{number}.{version}@{self._domain}"
+            cid = f"{number}.{version}.{boundary}@{domain}"
             entry, state = self._resource(resource, cid, version)
             entries.append(entry)
             if state is not None:
@@ -121,22 +160,25 @@ class BuddyList:
         full = "true" if self._full else "false"
         listed = (
             '<?xml version="1.0" encoding="UTF-8"?>\n<list xmlns="urn:ietf:params:xml:ns:rlmi"'
-            f' uri="{self._uri}" version="{version}" fullState="{full}">{"".join(entries)}</list>\n'
+            f' uri="{escape(to_uri(self._uri))}" version="{version}" fullState="{full}">'
+            f"{''.join(entries)}</list>\n"
         )
         self._due.clear()
         self._full = False
+        self.sent += 1
         first = _part(boundary, start, f'{RLMI};charset="UTF-8"', listed.encode())
         data = b"".join((first, *states, f"--{boundary}--\r\n".encode()))
         return Body(f'{MULTIPART};type="{RLMI}";start="<{start}>";boundary="{boundary}"', data)
 
     def _state(self, resource: Address) -> _State | None:
         """What may be seen of a resource; written once for each of its documents."""
-        document = self._document_of(resource) if self._standing.get(resource) is Standing.ACTIVE else None
+        active = self._standing.get(resource) is Standing.ACTIVE
+        document = self._reader.document_of(resource) if active else None
         if document is None:
             return None
         known = self._states.get(resource)
         if known is None or known.document is not document:
-            body = self._render(document)
+            body = self._reader.render(document)
             known = self._states[resource] = _State(document, body, body.tag())
         return known
 
@@ -145,8 +187,12 @@ class BuddyList:
         name = self._names.get(resource, "")
         named = f"<name>{escape(name)}</name>" if name else ""
         standing = self._standing.get(resource)
+        inner = self._within.get(resource)
         known = self._state(resource)
         state = known.body if known is not None else None
+        if inner is not None:
+            # It is numbered for itself.
+            state = inner.body(inner.sent, None)
         if state is not None:
             instance = f'<instance id="1" state="active" cid="{cid}"/>'
         elif standing is Standing.PENDING:

@@ -33,6 +33,7 @@ from sip.documents import render_of
 from sip.errors import ProtocolError
 from sip.flow import Flow
 from sip.hearing import CHUNK, Hearing
+from sip.lists import Given, Lookup, Named, Roll, Roster, given, no_lists
 from sip.message import Request, Response, new_tag, respond
 from sip.notification import Notifications
 from sip.pacing import Pacing
@@ -58,8 +59,11 @@ class Notifier:
         metrics: Metrics,
         stream_of: Callable[[Address, Flow], Flow | None],
         topology: Topology,
+        lookup: Lookup = no_lists,
     ) -> None:
-        """`stream_of`: a connection that leads to the same phone of an account as a UDP flow."""
+        """`stream_of`: a connection that leads to the same phone of an account as a UDP flow. `lookup`: lists
+        with addresses of their own."""
+        self._lookup = lookup
         self._settings = settings
         self._service = service
         self._runtime = runtime
@@ -96,14 +100,23 @@ class Notifier:
         if request.to.tag:
             return await self._refresh(watcher, request, flow)
         asked = wanted(request, self._settings)
+        if not asked.listed and asked.package.lists and await self._is_list(watcher, asked):
+            asked = wanted(request, self._settings, named=True)
         if asked.listed:
             self._need_connection(watcher, asked.presentity, flow)
-        if not asked.presentity.local or not self._service.serves(asked.presentity.domain):
+        has_name = bool(asked.presentity.local) or asked.names is not None
+        if not has_name or not self._service.serves(asked.presentity.domain):
             raise ProtocolError(404)
         subscription = self._subscription(watcher, asked, request, flow)
         if asked.expires == 0:
             return await self._fetch(subscription, request, flow)
         return await self._begin(subscription, request, flow, asked.expires, trace)
+
+    async def _is_list(self, watcher: Address, asked: Wanted) -> bool:
+        """Nobody has that address, but a list of the watcher's."""
+        if await self._service.knows(asked.presentity):
+            return False
+        return await self._lookup(watcher, asked.presentity, asked.package.name) is not None
 
     def _subscription(self, watcher: Address, asked: Wanted, request: Request, flow: Flow) -> Subscription:
         now = self._runtime.now()
@@ -118,8 +131,10 @@ class Notifier:
             since=now,
             media=asked.media,
             condition=asked.condition,
+            listed=asked.listed,
+            names=asked.names,
         )
-        self._feed(subscription)
+        self._feed(subscription, ask=asked.expires > 0)
         return subscription
 
     def _need_connection(self, watcher: Address, presentity: Address, flow: Flow) -> None:
@@ -127,15 +142,26 @@ class Notifier:
         if not flow.reliable and self._notifications.stream(watcher, flow) is None:
             raise ProtocolError(302, headers=(("Contact", f"<{to_uri(presentity)};transport=tcp>"),))
 
-    def _feed(self, subscription: Subscription) -> None:
-        """What it is notified of, if that is no one person's presence. Raises `ProtocolError`."""
+    def _feed(self, subscription: Subscription, *, ask: bool = False) -> None:
+        """What it is notified of, if that is no one person's presence. With `ask`, those in a list are asked
+        who have not decided. Raises `ProtocolError`."""
         presentity, watcher = subscription.presentity, subscription.watcher
-        if bool(self._settings.buddy_list) and presentity.local == self._settings.buddy_list:
+        buddies = bool(self._settings.buddy_list) and presentity.local == self._settings.buddy_list
+        if subscription.listed or buddies:
             subscription.listed = True
-            render = render_of(subscription.package.name, subscription.media)
-            subscription.feed = eventlist.BuddyList(
-                self._service, watcher, presentity, render, self._hearing.document
+            event = subscription.package.name
+            roll: Roll
+            if subscription.names is not None:
+                roll = Given(subscription.names)
+            elif buddies:
+                roll = Roster(self._service, watcher)
+            else:
+                roll = Named(self._lookup, watcher, presentity, event)
+            render = render_of(event, subscription.media)
+            reader = eventlist.Reader(
+                self._service, watcher, event, render, self._hearing.document, self._lookup
             )
+            subscription.feed = eventlist.ResourceList(reader, presentity, roll, ask=ask)
             return
         subscription.feed = subscription.package.feed(
             self._service, watcher, presentity, self._hearing.document
@@ -205,6 +231,9 @@ class Notifier:
             or subscription.package is not package
         ):
             raise ProtocolError(481, "Subscription Does Not Exist")
+        if given(request) is not None:
+            # RFC 5367 §5.1
+            raise ProtocolError(415)
         if subscription.listed:
             self._need_connection(watcher, subscription.presentity, flow)
         expires = expires_of(request, self._settings)

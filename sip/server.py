@@ -21,6 +21,7 @@ from sip.authenticator import Authenticator
 from sip.delivery import Deliverer
 from sip.flow import Flow
 from sip.limits import Limits
+from sip.lists import Lookup, no_lists
 from sip.message import Request
 from sip.methods import Services
 from sip.notifier import Notifier
@@ -49,13 +50,15 @@ class SipServer:
         is_here: Callable[[str], bool],
         topology: Topology,
         mark: str,
+        lookup: Lookup = no_lists,
     ) -> None:
+        """`lookup`: lists that have an address."""
         self._runtime = runtime
         self._metrics = metrics
         self.registrar = Registrar(settings, service, runtime, metrics)
         self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
         self.notifier = Notifier(
-            settings, service, runtime, sender, metrics, self.registrar.stream_of, topology
+            settings, service, runtime, sender, metrics, self.registrar.stream_of, topology, lookup
         )
         writer = Writer(settings)
         self.assistant = Assistant(settings, service, accounts, runtime)

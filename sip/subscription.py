@@ -7,6 +7,7 @@ writes: after a restart the numbers go on behind the block, and gaps do no harm 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import msgspec
 
@@ -39,6 +40,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     media: str = ""
     "Empty in records of earlier versions: the package's usual one."
     condition: str = ""
+    listed: bool = False
+    "Not written by earlier versions, which knew one list by its address."
+    names: tuple[tuple[Address, str], ...] | None = None
 
 
 _SCHEMA = 1
@@ -67,6 +71,7 @@ class Subscription:
         "key",
         "listed",
         "media",
+        "names",
         "next_at",
         "outstanding",
         "package",
@@ -93,6 +98,8 @@ class Subscription:
         since: float,
         media: str = "",
         condition: str = "",
+        listed: bool = False,
+        names: Mapping[Address, str] | None = None,
     ) -> None:
         self.key = (
             RECORD
@@ -132,8 +139,10 @@ class Subscription:
         "Highest CSeq the record allows."
         self.feed: Feed | None = None
         "What it is notified of, unless that is just the presentity's presence."
-        self.listed = False
+        self.listed = listed
         "It is about a list (RFC 4662)."
+        self.names = names
+        "Who is in the list, where it came along."
         self.told = ""
         "The Subscription-State the phone has acknowledged last, without parameters."
         self.shown = ""
@@ -178,6 +187,8 @@ class Subscription:
             self.since,
             self.media,
             self.condition,
+            self.listed,
+            tuple(self.names.items()) if self.names is not None else None,
         )
         return {self.key: msgspec.msgpack.encode(kept)}
 
@@ -204,6 +215,8 @@ def restore(data: bytes) -> Subscription | None:
         since=kept.since,
         media=kept.media,
         condition=kept.condition,
+        listed=kept.listed,
+        names=dict(kept.names) if kept.names is not None else None,
     )
     subscription.active = kept.active
     subscription.begun = True

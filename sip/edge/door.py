@@ -7,6 +7,7 @@ import hashlib
 import secrets
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from sip.uas import refusal
 from sip.xcap.library import Library
 from sip.xcap.login import Login
 from sip.xcap.server import XcapServer
-from sip.xcap.usages import pidf_manipulation
+from sip.xcap.usages import pidf_manipulation, rls_services
 
 log = structlog.get_logger()
 
@@ -157,6 +158,7 @@ class SipDoor:
             is_here=self._listener.is_here,
             topology=topology,
             mark=mark,
+            lookup=partial(rls_services.members, self._library),
         )
         await self._listener.start(self._context)
         await self._resume()

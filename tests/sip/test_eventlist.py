@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import time
 from collections.abc import AsyncIterator
 from email.message import Message
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 
 from presence.model import Text
 from presence.subscriptions import Act
+from sip.lists import CONTENT_TYPE as RESOURCE_LISTS
+from sip.xcap.document import Document
+from sip.xcap.library import Library
+from sip.xcap.usages import Place, usages
 from tests.sip.house import ALICE, BOB, CAROL, PASSWORD, House, open_house
 from tests.support.pidf import read_pidf
 from tests.support.sipclient import Phone, Watch
@@ -159,7 +164,7 @@ async def test_a_phone_that_lost_its_connection_gets_the_whole_list_on_the_next_
     [
         ("presence", {"Supported": "path"}, 421, "Require", "eventlist"),
         ("presence.winfo", {}, 489, "Allow-Events", "dialog, presence, presence.winfo, reg"),
-        ("presence", {"Require": "recipient-list-subscribe"}, 420, "Unsupported", "recipient-list-subscribe"),
+        ("presence", {"Require": "no-such-option"}, 420, "Unsupported", "no-such-option"),
     ],
 )
 async def test_refusals(
@@ -180,3 +185,158 @@ async def test_who_cannot_read_a_list_hears_what_it_would_take(house: House) -> 
 async def test_where_there_are_no_lists_the_address_is_nobody(tmp_path: Path) -> None:
     async with open_house(tmp_path, buddy_list="") as house, house.phone(BOB) as phone:
         assert (await follow(phone)).response.status == 404
+
+
+# --- lists that come along (RFC 5367) --------------------------------------------------------------
+
+
+def listing(*uris: str) -> bytes:
+    entries = "".join(f'<entry uri="{uri}"><display-name>Dear {uri}</display-name></entry>' for uri in uris)
+    return (
+        '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists">'
+        f"<list>{entries}</list></resource-lists>"
+    ).encode()
+
+
+ALONG = {
+    "Supported": "eventlist",
+    "Accept": "multipart/related, application/rlmi+xml, application/pidf+xml",
+    "Require": "recipient-list-subscribe",
+    "Content-Type": RESOURCE_LISTS,
+    "Content-Disposition": "recipient-list",
+}
+
+
+async def bring(phone: Phone, body: bytes, to: str = "rls@example.org", **fields: str) -> Watch:
+    given: dict[str, Any] = ALONG | {name.replace("_", "-"): value for name, value in fields.items()}
+    return await phone.subscribe(to, body=body, **given)
+
+
+async def test_a_list_that_comes_along_is_followed_each_by_their_own_leave(house: House) -> None:
+    await house.befriend(BOB, ALICE)
+    await house.desk(ALICE, notes=(Text("here"),))
+    async with house.phone(BOB, "tcp") as phone:
+        uris = (f"sip:{ALICE}", f"sip:{CAROL}", "sip:nobody@example.org", "sip:x@elsewhere.example")
+        watch = await bring(phone, listing(*uris))
+        assert (watch.response.status, watch.response["Require"]) == (200, "eventlist")
+        notify = await watch.state("active")
+        full, version, found = told(notify)
+        assert (full, version) == (True, 0)
+        assert {name: state for name, (state, _) in found.items()} == {
+            "alice": "active", "carol": "active", "nobody": "", "x": "",
+        }  # fmt: skip
+        assert f"<name>Dear sip:{CAROL}</name>" in notify.text
+        await house.desk(ALICE, notes=(Text("there"),))
+        assert set(told(await watch.state("active"))[2]) == {"alice"}
+
+
+async def test_who_has_not_decided_is_asked_once_and_answers_within_the_list(house: House) -> None:
+    await house.desk(ALICE, notes=(Text("secret"),))
+    async with house.phone(BOB, "tcp") as phone:
+        watch = await bring(phone, listing(f"sip:{ALICE}"))
+        assert told(await watch.state("active"))[2] == {"alice": ("pending", b"")}
+        assert (await house.store.item(ALICE, BOB)).pending_in
+        await house.other.act(ALICE, BOB, Act.SUBSCRIBED)
+        await watch.notified("alice seen", lambda n: "secret" in n.text)
+        await house.other.act(ALICE, BOB, Act.UNSUBSCRIBED)
+        await watch.notified("alice hidden", lambda n: "secret" not in n.text)
+        assert (await watch.refresh()).status == 200
+        assert not (await house.store.item(ALICE, BOB)).pending_in
+
+
+async def test_a_list_that_came_along_goes_on_in_the_next_process(house: House) -> None:
+    await house.befriend(BOB, ALICE)
+    async with Unreachable(str(BOB), PASSWORD, ("127.0.0.1", house.ports["tcp"]), "tcp") as phone:
+        await phone.register()
+        watch = await bring(phone, listing(f"sip:{ALICE}"))
+        await watch.state("active")
+        await house.stop()
+        await house.start()
+        await phone.connect()
+        await phone.register()
+        full, _, found = told(await watch.state("active"))
+        assert (full, set(found)) == (True, {"alice"})
+
+
+@pytest.mark.parametrize(
+    ("body", "fields", "status"),
+    [
+        (listing(*(f"sip:u{n}@example.org" for n in range(201))), {}, 413),
+        (b"nonsense", {}, 400),
+        (b"<x/>", {}, 400),
+        (b"", {}, 400),
+        (listing("sip:a@b"), {"Content_Type": "text/plain"}, 415),
+        (listing("sip:a@b"), {"Supported": "path"}, 421),
+        (listing("sip:a@b"), {"Accept": "text/plain"}, 406),
+    ],
+)
+async def test_lists_that_cannot_be_served(
+    house: House, body: bytes, fields: dict[str, str], status: int
+) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        assert (await bring(phone, body, **fields)).response.status == status
+
+
+async def test_one_among_other_parts_is_found(house: House) -> None:
+    await house.befriend(BOB, ALICE)
+    text = b"--x\r\nContent-Type: text/plain\r\n\r\nhello\r\n"
+    head = f"--x\r\nContent-Type: {RESOURCE_LISTS}\r\nContent-Disposition: recipient-list\r\n\r\n".encode()
+    body = text + head + listing(f"sip:{ALICE}") + b"\r\n--x--\r\n"
+    fields = {"Content_Type": "multipart/mixed;boundary=x", "Content_Disposition": "render"}
+    async with house.phone(BOB, "tcp") as phone:
+        watch = await bring(phone, body, **fields)
+        assert set(told(await watch.state("active"))[2]) == {"alice"}
+
+
+async def test_another_list_cannot_be_sent_within_the_subscription(house: House) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        watch = await bring(phone, listing(f"sip:{BOB}"))
+        await watch.state("active")
+        watch.cseq += 1
+        fields = [("Event", "presence"), ("Expires", "60"), *ALONG.items()]
+        refused, _ = await phone.request_in_dialog("SUBSCRIBE", watch, fields, listing(f"sip:{ALICE}"))
+        assert refused.status == 415
+
+
+# --- lists with an address (RFC 4826 §4), and lists within lists ------------------------------------
+
+
+def leaves(notify: SipMessage) -> list[tuple[str, bytes]]:
+    """URI and document of each list, however deep, outermost first."""
+    whole = email.message_from_bytes(f"Content-Type: {notify['Content-Type']}\r\n\r\n".encode() + notify.body)
+    parts = [payload(part) for part in whole.walk() if part.get_content_type() == "application/rlmi+xml"]
+    return [(ElementTree.fromstring(part).get("uri", ""), part) for part in parts]
+
+
+SERVICES = """<rls-services xmlns="urn:ietf:params:xml:ns:rls-services"
+    xmlns:rl="urn:ietf:params:xml:ns:resource-lists">
+  <service uri="sip:team@example.org">
+    <list><rl:entry uri="sip:inner@example.org"/><rl:entry uri="sip:carol@example.org"/></list>
+    <packages><package>presence</package></packages>
+  </service>
+  <service uri="sip:inner@example.org"><list><rl:entry uri="sip:alice@example.org"/></list></service>
+</rls-services>"""
+
+
+async def test_an_address_may_be_a_list_and_a_list_hold_lists(house: House) -> None:
+    library = Library(house.other, house.accounts, ("example.org",), "http://x", "buddies", time.time)
+    await library.keep(Place(usages()["rls-services"], BOB, "index"), Document(SERVICES.encode()))
+    await house.befriend(BOB, ALICE)
+    await house.befriend(BOB, CAROL)
+    await house.desk(ALICE, notes=(Text("deep"),))
+    async with house.phone(BOB, "tcp") as phone, house.phone(CAROL, "tcp") as other:
+        refused = await phone.subscribe("team@example.org")
+        assert (refused.response.status, refused.response["Require"]) == (421, "eventlist")
+        fields: dict[str, Any] = {"Supported": "eventlist", "Accept": "multipart/related"}
+        assert (await other.subscribe("team@example.org", **fields)).response.status == 404
+        watch = await phone.subscribe("team@example.org", **fields)
+        notify = await watch.state("active")
+        assert [uri for uri, _ in leaves(notify)] == ["sip:team@example.org", "sip:inner@example.org"]
+        assert "deep" in notify.text
+        await house.desk(ALICE, notes=(Text("deeper"),))
+        changed = await watch.state("active")
+        outer, inner = leaves(changed)
+        assert b'version="1" fullState="false"' in outer[1]
+        assert b'version="1" fullState="false"' in inner[1]
+        assert b"carol" not in outer[1]
+        assert "deeper" in changed.text

@@ -277,7 +277,9 @@ class Phone:
             patience=patience,
         )
 
-    async def subscribe(self, to: str, *, expires: int = 600, event: str = "presence", **extra: str) -> Watch:
+    async def subscribe(
+        self, to: str, *, expires: int = 600, event: str = "presence", body: bytes = b"", **extra: str
+    ) -> Watch:
         """SUBSCRIBE; `Watch.response` tells how it went, its NOTIFYs may come before it."""
         call_id = secrets.token_hex(8)
         local = f"<sip:{self.aor}>;tag={secrets.token_hex(4)}"
@@ -286,12 +288,16 @@ class Phone:
         headers = [
             ("Event", event),
             ("Expires", str(expires)),
-            ("Accept", "application/pidf+xml"),
+            *(
+                []
+                if "Accept" in extra and event == "presence" and body
+                else [("Accept", "application/pidf+xml")]
+            ),
             ("Contact", self.contact),
             *_headers(extra),
         ]
         watch.response, watch.cseq = await self._with_credentials(
-            "SUBSCRIBE", f"sip:{to}", headers, from_=local, to=f"<sip:{to}>", call_id=call_id, cseq=1
+            "SUBSCRIBE", f"sip:{to}", headers, body, from_=local, to=f"<sip:{to}>", call_id=call_id, cseq=1
         )
         if watch.response.status < 300:
             watch.remote = watch.response["To"]
@@ -338,7 +344,7 @@ class Phone:
         return response
 
     async def request_in_dialog(
-        self, method: str, watch: Watch, headers: Sequence[tuple[str, str]]
+        self, method: str, watch: Watch, headers: Sequence[tuple[str, str]], body: bytes = b""
     ) -> tuple[SipMessage, int]:
         """Response and the CSeq it took."""
         routes = [("Route", route) for route in watch.routes]
@@ -346,6 +352,7 @@ class Phone:
             method,
             watch.target,
             [*routes, ("Contact", self.contact), *headers],
+            body,
             from_=watch.local,
             to=watch.remote,
             call_id=watch.call_id,

@@ -107,6 +107,19 @@ async def people(library: Library, owner: Address, service: Element) -> dict[Add
     return names
 
 
+async def members(
+    library: Library, watcher: Address, address: Address, event: str
+) -> dict[Address, str] | None:
+    """Who is in the watcher's own list of that address; None where it has none for this event package
+    (RFC 4826 §4.2)."""
+    written = await library.written(Place(_usage, watcher, "index"))
+    for service in services_of(written) if written is not None else ():
+        if address_of(service.get("uri")) == address:
+            packages = packages_of(service)
+            return await people(library, watcher, service) if not packages or event in packages else None
+    return None
+
+
 def _anchor(service: Element) -> str:
     pointer = service.first(NAMESPACE, "resource-list")
     return pointer.text.strip() if pointer is not None else ""
