@@ -38,6 +38,7 @@ class Address(msgspec.Struct, frozen=True, array_like=True, order=True, cache_ha
     domain: str
     "Lower-case A-label-free form: U-labels as RFC 7622 §3.2 wants them."
 
+    @lru_cache(maxsize=8192)  # noqa: B019 - addresses are values, and the cache is bounded
     def __str__(self) -> str:
         return f"{self.local}@{self.domain}" if self.local else self.domain
 

@@ -64,7 +64,12 @@ class Blocking:
 
     async def blocks(self, owner: Address, other: Address, resource: str = "") -> bool:
         """Nobody blocks oneself, whatever the list says."""
-        return owner != other and (await self.of(owner)).covers(other, resource)
+        if owner == other:
+            return False
+        cached = self._cache.get(owner)
+        if cached is not None and cached[0] > self._clock():
+            return cached[1] is not NOBODY and cached[1].covers(other, resource)
+        return (await self.of(owner)).covers(other, resource)
 
     async def blocked_by(self, other: Address) -> frozenset[Address]:
         """Everybody who blocks all of this address."""

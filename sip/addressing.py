@@ -58,6 +58,8 @@ def parsed_uri(address: Address) -> Uri:
 
 def resource_of(uri: Uri) -> str:
     """What a public GRUU's `gr` names; empty for none, and for a device's own instance id."""
+    if not uri.parameters:
+        return ""
     resource = unescape(uri.parameter("gr") or "")
     return "" if resource.lower().startswith("urn:") else resource[:1023]
 

@@ -40,6 +40,8 @@ _ASKED = (
 _WINDOW = 64
 "Counters below the highest one seen that may still come, out of order."
 _NO_HA1 = "0" * 32
+_CACHEABLE = 256
+"Characters of a method and a URI whose digest is remembered."
 
 
 class Signed(Protocol):
@@ -89,10 +91,16 @@ def compute(fields: Mapping[str, str], algorithm: str, ha1: str, method: str, bo
         ha1 = hexdigest(algorithm, f"{ha1}:{nonce}:{cnonce}".encode())
     action = f"{method}:{fields.get('uri', '')}"
     if qop == "auth-int":
-        action += ":" + hexdigest(algorithm, body)
-    ha2 = hexdigest(algorithm, action.encode())
+        ha2 = hexdigest(algorithm, f"{action}:{hexdigest(algorithm, body)}".encode())
+    else:
+        ha2 = _ha2(algorithm, action) if len(action) <= _CACHEABLE else hexdigest(algorithm, action.encode())
     middle = f"{nonce}:{fields.get('nc', '')}:{cnonce}:{qop}" if qop else nonce
     return hexdigest(algorithm, f"{ha1}:{middle}:{ha2}".encode())
+
+
+@lru_cache(maxsize=4096)
+def _ha2(algorithm: str, action: str) -> str:
+    return hexdigest(algorithm, action.encode())
 
 
 def find_credentials(request: Request, realm: str) -> Credentials | None:
@@ -267,7 +275,7 @@ class _Counters:
 
 def _fields(credentials: Credentials) -> dict[str, str]:
     """With the defaults of RFC 3261 §22.4 and of RFC 2069, which had neither algorithm nor qop."""
-    fields = dict(credentials.fields)
+    fields = credentials.named()
     fields.setdefault("algorithm", "MD5")
     fields["qop"] = fields.get("qop", "").lower()
     return fields

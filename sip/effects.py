@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+
+import msgspec
 
 from sip.message import Request, Response
 
@@ -13,14 +14,12 @@ Key = tuple[Hashable, ...]
 "Names one transaction."
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     flow: Flow
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """A new request; answer it with `respond(key, …)`."""
 
     key: Key
@@ -28,23 +27,20 @@ class Incoming:
     flow: Flow
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(msgspec.Struct, frozen=True):
     """An ACK that belongs to a 2xx, thus to a dialog and not to a transaction (RFC 3261 §13.3.1.4)."""
 
     request: Request
     flow: Flow
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """The peer gave up this INVITE: respond 487 (RFC 3261 §9.2). The CANCEL itself has been answered."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class Provisional:
+class Provisional(msgspec.Struct, frozen=True):
     """A 1xx to our request; the final answer is still to come."""
 
     key: Key
@@ -52,8 +48,7 @@ class Provisional:
     flow: Flow
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """The final answer to our request. An INVITE may have several 2xx, one per branch (RFC 6026 §7.2)."""
 
     key: Key
@@ -61,22 +56,19 @@ class Answered:
     flow: Flow
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut:
+class TimedOut(msgspec.Struct, frozen=True):
     """Nobody answered our request; or nobody acknowledged our answer to an INVITE."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class TransportFailed:
+class TransportFailed(msgspec.Struct, frozen=True):
     """Our request could not be sent, or its flow broke before the answer."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(msgspec.Struct, frozen=True):
     """A response to nothing we know of, e.g. one that came too late."""
 
     response: Response

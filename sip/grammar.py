@@ -15,6 +15,7 @@ Parameters = tuple[tuple[str, str | None], ...]
 TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 DIGITS = re.compile(r"[0-9]{1,10}")
 "Enough for 2**32 - 1; an `int` of it never costs more than a moment."
+_SPACED = re.compile(r'["\s]')
 _BREAKS = re.compile(r'[",<>]')
 _QUOTE_OR_ESCAPE = re.compile(r'["\\]')
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -89,6 +90,11 @@ def split_quoted(text: str, separator: str) -> list[str]:
 
 def parse_parameters(text: str) -> Parameters:
     """Parameters behind a value, from its first `;` on; empty when there are none."""
+    if text[:1] == ";" and _SPACED.search(text) is None:
+        if ";;" in text or ";=" in text or text[-1] == ";":
+            raise Malformed("empty parameter")
+        pairs = [part.partition("=") for part in text[1:].split(";")]
+        return tuple([(name, value if equals else None) for name, equals, value in pairs])
     text = text.strip()
     if not text:
         return ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self
 
 from sip import grammar
@@ -16,6 +17,10 @@ from sip.uri import Uri, parse_hostport, parse_uri, write_hostport
 
 MAX_CSEQ = 2**31 - 1
 "RFC 3261 §8.1.1.5."
+_METHODS = frozenset(("MESSAGE", "PUBLISH", "NOTIFY", "SUBSCRIBE", "REGISTER", "OPTIONS"))
+"What the fast way knows."
+_CACHEABLE = 256
+"Characters of a text that is remembered with what it means."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +38,8 @@ class Via:
     @classmethod
     def parse(cls, text: str) -> Self:
         sent, semicolon, parameters = text.partition(";")
-        protocol, _, place = sent.strip().partition(" ")
-        if protocol[:8].upper() == "SIP/2.0/" and "/" not in place:
-            transport = protocol[8:]
-        else:
-            transport, place = _spaced_protocol(sent)
-        if not grammar.is_token(transport):
-            raise Malformed("no transport")
-        place = place.strip()
-        if " " in place or "\t" in place:
-            place = place.replace(" ", "").replace("\t", "")
-        host, port = parse_hostport(place)
-        value = cls(
-            transport.upper(), host, port, grammar.parse_parameters(";" + parameters) if semicolon else ()
-        )
+        transport, host, port = _parse_sent(sent) if len(sent) > _CACHEABLE else _sent(sent)
+        value = cls(transport, host, port, grammar.parse_parameters(";" + parameters) if semicolon else ())
         object.__setattr__(value, "_text", text)
         return value
 
@@ -81,20 +74,43 @@ class Via:
 
     def stamped(self, host: str, port: int) -> Via:
         """With `received` and `rport` from the packet's source (RFC 3261 §18.2.1, RFC 3581 §4)."""
-        if self.rport is None and host == self.host and not self.received:
+        parameters, asked, told = [], False, False
+        for pair in self.parameters:
+            name = pair[0].lower()
+            if name == "rport":
+                asked = True
+                pair = (pair[0], str(port))
+            elif name == "received":
+                told = told or bool(pair[1])
+                continue
+            parameters.append(pair)
+        if not asked and not told and host == self.host:
             return self
-        known = [(name, name.lower(), value) for name, value in self.parameters]
-        parameters = [
-            (name, str(port) if lowered == "rport" else value)
-            for name, lowered, value in known
-            if lowered != "received"
-        ]
         return Via(self.transport, self.host, self.port, (*parameters, ("received", host)))
 
     def __str__(self) -> str:
         if self._text:
             return self._text
         return f"SIP/2.0/{self.transport} {self.hostport}{grammar.write_parameters(self.parameters)}"
+
+
+def _parse_sent(sent: str) -> tuple[str, str, int | None]:
+    """Transport, host and port of a Via."""
+    protocol, _, place = sent.strip().partition(" ")
+    if protocol[:8].upper() == "SIP/2.0/" and "/" not in place:
+        transport = protocol[8:]
+    else:
+        transport, place = _spaced_protocol(sent)
+    if not grammar.is_token(transport):
+        raise Malformed("no transport")
+    place = place.strip()
+    if " " in place or "\t" in place:
+        place = place.replace(" ", "").replace("\t", "")
+    host, port = parse_hostport(place)
+    return transport.upper(), host, port
+
+
+_sent = lru_cache(maxsize=4096)(_parse_sent)
 
 
 def _spaced_protocol(sent: str) -> tuple[str, str]:
@@ -120,29 +136,13 @@ class NameAddr:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        display = ""
-        if text[:1] == '"':
-            end = grammar.closing_quote(text, 0)
-            display = grammar.unquote(text[: end + 1])
-            opening = text.find("<", end)
-            if opening < 0 or text[end + 1 : opening].strip():
-                raise Malformed("no address behind the display name")
+        # most: <sip:user@host>, and a tag of its own each time
+        closing = text.find(">") + 1 if text[:1] == "<" else 0
+        if closing:
+            uri, display, rest = parse_uri(text[1 : closing - 1].strip()), "", text[closing:]
         else:
-            opening = text.find("<")
-            if opening > 0:
-                display = text[:opening].strip()
-        if opening < 0:
-            address, semicolon, rest = text.partition(";")
-            # RFC 3261 §20: question mark, comma and semicolon belong into angle brackets.
-            if "?" in address or "," in address:
-                raise Malformed("address needs angle brackets")
-            rest = semicolon + rest
-        else:
-            closing = text.find(">", opening)
-            if closing < 0 or ('"' in display and text[:1] != '"'):
-                raise Malformed("unbalanced bracket")
-            address, rest = text[opening + 1 : closing], text[closing + 1 :]
-        value = cls(parse_uri(address.strip()), display, grammar.parse_parameters(rest) if rest else ())
+            uri, display, rest = _parse_name_addr(text)
+        value = cls(uri, display, grammar.parse_parameters(rest) if rest else ())
         object.__setattr__(value, "_text", text)
         return value
 
@@ -185,6 +185,33 @@ class NameAddr:
         return f"{shown}<{self.uri}>{grammar.write_parameters(self.parameters)}"
 
 
+def _parse_name_addr(text: str) -> tuple[Uri, str, str]:
+    """URI, display name, and the parameters' text."""
+    display = ""
+    if text[:1] == '"':
+        end = grammar.closing_quote(text, 0)
+        display = grammar.unquote(text[: end + 1])
+        opening = text.find("<", end)
+        if opening < 0 or text[end + 1 : opening].strip():
+            raise Malformed("no address behind the display name")
+    else:
+        opening = text.find("<")
+        if opening > 0:
+            display = text[:opening].strip()
+    if opening < 0:
+        address, semicolon, rest = text.partition(";")
+        # RFC 3261 §20: question mark, comma and semicolon belong into angle brackets.
+        if "?" in address or "," in address:
+            raise Malformed("address needs angle brackets")
+        rest = semicolon + rest
+    else:
+        closing = text.find(">", opening)
+        if closing < 0 or ('"' in display and text[:1] != '"'):
+            raise Malformed("unbalanced bracket")
+        address, rest = text[opening + 1 : closing], text[closing + 1 :]
+    return parse_uri(address.strip()), display, rest
+
+
 @dataclass(frozen=True, slots=True)
 class CSeq:
     """RFC 3261 §20.16."""
@@ -194,6 +221,9 @@ class CSeq:
 
     @classmethod
     def parse(cls, text: str) -> Self:
+        number, _, method = text.partition(" ")
+        if method in _METHODS and len(number) < 10 and number.isascii() and number.isdigit():
+            return cls(int(number), method)
         parts = text.split()
         if len(parts) != 2 or not grammar.is_token(parts[1]):
             raise Malformed("not a number and a method")
@@ -314,6 +344,10 @@ class Authentication:
     "Lower case."
     fields: tuple[tuple[str, str], ...]
     "(lower-case name, unquoted value). A field that stands twice is malformed."
+    _named: dict[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_named", dict(self.fields))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -335,10 +369,11 @@ class Authentication:
         return cls(scheme.lower(), tuple(fields.items()))
 
     def get(self, name: str) -> str | None:
-        for candidate, value in self.fields:
-            if candidate == name:
-                return value
-        return None
+        return self._named.get(name)
+
+    def named(self) -> dict[str, str]:
+        """All fields by name."""
+        return self._named.copy()
 
 
 _PLAIN_FIELD = re.compile(r'[ \t]*([A-Za-z0-9\-]+)=(?:"([^"\\]*)"|([^", \t\\]+))[ \t]*(?:,|\Z)')
@@ -346,19 +381,11 @@ _PLAIN_FIELD = re.compile(r'[ \t]*([A-Za-z0-9\-]+)=(?:"([^"\\]*)"|([^", \t\\]+))
 
 def _plain_fields(text: str) -> dict[str, str] | None:
     """The usual spelling, in one scan; None when a closer look is needed."""
-    fields: dict[str, str] = {}
-    position, end = 0, len(text)
-    while position < end:
-        found = _PLAIN_FIELD.match(text, position)
-        if found is None:
-            return None
-        name, quoted, bare = found.groups()
-        name = name.lower()
-        if name in fields:
-            return None
-        fields[name] = bare if quoted is None else quoted
-        position = found.end()
-    return fields
+    found = _PLAIN_FIELD.findall(text)
+    if _PLAIN_FIELD.sub("", text):
+        return None
+    fields = {name.lower(): quoted or bare for name, quoted, bare in found}
+    return fields if len(fields) == len(found) else None
 
 
 class Challenge(Authentication):

@@ -130,7 +130,7 @@ class NonInviteServer(Server):
     initial = State.TRYING
 
     def start(self, now: float) -> None:
-        self.alarms.again(self, now, self.alarms.timers.delayed_trying)
+        self.alarms.again(self, now, self.alarms.delayed_trying)
 
     def again(self, now: float) -> list[Effect]:
         return self._trying()
@@ -151,7 +151,7 @@ class NonInviteServer(Server):
         # RFC 4320 §4.2: a 408 would come too late to be of use, and is not sent.
         effects = [] if status == 408 else self._answer(response)
         self.request = None
-        self._linger(now, State.COMPLETED, 0 if self.reliable else self.alarms.timers.timeout)
+        self._linger(now, State.COMPLETED, 0 if self.reliable else self.alarms.timeout)
         return effects
 
 
@@ -194,12 +194,12 @@ class InviteServer(Server):
         if response.status < 200:
             self.again_at = NEVER
         elif response.status < 300:
-            self._linger(now, State.ACCEPTED, self.alarms.timers.timeout)
+            self._linger(now, State.ACCEPTED, self.alarms.timeout)
             self.data = b""
         else:
             self.state = State.COMPLETED
             self.again_at = NEVER
-            self.alarms.end(self, now, self.alarms.timers.timeout)
+            self.alarms.end(self, now, self.alarms.timeout)
             if not self.reliable and self.alarms.timers.repeat_refusals:
                 self.alarms.again(self, now, self._interval)
         return effects
@@ -221,7 +221,7 @@ class Client(Machine):
         super().__init__(key, flow, reliable, alarms)
         self.data = serialise(request)
         self._interval = alarms.timers.t1
-        alarms.end(self, now, alarms.timers.timeout)
+        alarms.end(self, now, alarms.timeout)
         if not reliable:
             alarms.again(self, now, self._interval)
 
@@ -298,12 +298,12 @@ class InviteClient(Client):
             return [Provisional(self.key, response, self.flow)]
         answered = Answered(self.key, response, self.flow)
         if status < 300:
-            self._linger(now, State.ACCEPTED, self.alarms.timers.timeout)
+            self._linger(now, State.ACCEPTED, self.alarms.timeout)
             self.data = b""
             return [answered]
         self.data = serialise(acknowledgement(self._invite, response))
         acknowledged = Send(self.flow, self.data)
-        self._linger(now, State.COMPLETED, 0 if self.reliable else self.alarms.timers.timeout)
+        self._linger(now, State.COMPLETED, 0 if self.reliable else self.alarms.timeout)
         return [acknowledged, answered]
 
 

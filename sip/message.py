@@ -14,13 +14,15 @@ from typing import Any, Literal, TypeVar
 from sip import grammar
 from sip.errors import BadHeader, BadUri
 from sip.headers import CSeq, Event, MediaType, NameAddr, SubscriptionState, Via
-from sip.names import LISTS, canonical
+from sip.names import CANONICAL, LISTS, canonical
 from sip.reasons import reason_of
 from sip.uri import Uri
 
 T = TypeVar("T")
 _TAG_KEY = secrets.token_bytes(16)
 _MAGIC_COOKIE = "z9hG4bK"
+_COPIED = ("Via", "From", "To", "Call-ID", "CSeq")
+_COPIED_IN_DIALOG = ("Via", "Record-Route", "From", "To", "Call-ID", "CSeq")
 _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER"))
 "RFC 3261 §12.1.1, RFC 6665 §4.4.1, RFC 3515 §2.4.4."
 
@@ -46,12 +48,18 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """The first value, unsplit."""
-        values = self._fields.get(name) or self._fields.get(canonical(name))
+        values = self._fields.get(name)
+        if values is None and name not in CANONICAL:
+            values = self._fields.get(canonical(name))
         return values[0] if values else None
 
     def fields(self, name: str) -> list[str]:
         """Every field of this name, unsplit."""
-        return list(self._fields.get(canonical(name), ()))
+        return list(self._fields.get(name) or self._fields.get(canonical(name)) or ())
+
+    def has(self, *names: str) -> bool:
+        """Whether there is a field of one of these canonical names."""
+        return not self._fields.keys().isdisjoint(names)
 
     def all(self, name: str) -> list[str]:
         """Every value, split at commas where the header's grammar has lists. Raises `BadHeader`."""
@@ -179,7 +187,8 @@ class Message:
     @property
     def via(self) -> Via:
         """The top one."""
-        return _required("Via", self.headers.parsed("Via", _first_via))
+        kept: Via | None = self.headers._parsed.get("Via")
+        return kept if kept is not None else _required("Via", self.headers.parsed("Via", _first_via))
 
     @property
     def vias(self) -> tuple[Via, ...]:
@@ -187,11 +196,13 @@ class Message:
 
     @property
     def from_(self) -> NameAddr:
-        return _required("From", self.headers.parsed("From", NameAddr.parse))
+        kept: NameAddr | None = self.headers._parsed.get("From")
+        return kept if kept is not None else _required("From", self.headers.parsed("From", NameAddr.parse))
 
     @property
     def to(self) -> NameAddr:
-        return _required("To", self.headers.parsed("To", NameAddr.parse))
+        kept: NameAddr | None = self.headers._parsed.get("To")
+        return kept if kept is not None else _required("To", self.headers.parsed("To", NameAddr.parse))
 
     @property
     def call_id(self) -> str:
@@ -199,7 +210,8 @@ class Message:
 
     @property
     def cseq(self) -> CSeq:
-        return _required("CSeq", self.headers.parsed("CSeq", CSeq.parse))
+        kept: CSeq | None = self.headers._parsed.get("CSeq")
+        return kept if kept is not None else _required("CSeq", self.headers.parsed("CSeq", CSeq.parse))
 
     @property
     def contacts(self) -> tuple[NameAddr, ...] | Literal["*"]:
@@ -274,8 +286,10 @@ class Request(Message):
         stamped = via.stamped(host, port)
         if stamped is via:
             return
-        _, *behind = grammar.split_list(self.headers.get("Via") or "")
-        self.headers.replace_first("Via", ", ".join((str(stamped), *behind)))
+        written, text = self.headers.get("Via") or "", str(stamped)
+        if "," in written:
+            text = ", ".join((text, *grammar.split_list(written)[1:]))
+        self.headers.replace_first("Via", text)
         self.headers.know("Via", stamped)
 
     def __repr__(self) -> str:
@@ -306,12 +320,13 @@ def serialise(message: Request | Response) -> bytes:
         lines = [f"{message.method} {message.uri} SIP/2.0"]
     else:
         lines = [f"SIP/2.0 {message.status} {message.reason}"]
-    for name, values in message.headers._fields.items():
-        if name != "Content-Length":
-            for value in values:
-                lines.append(f"{name}: {value}")
-    lines.append(f"Content-Length: {len(message.body)}\r\n\r\n")
-    return "\r\n".join(lines).encode() + message.body
+    fields = message.headers._fields
+    lines += [
+        f"{name}: {value}" for name, values in fields.items() if name != "Content-Length" for value in values
+    ]
+    body = message.body
+    lines.append(f"Content-Length: {len(body)}\r\n\r\n")
+    return "\r\n".join(lines).encode() + body
 
 
 def respond(
@@ -327,14 +342,13 @@ def respond(
 
     A To without tag gets `to_tag`, or one that is the same for every repeat of the request; a 100 gets none.
     """
-    fields: dict[str, list[str]] = {}
     theirs = request.headers._fields
-    for name in ("Via", "Record-Route", "From", "To", "Call-ID", "CSeq"):
-        values = theirs.get(name)
-        if values:
-            fields[name] = values.copy() if name in ("Via", "Record-Route") else values[:1]
-    if status >= 300 or status == 100 or request.method not in _DIALOG_METHODS:
-        fields.pop("Record-Route", None)
+    copied: tuple[str, ...] = _COPIED
+    if "Record-Route" in theirs and not (
+        status >= 300 or status == 100 or request.method not in _DIALOG_METHODS
+    ):
+        copied = _COPIED_IN_DIALOG
+    fields = {name: theirs[name].copy() for name in copied if theirs.get(name)}
     if status == 100:
         if "Timestamp" in theirs:
             fields["Timestamp"] = theirs["Timestamp"][:1]
@@ -360,8 +374,8 @@ def _tagged(request: Request, to: str, tag: str | None) -> str:
 
 def _stateless_tag(request: Request) -> str:
     # RFC 3261 §8.2.7: the same for a retransmission, whoever answers it.
-    fields = request.headers._fields
-    text = "\0".join(fields.get(name, _NOTHING)[0] for name in ("Call-ID", "From", "CSeq"))
+    get = request.headers._fields.get
+    text = f"{get('Call-ID', _NOTHING)[0]}\0{get('From', _NOTHING)[0]}\0{get('CSeq', _NOTHING)[0]}"
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, key=_TAG_KEY).hexdigest()
 
 

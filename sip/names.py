@@ -105,6 +105,8 @@ SPELLINGS = (
     {name: name for name in _KNOWN.values()} | _KNOWN | {key.upper(): name for key, name in _COMPACT.items()}
 )
 
+CANONICAL = frozenset(SPELLINGS.values())
+
 
 def canonical(name: str) -> str:
     """The one spelling under which a field is kept: `Call-ID` for `call-id`, `CALL-ID` and `i`."""

@@ -25,6 +25,8 @@ MAX_LINE = 8_192
 "Bytes of one header field, unfolded."
 MAX_FIELDS = 256
 
+_FIELD = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
+_BLANK = (" ", "\t")
 _FOLD = re.compile(r"\r\n[ \t]+")
 _BREAKS = re.compile(r"[\r\n\0]")
 _BARE_NUL = re.compile(r"(?<!\\)\x00")
@@ -73,8 +75,12 @@ def _head(head: bytes) -> tuple[str, Headers, str]:
         text = head.decode("latin-1")
     if "\r\n " in text or "\r\n\t" in text:
         text = _FOLD.sub(" ", text)
+    breaks = text.count("\r\n")
+    if text.count("\n") == text.count("\r") == breaks and breaks <= MAX_FIELDS and len(text) <= MAX_LINE:
+        fields = _plain_fields(text, breaks)
+        if fields is not None:
+            return text[: text.find("\r\n")], Headers.adopt(fields), ""
     lines = text.split("\r\n")
-    breaks = len(lines) - 1
     complaint = ""
     if text.count("\n") != breaks or text.count("\r") != breaks or _bare_nul(text):
         complaint = "control character in the head"
@@ -82,6 +88,26 @@ def _head(head: bytes) -> tuple[str, Headers, str]:
     start = lines[0]
     fields, field_complaint = _fields(lines)
     return start, Headers.adopt(fields), complaint or field_complaint
+
+
+def _plain_fields(text: str, breaks: int) -> dict[str, list[str]] | None:
+    """Fields by canonical name, of a head in which nothing is odd; None when a closer look is needed."""
+    found = _FIELD.findall(text)
+    if len(found) != breaks or "\0" in text:
+        return None
+    fields: dict[str, list[str]] = {}
+    spelling = SPELLINGS.get
+    for name, value in found:
+        known = spelling(name)
+        if known is None or value[-1:] in _BLANK:
+            return None
+        if known not in fields:
+            fields[known] = [value]
+        elif known in _ONCE:
+            return None
+        else:
+            fields[known].append(value)
+    return fields
 
 
 def _fields(lines: list[str]) -> tuple[dict[str, list[str]], str]:
@@ -188,8 +214,11 @@ def _body(headers: Headers, body: bytes) -> bytes:
 
 def content_length(headers: Headers) -> int | None:
     """Bytes of the body; None when not said. Raises `BadHeader`; repeats must agree."""
+    values = headers.fields("Content-Length")
+    if len(values) == 1 and len(values[0]) < 10 and values[0].isascii() and values[0].isdigit():
+        return int(values[0])
     length = headers.parsed("Content-Length", grammar.parse_number)
-    for value in headers.fields("Content-Length")[1:]:
+    for value in values[1:]:
         if not grammar.DIGITS.fullmatch(value) or int(value) != length:
             raise BadHeader("Content-Length", "contradicts itself")
     return length

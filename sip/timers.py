@@ -70,6 +70,8 @@ A = TypeVar("A", bound=Armed)
 class Alarms(Generic[A]):
     def __init__(self, timers: Timers) -> None:
         self.timers = timers
+        self.delayed_trying = timers.delayed_trying
+        self.timeout = timers.timeout
         self._queues: dict[tuple[Alarm, float], deque[tuple[float, A]]] = {}
 
     def again(self, owner: A, now: float, delay: float) -> None:

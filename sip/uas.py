@@ -100,10 +100,11 @@ class UserAgentServer:
             raise ProtocolError(482)
         if method.passes_on and request.max_forwards == 0:
             raise ProtocolError(483)
-        required = request.headers.all("Require") + request.headers.all("Proxy-Require")
-        unknown = [tag for tag in required if tag.lower() not in SUPPORTED]
-        if unknown:
-            raise ProtocolError(420, headers=(("Unsupported", ", ".join(unknown)[:1000]),))
+        if request.headers.has("Require", "Proxy-Require"):
+            required = request.headers.all("Require") + request.headers.all("Proxy-Require")
+            unknown = [tag for tag in required if tag.lower() not in SUPPORTED]
+            if unknown:
+                raise ProtocolError(420, headers=(("Unsupported", ", ".join(unknown)[:1000]),))
         uri = request.uri
         if "sips" in (uri.scheme, request.to.uri.scheme):
             self._check_secure(method, flow)

@@ -43,6 +43,9 @@ class Uri:
     password: str = ""
     _text: str = field(default="", init=False, repr=False, compare=False)
 
+    def __hash__(self) -> int:
+        return hash((self.user, self.host))
+
     @property
     def secure(self) -> bool:
         return self.scheme == "sips"

@@ -66,7 +66,10 @@ class RedisGuard:
     async def wait(self, peer: str, account: str) -> float:
         if peer in self._exempt:
             return 0.0
-        network, now = network_of(peer), self._clock()
+        now = self._clock()
+        if not self._bans and now - self._copied < FRESH:
+            return 0.0
+        network = network_of(peer)
         try:
             await self._copy(now)
             until = max(
@@ -128,7 +131,7 @@ class RedisGuard:
             return
         network = network_of(peer)
         if (network, account) in self._known:
-            return
+            return  # nearly always: a phone proves itself with every request
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         self._known.add((network, account))

@@ -6,8 +6,9 @@ import importlib
 import pkgutil
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
+
+import msgspec
 
 from presence.messages import ChatState, Report
 from sip.errors import ProtocolError
@@ -17,8 +18,7 @@ _MAX_INFLATED = 65_536
 "Bytes of a body after decompression."
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """A body as it came."""
 
     media: str
@@ -29,8 +29,7 @@ class Content:
     "It came inside another body."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """What a body says."""
 
     text: str = ""

@@ -6,7 +6,8 @@ From and To in it are not believed; who sent a message the digest has proven.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from presence.messages import Report
 from sip.bodies import Content, Heard, body, understand

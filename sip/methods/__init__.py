@@ -7,6 +7,8 @@ import pkgutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from presence.address import Address
 from sip.assistant import Assistant
 from sip.flow import Flow
@@ -34,8 +36,7 @@ class Services:
     topology: Topology
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """A request that may be worked on."""
 
     request: Request
