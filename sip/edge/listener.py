@@ -197,16 +197,25 @@ class Listener:
         self, transport: str, host: str, port: int, context: ssl.SSLContext | None, name: str
     ) -> Flow:
         """A new connection to a peer that `name` must be proven by. Raises `OSError`."""
+        own = self._own_address(transport, host)
         _, connection = await self.loop.create_connection(
             lambda: Connection(self, transport, outgoing=True),
             host,
             port,
+            local_addr=(own, 0) if own else None,
             ssl=context,
             server_hostname=name if context is not None else None,
         )
         if connection.flow is None:
             raise ConnectionRefusedError("too many connections")
         return connection.flow
+
+    def _own_address(self, transport: str, peer: str) -> str:
+        """What we connect from where we listen on certain addresses only: peers know us by them."""
+        for one in self.listening:
+            if one.transport == transport and (":" in one.host) == (":" in peer):
+                return "" if one.host in ("::", "0.0.0.0") else one.host
+        return ""
 
     def datagrams(self, host: str, port: int) -> Flow:
         """The flow of datagrams to an address. Raises `OSError` when no socket reaches it."""

@@ -1,4 +1,4 @@
-"""Account and relay servers nobody here wrote, on free loopback ports: FreeRADIUS, coturn, slapd."""
+"""Servers nobody here wrote, on free loopback ports: FreeRADIUS, coturn, slapd, Kamailio."""
 
 from __future__ import annotations
 
@@ -231,3 +231,36 @@ class Slapd(Server):
     @property
     def url(self) -> str:
         return f"ldap://127.0.0.1:{self.port}/"
+
+
+class Kamailio(Server):
+    """The SIP proxy of docs/kamailio.md, in front of a Tandem that is reached at 127.0.0.2."""
+
+    config = Path(__file__).parents[2] / "docs" / "examples" / "kamailio.cfg"
+
+    def __init__(self, directory: Path, tandem: str, *, users: dict[str, str] | None = None) -> None:
+        """`tandem`: `PORT;transport=tcp`. `users`: address → MD5 HA1; without them Tandem asks for the
+        password."""
+        super().__init__(directory)
+        self.tandem = tandem
+        self.users = users
+        self.host = "127.0.0.1"
+        lines = [f'    $sht(users=>{address}) = "{ha1}";' for address, ha1 in (users or {}).items()]
+        text = "\n".join(["event_route[htable:mod-init] {", *lines, "}", ""])
+        (directory / "tandem-users.cfg").write_text(text)
+
+    def words(self) -> list[str]:
+        defines = [
+            f"LISTEN={self.host}:{self.port}",
+            f'TANDEM="sip:127.0.0.2:{self.tandem}"',
+            "TANDEM_IP=127.0.0.2",
+            *(["WITH_AUTH"] if self.users is not None else []),
+        ]
+        words = ["kamailio", "-DD", "-E", "-f", str(self.config), "-w", str(self.directory), "-m", "32"]
+        words += ["-Y", str(self.directory), "-P", str(self.directory / "pid")]
+        return [*words, *(word for define in defines for word in ("-A", define))]
+
+    async def is_up(self) -> bool:
+        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
+            return True
+        return False
