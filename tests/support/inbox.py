@@ -52,6 +52,10 @@ class Inbox(Generic[T]):
         """All that arrived so far and fits, taken or not."""
         return [item for item in self.history if fits(item)]
 
+    def untaken(self) -> list[T]:
+        """What has arrived and was not taken."""
+        return list(self._waiting)
+
     def forget(self) -> None:
         """Drop what has arrived, so that the next `take` sees only what is to come."""
         self._waiting.clear()

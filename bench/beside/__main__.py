@@ -1,0 +1,162 @@
+"""CPU per operation of Tandem and of the others, one after the other in the same run, and the ratios."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.beside.contender import DOMAIN, HOST, PASSWORD, Contender
+from bench.beside.ejabberd import Ejabberd
+from bench.beside.kamailio import Kamailio
+from bench.beside.prosody import Prosody
+from bench.beside.scenes import SCENES, Scene, person
+from bench.beside.tandem import TandemContender
+
+CONTENDERS: dict[str, tuple[type[Contender], str, str]] = {
+    "tandem": (TandemContender, "", "python3"),
+    "prosody": (Prosody, "xmpp", "prosody"),
+    "ejabberd": (Ejabberd, "xmpp", "ejabberdctl"),
+    "kamailio": (Kamailio, "sip", "kamailio"),
+}
+"Name → class, the protocol it speaks (both: empty), the program it needs."
+
+
+async def measure(kind: type[Contender], name: str, scene: Scene, seconds: float) -> dict[str, Any]:
+    """One contender in one scene, fresh."""
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        contender = kind(Path(folder))
+        await contender.start()
+        try:
+            await contender.add(person(n) for n in range(scene.people))
+            for one, others in scene.friends.items():
+                await contender.befriend(one, others)
+            return await _load(contender, name, scene, seconds)
+        finally:
+            await contender.stop()
+
+
+async def _load(contender: Contender, name: str, scene: Scene, seconds: float) -> dict[str, Any]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.beside.load",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def order(**what: Any) -> None:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(what).encode() + b"\n")
+
+    async def told(mark: str) -> dict[str, Any]:
+        assert process.stdout is not None
+        async with asyncio.timeout(120 + seconds):
+            line = await process.stdout.readline()
+        if not line:
+            raise RuntimeError(
+                f"the load generator died in {name} beside {contender.name}\n{contender.printed()}"
+            )
+        said: dict[str, Any] = json.loads(line)
+        assert said["mark"] == mark, said
+        return said
+
+    groups = len(scene.friends)
+    try:
+        order(scene=name, host=HOST, domain=DOMAIN, xmpp=contender.xmpp, sip=contender.sip, password=PASSWORD,
+              per=scene.per, groups=groups)  # fmt: skip
+        await told("ready")
+        warm = name != "idle"
+        if warm:
+            order(seconds=min(2.0, seconds))
+            await told("begin")
+            await told("end")
+        order(seconds=seconds)
+        await told("begin")
+        cpu, memory = contender.cpu(), contender.memory()
+        result = await told("end")
+        used, grown = contender.cpu() - cpu, contender.memory() - memory
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    done = result["done"] * scene.per
+    if result["lost"] or result["duplicates"] or result["refused"] or not done:
+        print(f"  {contender.name}: {json.dumps(result)}", file=sys.stderr)
+    return result | {
+        "contender": contender.name,
+        "scene": name,
+        "ops": done / result["seconds"],
+        "cpu": 1e6 * used / done if done else float("nan"),
+        "memory": grown / done if done else float("nan"),
+    }
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """For people: a row each, the ratio being the other's cost over ours."""
+    ours = {r["scene"]: r for r in results if r["contender"] == TandemContender.name}
+    rows = [["scene", "server", "ops/s", "p50 ms", "p99 ms", "CPU µs/op", "× ours"]]
+    for result in results:
+        idle = result["scene"] == "idle"
+        what = "memory" if idle else "cpu"
+        mine = ours.get(result["scene"])
+        ratio = f"{result[what] / mine[what]:.2f}" if mine and mine is not result else ""
+        if idle:
+            figures = ["", "", "", f"{result['memory']:.0f} kB"]
+        else:
+            figures = [f"{result['ops']:.0f}", *(f"{result[key]:.1f}" for key in ("p50", "p99"))]
+            figures.append(f"{result['cpu']:.0f}")
+        rows.append([SCENES[result["scene"]].title, result["contender"], *figures, ratio])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            c.ljust(w) if n < 2 else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+async def run(scenes: list[str], beside: list[str], seconds: float) -> list[dict[str, Any]]:
+    """Each scene with each contender that speaks its protocol."""
+    results = []
+    for name in scenes:
+        scene = SCENES[name]
+        for contender in ["tandem", *beside]:
+            kind, protocol, program = CONTENDERS[contender]
+            if protocol not in ("", scene.protocol):
+                continue
+            if shutil.which(program) is None:
+                print(f"{kind.name} is not installed (apt install {kind.package})", file=sys.stderr)
+                continue
+            print(f"{scene.title}: {kind.name} …", file=sys.stderr, flush=True)
+            results.append(await measure(kind, name, scene, seconds))
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.beside", description=__doc__)
+    parser.add_argument("scene", nargs="*", help=f"of {', '.join(SCENES)}; all by default")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (default: 5)")
+    parser.add_argument(
+        "--beside", default="prosody,ejabberd,kamailio", help="default: prosody,ejabberd,kamailio"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    arguments = parser.parse_args()
+    unknown = [each for each in arguments.scene if each not in SCENES]
+    if unknown:
+        parser.error(f"no scene {', '.join(unknown)}; there are {', '.join(SCENES)}")
+    beside = [each for each in arguments.beside.split(",") if each]
+    results = asyncio.run(run(arguments.scene or list(SCENES), beside, arguments.seconds))
+    print(table(results))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+main()
