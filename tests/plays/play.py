@@ -11,14 +11,14 @@
         <message to='{bob}' type='chat'><body>Hello</body></message>
     bob hears from alice: Hello
 
-A client `connects`, `disconnects`, `vanishes`, `sends:` and `receives:` stanzas, and `is idle`: every answer it
-has been sent so far was told of. A phone `registers`, `unregisters`, `vanishes`, `says to NAME: TEXT`, `hears
-from NAME: TEXT`, `watches NAME`, `is notified of NAME: STATE`, `publishes: open|closed NOTE`.
+A client `connects`, `disconnects`, `vanishes`, `sends:` and `receives:` stanzas, and `is idle`: every answer
+it has been sent so far was told of. A phone `registers`, `unregisters`, `vanishes`, `says to NAME: TEXT`,
+`hears from NAME: TEXT`, `watches NAME`, `is notified of NAME: STATE`, `publishes: open|closed NOTE`.
 
 In what is sent and expected, `{alice}` is her address, `{alice/desk}` her client's full JID, `{domain}` the
-server's. In what is expected, `{any}` fits everything, `{keep NAME}` fits everything and is `{NAME}` from then
-on. An expected stanza fits one that has at least its attributes, texts and children; `{none}` as an attribute's
-value says that it is not there. Of what has come, the first that fits is taken.
+server's. In what is expected, `{any}` fits everything, `{keep NAME}` fits everything and is `{NAME}` from
+then on. An expected stanza fits one that has at least its attributes, texts and children; `{none}` as an
+attribute's value says that it is not there. Of what has come, the first that fits is taken.
 """
 
 from __future__ import annotations
