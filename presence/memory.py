@@ -16,7 +16,7 @@ import msgspec
 
 from presence.address import Address
 from presence.archive import position_at
-from presence.errors import Condition, Conflict, Refused
+from presence.errors import Condition, Conflict, Refused, Unavailable
 from presence.ledger import (
     ARCHIVE_LIMIT,
     DEAD_SECONDS,
@@ -288,6 +288,22 @@ class MemoryBus:
         return True
 
     async def settle(
+        self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float
+    ) -> Settled:
+        return self._settle(recipient, message_id, endpoint, delivery, now)
+
+    def delivered(
+        self,
+        recipient: Address,
+        message_id: str,
+        endpoint: str,
+        now: float,
+        then: Callable[[Unavailable | None], None],
+    ) -> None:
+        self._settle(recipient, message_id, endpoint, Delivery.DELIVERED, now)
+        then(None)
+
+    def _settle(
         self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float
     ) -> Settled:
         person = self._person(recipient)

@@ -6,7 +6,7 @@ Times are Unix seconds and come from the caller, so that both bus implementation
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ import msgspec
 
 from presence.address import Address
 from presence.archive import Archived, Filed, Preferences, Span
+from presence.errors import Unavailable
 from presence.messages import Accepted, Delivery, Failure, InstantMessage
 from presence.model import LastSeen, Snapshot, Source
 from presence.rooms.ports import RoomChanged
@@ -308,6 +309,16 @@ class Bus(Protocol):
         self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float
     ) -> Settled:
         """Strike one obligation off. Settling what is not owed changes nothing."""
+
+    def delivered(
+        self,
+        recipient: Address,
+        message_id: str,
+        endpoint: str,
+        now: float,
+        then: Callable[[Unavailable | None], None],
+    ) -> None:
+        """`settle` as DELIVERED where nobody waits: `then` hears None once it is done, or why it was not."""
 
     # what the archive is still to be given: durable with the message's acceptance, in order
     async def unarchived(self, limit: int, timeout: float) -> list[Unarchived]:  # noqa: ASYNC109

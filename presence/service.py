@@ -389,6 +389,20 @@ class PresenceService:
         self.note(failed.trace, "failed", failed.recipient, failed.sender, failure.condition)
         await self._bus.tell(failed.sender, Failed(failure=failure))
 
+    def delivered(
+        self, message: InstantMessage, endpoint: str, lost: Callable[[InstantMessage, Unavailable], None]
+    ) -> None:
+        """`settle` as DELIVERED, without anybody waiting; `lost` hears when the bus could not be told."""
+
+        def told(unavailable: Unavailable | None) -> None:
+            if unavailable is not None:
+                lost(message, unavailable)
+                return
+            self._metrics.count("messages_settled_total", outcome=Delivery.DELIVERED)
+            self.note(message.trace, Delivery.DELIVERED, message.recipient, message.sender, endpoint)
+
+        self._bus.delivered(message.recipient, message.id, endpoint, self._clock(), told)
+
     async def relay(self, envelope: Relay) -> int:
         """Protocol-private payload to live endpoints; returns how many nodes got it (0: nobody there)."""
         return await self._bus.relay(envelope)

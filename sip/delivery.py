@@ -16,13 +16,13 @@ from functools import partial
 import structlog
 
 from presence.address import Address
-from presence.errors import Condition, Refused
+from presence.errors import Condition, Refused, Unavailable
 from presence.messages import Delivery, InstantMessage, Report
 from presence.ports import Deliver, Failed, Metrics
 from presence.service import PresenceService
 from sip.bodies import cpim
 from sip.errors import status_to_condition
-from sip.fitting import datagram_size
+from sip.fitting import fits
 from sip.message import Request
 from sip.outgoing import PLAIN, media_of
 from sip.registrar import Located, Registrar
@@ -153,7 +153,7 @@ class Deliverer:
         )
 
     def _too_long(self, request: Request) -> bool:
-        return datagram_size(request) > self._settings.max_datagram
+        return not fits(request, self._settings.max_datagram)
 
     def _answered(
         self, lane: _Lane, message: InstantMessage, located: Located, media: str, answer: Answer
@@ -235,6 +235,9 @@ class Deliverer:
         text: str = "",
     ) -> None:
         self._metrics.count("sip_messages_out_total", outcome=delivery.value)
+        if delivery is Delivery.DELIVERED:
+            self._service.delivered(message, endpoint, _not_settled)
+            return
         self._runtime.spawn(
             self._service.settle(
                 message, endpoint, delivery, condition=condition.value if condition else "", text=text
@@ -292,3 +295,8 @@ class Deliverer:
         """The account is gone."""
         for key in [key for key in self._lanes if key[0] == address]:
             self._lanes[key].waiting.clear()
+
+
+def _not_settled(message: InstantMessage, lost: Unavailable) -> None:
+    """The bus drives it again, and we know it by its id."""
+    log.info("settle_failed", message=message.id, reason=str(lost), trace=message.trace)

@@ -25,6 +25,12 @@ def datagram_size(request: Request) -> int:
     return size + len(request.method) + len(str(request.uri)) + 12 + len(request.body) + _OVERHEAD
 
 
+def fits(request: Request, limit: int) -> bool:
+    """Whether that is at most `limit`; most are so short that a rough count tells."""
+    at_most = request.headers.at_most() + len(str(request.uri).encode()) + len(request.body) + 2 * _OVERHEAD
+    return at_most <= limit or datagram_size(request) <= limit
+
+
 def smaller(document: PresenceDocument) -> Iterator[PresenceDocument]:
     """Documents that say less and less: no alternatives and no person's notes; the best tuple's note alone,
     cut; no notes; half of the tuples, and again, best first; the last says open or closed and nothing

@@ -19,6 +19,8 @@ from sip.reasons import reason_of
 from sip.uri import Uri
 
 T = TypeVar("T")
+_LONG_NAME = 36
+"Bytes of a name, its colon and the end of its line; no name of ours is longer."
 _TAG_KEY = secrets.token_bytes(16)
 _MAGIC_COOKIE = "z9hG4bK"
 _COPIED = ("Via", "From", "To", "Call-ID", "CSeq")
@@ -159,6 +161,13 @@ class Headers:
         for name, values in self._fields.items():
             for value in values:
                 yield name, value
+
+    def at_most(self) -> int:
+        """Bytes these may have on the wire, quickly: never too few."""
+        values = self._fields.values()
+        text = "".join(map("".join, values))
+        names = sum(map(len, values)) * _LONG_NAME
+        return names + (len(text) if text.isascii() else len(text.encode()))
 
     def copy(self) -> Headers:
         return Headers.adopt({name: list(values) for name, values in self._fields.items()})
@@ -384,12 +393,18 @@ _NOTHING = [""]
 
 def new_tag() -> str:
     """64 random bits (RFC 3261 §19.3)."""
-    return secrets.token_hex(8)
+    if not _chance:
+        drawn = secrets.token_hex(8 * 256)  # many at once: each draw asks the kernel
+        _chance.extend(drawn[start : start + 16] for start in range(0, len(drawn), 16))
+    return _chance.pop()
+
+
+_chance: list[str] = []
 
 
 def new_branch(mark: str = "") -> str:
     """Unique over time and space, with the cookie of RFC 3261 §8.1.1.7, and something of one's own."""
-    return _MAGIC_COOKIE + mark + secrets.token_hex(8)
+    return _MAGIC_COOKIE + mark + new_tag()
 
 
 def new_call_id() -> str:

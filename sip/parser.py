@@ -190,7 +190,7 @@ def _response(start: str, headers: Headers, body: bytes, complaint: str) -> Resp
         raise BadMessage(400, _phrase(complaint))
     response = Response(int(status), reason, headers, body)
     try:
-        _check_common(response)
+        _check_answer(response)
         response.body = _body(headers, body)
     except (BadUri, BadHeader) as error:
         raise BadMessage(400, error.reason) from None
@@ -201,6 +201,14 @@ def _check_common(message: Request | Response) -> None:
     _ = message.via, message.from_, message.to, message.cseq
     if not message.call_id:
         raise BadHeader("Call-ID", "empty")
+
+
+def _check_answer(response: Response) -> None:
+    """By Via and CSeq its request is found; From and To are read by those few who want them."""
+    _ = response.via, response.cseq
+    for name in ("From", "To", "Call-ID"):
+        if not response.headers.get(name):
+            raise BadHeader(name, "missing")
 
 
 def _body(headers: Headers, body: bytes) -> bytes:

@@ -395,14 +395,23 @@ class Session:
             self.settle(message, Delivery.DELIVERED)
 
     def settle(self, message: InstantMessage, delivery: Delivery) -> None:
-        if message.store:
+        if not message.store:
+            return
+        if delivery is Delivery.DELIVERED:
+            self.router.service.delivered(message, self.endpoint, self._not_settled)
+        else:
             self.runtime.spawn(self._settle(message, delivery))
 
     async def _settle(self, message: InstantMessage, delivery: Delivery) -> None:
         try:
             await self.router.service.settle(message, self.endpoint, delivery)
-        except PresenceError as error:  # the bus drives it again, and we know it by its id
-            log.info("settle_failed", message=message.id, reason=str(error), trace=message.trace)
+        except PresenceError as error:
+            self._not_settled(message, error)
+
+    @staticmethod
+    def _not_settled(message: InstantMessage, error: PresenceError) -> None:
+        """The bus drives it again, and we know it by its id."""
+        log.info("settle_failed", message=message.id, reason=str(error), trace=message.trace)
 
     async def release(self) -> None:
         """Give back what the client did not take, for the session that replaces this one."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from presence.edge.link import Link, ReplyError, Word
+from presence.edge.link import Link, ReplyError, Waiting, Word
 from presence.errors import Unavailable
 
 MOST = 64
@@ -20,22 +20,22 @@ MOST = 64
 class Batch:
     """Implements `presence.edge.link.Waiting` for everybody in it."""
 
-    __slots__ = ("_futures", "_head", "_keys", "_words", "written")
+    __slots__ = ("_head", "_keys", "_waiting", "_words", "written")
 
     def __init__(self, head: tuple[Word, ...]) -> None:
         self.written = False
         self._head = head
         self._keys: list[Word] = []
         self._words: list[Word] = []
-        self._futures: list[asyncio.Future[Any]] = []
+        self._waiting: list[Waiting] = []
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def add(self, key: Word, words: tuple[Word, ...], future: asyncio.Future[Any]) -> None:
+    def add(self, key: Word, words: tuple[Word, ...], waiting: Waiting) -> None:
         self._keys.append(key)
         self._words += words
-        self._futures.append(future)
+        self._waiting.append(waiting)
 
     def words(self) -> tuple[Word, ...]:
         self.written = True
@@ -46,20 +46,37 @@ class Batch:
         return False
 
     def set_result(self, result: list[Any], /) -> None:
-        for future, answer in zip(self._futures, result, strict=True):
-            if future.done():
+        for waiting, answer in zip(self._waiting, result, strict=True):
+            if waiting.done():
                 continue
             if isinstance(answer, ReplyError):
-                future.set_exception(Unavailable(str(answer)))
+                waiting.set_exception(Unavailable(str(answer)))
             else:
-                future.set_result(answer)
+                waiting.set_result(answer)
 
     def set_exception(self, exception: Exception, /) -> None:
-        for future in self._futures:
-            if not future.done():
-                future.set_exception(
-                    exception if isinstance(exception, Unavailable) else Unavailable(str(exception))
-                )
+        lost = exception if isinstance(exception, Unavailable) else Unavailable(str(exception))
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(lost)
+
+
+class Told:
+    """Implements `presence.edge.link.Waiting` for somebody who only wants to be told."""
+
+    __slots__ = ("_then",)
+
+    def __init__(self, then: Callable[[Unavailable | None], None]) -> None:
+        self._then = then
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _result: object, /) -> None:
+        self._then(None)
+
+    def set_exception(self, lost: Unavailable, /) -> None:
+        self._then(lost)
 
 
 class Batches:
@@ -78,14 +95,21 @@ class Batches:
     def call(self, key: Word, *words: Word) -> asyncio.Future[Any]:
         """One call; the future gives its answer, or `Unavailable`."""
         future: asyncio.Future[Any] = self._loop.create_future()
+        self._add(key, words, future)
+        return future
+
+    def tell(self, then: Callable[[Unavailable | None], None], key: Word, *words: Word) -> None:
+        """One call whose answer nobody needs."""
+        self._add(key, words, Told(then))
+
+    def _add(self, key: Word, words: tuple[Word, ...], waiting: Waiting) -> None:
         batch = self._open
         if batch is None or batch.written or len(batch) >= MOST:
             batch = self._open = Batch(self._head())
-            batch.add(key, words, future)
+            batch.add(key, words, waiting)
             self._link.call_batch(batch.words, batch, numbered=self._numbered)
         else:
-            batch.add(key, words, future)
-        return future
+            batch.add(key, words, waiting)
 
     def close(self) -> None:
         self._open = None

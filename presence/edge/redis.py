@@ -352,6 +352,16 @@ class RedisBus:
             return Settled(done=True, failed=codec.decode_message(answer))
         return Settled(done=answer == 1)
 
+    def delivered(
+        self,
+        recipient: Address,
+        message_id: str,
+        endpoint: str,
+        now: float,
+        then: Callable[[Unavailable | None], None],
+    ) -> None:
+        self._settlements.tell(then, base_key(recipient), int(now * 1000), message_id, endpoint, b"d")
+
     # --- the way into the archive -------------------------------------------------------------
 
     async def unarchived(self, limit: int, timeout: float) -> list[Unarchived]:  # noqa: ASYNC109

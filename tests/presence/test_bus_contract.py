@@ -567,6 +567,17 @@ async def test_settling_what_is_not_owed_changes_nothing(bus: Bus, delivery: Del
     assert waiting["endpoints"] == {"xmpp:laptop": "owed"}
 
 
+async def test_what_is_delivered_is_settled_without_anybody_waiting(bus: Bus) -> None:
+    await put(bus, NOW, LAPTOP, PHONE)
+    await bus.submit(message(), NOW)
+    heard: asyncio.Queue[object] = asyncio.Queue()
+    for name in ("xmpp:laptop", "sip:phone", "sip:phone"):
+        bus.delivered(ALICE, "m1", name, NOW, heard.put_nowait)
+    async with asyncio.timeout(5):
+        assert [await heard.get() for _ in range(3)] == [None, None, None]
+    assert (await bus.inspect(ALICE, NOW))["pending"] == []
+
+
 # --- envelopes ----------------------------------------------------------------------------------
 
 
