@@ -462,7 +462,85 @@ class KeptStore(Protocol):
         """Those names, of many people at once."""
 
 
-class Store(BlockStore, KeptStore, Protocol):
+class Token(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a token (`presence.tokens`)."""
+
+    mechanism: str
+    verifier: bytes
+    answer: bytes
+    issued: float
+    expires: float
+    "Unix seconds."
+
+    def __repr__(self) -> str:
+        return f"Token({self.mechanism})"
+
+
+class ClientTokens(msgspec.Struct, frozen=True, array_like=True):
+    """Of one client."""
+
+    current: Token | None = None
+    fresh: Token | None = None
+    "Given out, and not seen again yet."
+
+    @property
+    def expires(self) -> float:
+        """When the last of them does."""
+        return max((token.expires for token in (self.current, self.fresh) if token is not None), default=0.0)
+
+
+class TokenStore(Protocol):
+    """Tokens by account and client. Every method may raise `Unavailable`."""
+
+    async def tokens(self, owner: Address, client: str) -> ClientTokens: ...
+
+    async def put_tokens(
+        self, owner: Address, client: str, tokens: ClientTokens, most: int, now: float
+    ) -> None:
+        """Those of the account's other clients go that have expired, and those that expire first where there
+        are more than `most` clients."""
+
+    async def drop_tokens(self, owner: Address, client: str | None = None) -> None:
+        """None: of all clients."""
+
+
+class Invitation(msgspec.Struct, frozen=True, array_like=True):
+    """What somebody may do who knows its token (`presence.invitations`)."""
+
+    domain: str
+    "Where an account may be made."
+    inviter: Address | None = None
+    registers: bool = True
+    "An account may be made with it."
+    befriends: bool = False
+    "Whoever uses it and the inviter become each other's buddies."
+    local: str = ""
+    "The account to be made; empty: the invited person chooses."
+    expires: float = 0.0
+    "Unix seconds."
+
+    @property
+    def reserved(self) -> str:
+        """The address nobody else may make an account of."""
+        return f"{self.local}@{self.domain}" if self.local else ""
+
+
+class InvitationStore(Protocol):
+    """Invitations by a digest of their tokens. Every method may raise `Unavailable`."""
+
+    async def invitation(self, name: str) -> Invitation | None: ...
+
+    async def put_invitation(self, name: str, invitation: Invitation, most: int, now: float) -> bool:
+        """False: the inviter has `most` open ones already, or the address is reserved. Expired ones go."""
+
+    async def take_invitation(self, name: str) -> bool:
+        """It is used up. False: it was already."""
+
+    async def reserved(self, address: Address, now: float) -> bool:
+        """An open invitation is for exactly this account."""
+
+
+class Store(BlockStore, KeptStore, TokenStore, InvitationStore, Protocol):
     """Subscriptions, rosters, and what else must outlive the bus. Every method may raise `Unavailable`."""
 
     async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:

@@ -43,6 +43,7 @@ from presence.ports import (
 )
 from presence.rooms.service import Rooms
 from presence.subscriptions import Act, RosterItem
+from presence.tokens import Tokens
 
 __all__ = ["Decision", "PhonePolicy", "PresenceService", "Standing"]
 
@@ -98,6 +99,8 @@ class PresenceService:
         "What people answer to whoever asks to see them."
         self.belongings: KeptStore = store
         "What clients keep with the server."
+        self.tokens = Tokens(store, clock)
+        "What clients log in with instead of a password."
         self._new_id = Identifiers(clock)
         self.guard: Guard = guard or Unguarded()
         "Counts failed logins, for both doors."

@@ -93,6 +93,10 @@ class XmppSettings(BaseModel):
     """When a client asks for a resource that is connected: `replace` ends the older session, `reject`
     refuses the newer one, `rename` gives it another name (RFC 6120 §7.7.2.2)."""
 
+    token_days: float = Field(default=21.0, ge=0, le=366)
+    """Days a client may stay away and still log in with the token it was given instead of its password
+    (XEP-0484). A new password, and disabling the account, end all tokens at once. 0: no tokens."""
+
     relays: tuple[str, ...] = ()
     """STUN and TURN servers told to clients (XEP-0215): `stun:HOST`, `turn:HOST:PORT?transport=udp`,
     `turns:HOST`."""

@@ -14,6 +14,7 @@ from presence.address import Address, parse_address
 from presence.edge.archive import forget_archive
 from presence.edge.belongings import Belongings, forget_belongings
 from presence.edge.database import Database, inserting
+from presence.edge.entry import Entry, forget_entry
 from presence.edge.reading import Query
 from presence.edge.tables import roster, roster_versions
 from presence.errors import Conflict
@@ -48,7 +49,7 @@ _VERSION = Query(select(roster_versions.c.version).where(roster_versions.c.owner
 _SEEN = frozenset({Subscription.FROM, Subscription.BOTH})
 
 
-class SqlStore(Belongings):
+class SqlStore(Belongings, Entry):
     """Implements `presence.ports.Store`."""
 
     def __init__(self, url: str) -> None:
@@ -169,6 +170,7 @@ async def forget_person(connection: AsyncConnection, address: Address) -> None:
         await _advance(connection, owner)
     await forget_archive(connection, address)
     await forget_belongings(connection, address)
+    await forget_entry(connection, address)
 
 
 async def _version(connection: AsyncConnection, owner: Address) -> int:

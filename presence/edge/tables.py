@@ -150,6 +150,30 @@ room_affiliations = Table(
     Index("room_affiliations_address", "address"),
 )
 
+login_tokens = Table(
+    "login_tokens",
+    metadata,
+    Column("address", String(1023), primary_key=True),
+    Column("client", String(64), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("expires", Float, nullable=False),
+)
+"""`client`: digest of its identifier; `data`: msgpack of `presence.ports.ClientTokens`, which lets nobody
+in."""
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("inviter", String(1023), nullable=False),
+    Column("reserved", String(1023), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("expires", Float, nullable=False),
+    Index("invitations_inviter", "inviter"),
+    Index("invitations_reserved", "reserved"),
+)
+"""`name`: digest of the token; `data`: msgpack of `presence.ports.Invitation`."""
+
 schema_versions = Table(
     "schema_versions",
     metadata,

@@ -72,3 +72,30 @@ async def test_a_wrong_password_is_wrong_here_too(stage: Stage) -> None:
         client.do("start")
         error = await client.hears("error")
         assert "not-authorized" in error["error"]
+
+
+async def test_a_token_logs_in_without_the_password(stage: Stage) -> None:
+    alice = await stage.person("alice")
+    async with xmppjs(stage, alice, agent=AGENT) as client:
+        await client.log_in()
+        token = await client.token()
+        assert token["mechanism"] == "HT-SHA-256-NONE"
+    async with xmppjs(stage, alice, agent=AGENT, password="forgotten", token=token) as client:
+        await client.log_in()
+        assert sent(client)[:2] == ["starttls", "authenticate"]
+        assert 'mechanism="HT-SHA-256-NONE"' in client.wire("out")
+        assert "challenge" not in client.wire("in")
+
+
+async def test_after_a_new_password_the_token_is_given_up(stage: Stage) -> None:
+    alice = await stage.person("alice")
+    async with xmppjs(stage, alice, agent=AGENT) as client:
+        await client.log_in()
+        token = await client.token()
+    async with stage.client(alice, plugins=("xep_0077",)) as desk:
+        await desk.xmpp.plugin["xep_0077"].change_password("new")
+    async with xmppjs(stage, alice, agent=AGENT, password="new", token=token) as client:
+        await client.log_in()
+        assert "not-authorized" in client.wire("in")
+        tokens = [e["token"] for e in client.events.history if e["event"] == "token"]
+        assert tokens[0] is None

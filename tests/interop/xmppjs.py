@@ -40,6 +40,11 @@ class XmppJs:
             lambda e: e["event"] == event and containing in e.get("xml", ""),
         )
 
+    async def token(self) -> dict[str, str]:
+        """The next token it is given (XEP-0484)."""
+        event = await self.events.take("a token", lambda e: e["event"] == "token" and e["token"])
+        return dict(event["token"])
+
     def wire(self, direction: str) -> str:
         """Everything sent (`out`) or received (`in`)."""
         return "\n".join(e["xml"] for e in self.events.history if e["event"] == direction)

@@ -19,6 +19,7 @@ from presence.address import Address, parse_address
 from presence.edge.accounts.derived import DerivedKeys
 from presence.edge.accounts.proofs import stored_ha1
 from presence.edge.database import Database
+from presence.edge.entry import forget_tokens
 from presence.edge.reading import Query
 from presence.edge.tables import account_notes
 from presence.errors import Condition, Refused, Unavailable
@@ -187,6 +188,9 @@ class BorrowedAccounts:
         if await self.find(address) is None and self.keeper.tells_who:
             raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
         await self._note(address, enabled=enabled)
+        if not enabled:
+            async with self._database.writing() as connection:
+                await forget_tokens(connection, address)
         self.forget(address)
 
     async def refresh(self, *, force: bool = False) -> Sequence[Address]:

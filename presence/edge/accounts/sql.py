@@ -21,6 +21,7 @@ from presence.edge.accounts.derived import DerivedKeys
 from presence.edge.accounts.proofs import matches, matches_ha1, proofs, stored_ha1
 from presence.edge.accounts.users_file import Entry
 from presence.edge.database import Database
+from presence.edge.entry import forget_tokens
 from presence.edge.reading import Query
 from presence.edge.sql import forget_person
 from presence.edge.tables import accounts, credentials, derived_keys
@@ -193,6 +194,8 @@ class SqlAccounts:
             this = accounts.c.address == str(address)
             if (await connection.execute(update(accounts).where(this).values(enabled=enabled))).rowcount == 0:
                 raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
+            if not enabled:
+                await forget_tokens(connection, address)
         self.forget(address)
 
     async def refresh(self, *, force: bool = False) -> Sequence[Address]:
@@ -270,6 +273,7 @@ def _imported_proofs(entry: Entry) -> list[dict[str, Any]]:
 
 
 async def _drop_proofs(connection: AsyncConnection, address: Address) -> None:
+    await forget_tokens(connection, address)
     await connection.execute(delete(credentials).where(credentials.c.address == str(address)))
     await connection.execute(delete(derived_keys).where(derived_keys.c.address == str(address)))
 
