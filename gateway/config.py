@@ -321,6 +321,9 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "tls.certificate and tls.key: set both or neither"
     if both := set(settings.rooms.domains) & set(settings.domains):
         yield f"rooms.domains: {', '.join(sorted(both))}: a domain with accounts has no rooms"
+    domains = [each.domain for each in settings.xmpp.components]
+    for domain in sorted({each for each in domains if each in settings.domains or domains.count(each) > 1}):
+        yield f"xmpp.components: {domain} is served already"
     if settings.sip.min_expires > settings.sip.max_expires:
         yield "sip.min_expires: greater than sip.max_expires"
 

@@ -73,6 +73,8 @@ def listeners(settings: Settings) -> Iterator[Listener]:
 
 def _door(section: str, values: dict[str, object]) -> Iterator[Listener]:
     for name, value in values.items():
+        if name == "listen_components" and not values["components"]:
+            continue
         if name.startswith("listen") and isinstance(value, (list, tuple)):
             for text in value:
                 yield Listener(f"{section}.{name}", *split_listen(str(text)))

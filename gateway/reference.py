@@ -87,11 +87,9 @@ def toml(value: Any) -> str:
         case Enum():
             return toml(value.value)
         case dict():
-            return (
-                "{ " + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + " }"
-                if value
-                else "{}"
-            )
+            shown = {key: MASK if each and is_secret(key) else each for key, each in value.items()}
+            inner = ", ".join(f"{json.dumps(key)} = {toml(each)}" for key, each in shown.items())
+            return f"{{ {inner} }}" if value else "{}"
         case list() | tuple() | set() | frozenset():
             return "[" + ", ".join(toml(item) for item in value) + "]"
         case None:

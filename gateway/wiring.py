@@ -120,6 +120,7 @@ def backend(settings: Settings, node: str) -> Backend:
         phone_policy=settings.policy.phone,
         history=History(bus, archive, store) if kept else None,
         rooms=rooms if settings.rooms.enabled else None,
+        neighbours=frozenset(each.domain for each in settings.xmpp.components),
         guard=RedisGuard(
             bus,
             settings.accounts.guard.rules,

@@ -64,6 +64,25 @@ def exchange(
     return _exchange(item, events)
 
 
+def arrival(
+    owner: Address,
+    theirs: RosterItem,
+    act: Act,
+    *,
+    in_place: Act | None = None,
+    notes: tuple[Text, ...] = (),
+    opaque: bytes = b"",
+) -> tuple[Exchange, Act | None]:
+    """Somebody of another server, who keeps their own roster, does `act` towards the owner of `theirs`.
+    Returns the owner's side, and what is answered at once."""
+    heard = inbound(theirs, act, notes, opaque)
+    reply = heard.reply
+    if in_place is not None and heard.item.pending_in and act is Act.SUBSCRIBE:
+        heard = Step(before=theirs, item=outbound(heard.item, in_place).item, carry=False)
+        reply = in_place
+    return _exchange(heard.item, [_event(owner, heard, act)]), reply
+
+
 def parting(user: Address, mine: RosterItem, theirs: RosterItem | None) -> Exchange:
     """User removes contact from the roster (RFC 6121 §2.5.2)."""
     gone = removal(mine)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from presence.address import Address
 from presence.blocking import Blocking
 from presence.errors import Condition, Conflict, Refused, Unavailable
-from presence.exchange import Exchange, exchange, parting
+from presence.exchange import Exchange, arrival, exchange, parting
 from presence.guarding import Unguarded
 from presence.history import History
 from presence.identifiers import Identifiers
@@ -42,7 +42,7 @@ from presence.ports import (
     Update,
 )
 from presence.rooms.service import Rooms
-from presence.subscriptions import Act, RosterItem
+from presence.subscriptions import Act, RosterItem, removal
 from presence.tokens import Tokens
 
 __all__ = ["Decision", "PhonePolicy", "PresenceService", "Standing"]
@@ -77,12 +77,15 @@ class PresenceService:
         guard: Guard | None = None,
         history: History | None = None,
         rooms: Rooms | None = None,
+        neighbours: frozenset[str] = frozenset(),
     ) -> None:
         """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `history`: the
-        message archive, where there is one; `rooms` likewise. `clock`: Unix seconds."""
+        message archive, where there is one; `rooms` likewise. `neighbours`: domains of others that can be
+        reached. `clock`: Unix seconds."""
         self._node = node
         self._owner = f"{node}/{incarnation}"
         self._domains = domains
+        self._neighbours = neighbours
         self._bus = bus
         self._store = store
         self._accounts = accounts
@@ -255,7 +258,7 @@ class PresenceService:
         """
         if user == contact:
             raise Refused(Condition.NOT_ALLOWED, "one's own presence needs no subscription")
-        if act is Act.SUBSCRIBE and not self.serves(contact.domain):
+        if act is Act.SUBSCRIBE and not (self.serves(contact.domain) or contact.domain in self._neighbours):
             raise Refused(Condition.REMOTE_NOT_FOUND, f"{contact.domain} is not served here")
         if len(opaque) + sum(len(n.text) for n in notes) > MAX_REQUEST:
             raise Refused(Condition.POLICY_VIOLATION, "the request says too much")
@@ -271,6 +274,38 @@ class PresenceService:
         self._metrics.count("subscription_acts_total", act=act.value)
         self.note(trace, act.value, contact, user, done.item.standing)
         return done.item
+
+    async def hear(
+        self,
+        contact: Address,
+        owner: Address,
+        act: Act,
+        *,
+        notes: tuple[Text, ...] = (),
+        opaque: bytes = b"",
+        trace: str = "",
+    ) -> Act | None:
+        """Somebody of another domain does one of RFC 6121 §3's acts towards one of our people. Returns what
+        is answered at once in the owner's place. Nothing happens where there is no such owner, or where the
+        owner blocks them. Raises `Refused` POLICY_VIOLATION."""
+        if len(opaque) + sum(len(n.text) for n in notes) > MAX_REQUEST:
+            raise Refused(Condition.POLICY_VIOLATION, "the request says too much")
+        account = await self._account(owner)
+        if account is None or await self.blocking.blocks(owner, contact):
+            return None
+        in_place = self._answer(account, contact)
+        replies: list[Act | None] = []
+
+        def between(_: RosterItem, theirs: RosterItem | None) -> Exchange:
+            assert theirs is not None
+            done, reply = arrival(owner, theirs, act, in_place=in_place, notes=notes, opaque=opaque)
+            replies.append(reply)
+            return done
+
+        await self._exchange(contact, owner, True, between, notes, trace)
+        self._metrics.count("subscription_acts_total", act=act.value)
+        self.note(trace, act.value, owner, contact)
+        return replies[-1]
 
     async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:
         """Version and all items, including those only pending-in."""
@@ -297,17 +332,21 @@ class PresenceService:
             return item
         raise Unavailable("the roster item changes faster than it can be written")
 
-    async def remove_item(self, owner: Address, contact: Address, trace: str = "") -> None:
-        """Roster remove: cancels both directions (RFC 6121 §2.5). Raises `Refused` ITEM_NOT_FOUND."""
+    async def remove_item(self, owner: Address, contact: Address, trace: str = "") -> tuple[Act, ...]:
+        """Roster remove: cancels both directions (RFC 6121 §2.5). Returns what the contact is to hear, for
+        one of another domain. Raises `Refused` ITEM_NOT_FOUND."""
+        acts: list[Act] = []
 
         def between(mine: RosterItem, theirs: RosterItem | None) -> Exchange:
             if not mine.listed:
                 raise Refused(Condition.ITEM_NOT_FOUND, f"{contact} is not in the roster")
+            acts[:] = removal(mine).acts
             return parting(owner, mine, theirs)
 
         known = await self._account(contact) is not None
         await self._exchange(owner, contact, known, between, (), trace)
         self.note(trace, "removed", contact, owner)
+        return tuple(acts)
 
     async def kept_changed(self, owner: Address) -> None:
         """What the owner's phones keep here changed: tell those who follow it."""
@@ -390,7 +429,9 @@ class PresenceService:
             text=text,
         )
         self.note(failed.trace, "failed", failed.recipient, failed.sender, failure.condition)
-        await self._bus.tell(failed.sender, Failed(failure=failure))
+        # Who is of another domain is told through it.
+        home = failed.sender if self.serves(failed.sender.domain) else Address("", failed.sender.domain)
+        await self._bus.tell(home, Failed(failure=failure))
 
     def delivered(
         self, message: InstantMessage, endpoint: str, lost: Callable[[InstantMessage, Unavailable], None]

@@ -34,6 +34,7 @@ from presence.rooms.ports import RoomChanged
 from presence.service import PresenceService, Standing
 from presence.watching import Change, WatchTable
 from xmpp.availability import FIRST_RETRY, LAST_RETRY
+from xmpp.component import Component
 from xmpp.element import CLIENT_NS, Element
 from xmpp.entrance import Threshold
 from xmpp.errors import StanzaError, StreamError, to_stanza_error
@@ -189,6 +190,9 @@ class XmppRouter:
         for session in list(self.all_sessions()):
             session.availability.publication.forget()
             session.availability.publish()
+        for service in self.hosted.values():
+            if isinstance(service, Component):
+                await service.restate()
         self.runtime.spawn(self._observe(self.watching.presentities()))
 
     # --- who watches whom -------------------------------------------------------------------------------
@@ -296,6 +300,10 @@ class XmppRouter:
             log.info("settle_failed", message=message.id, reason="bus", trace=message.trace)
 
     def _failed(self, failure: Failure) -> None:
+        component = self.hosted.get(failure.sender.domain)
+        if isinstance(component, Component):
+            self.runtime.spawn(component.failed(failure))
+            return
         kind, _, resource = failure.sender_endpoint.partition(":")
         session = self._sessions.get(failure.sender, {}).get(resource)
         if kind == "xmpp" and session is not None:
@@ -384,7 +392,10 @@ class XmppRouter:
         except ValueError as broken:  # includes `msgspec.MsgspecError` and `InvalidAddress`
             log.warning("relay_unreadable", address=str(relay.address), reason=str(broken))
             return
-        if carried.name == CONFLICT:
+        component = self.hosted.get(to.domain)
+        if isinstance(component, Component):
+            component.hand_over(carried)
+        elif carried.name == CONFLICT:
             session = self.session(to)
             if session is not None and carried.sender != self.service.owner:
                 session.kick(StreamError("conflict", "replaced by a new connection"))

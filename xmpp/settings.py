@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from presence.address import canonical_domain
+from presence.errors import InvalidAddress
 from presence.listening import split_listen
 from xmpp.relays import parse_relay
 
@@ -68,6 +70,25 @@ class WebSettings(BaseModel):
         return value
 
 
+class ComponentSettings(BaseModel):
+    """A program that serves a domain of its own (XEP-0114)."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    domain: str
+    "E.g. `irc.example.org`."
+    secret: str = Field(min_length=1)
+    "What it shows that it knows."
+
+    @field_validator("domain")
+    @classmethod
+    def _canonical(cls, value: str) -> str:
+        try:
+            return canonical_domain(value)
+        except InvalidAddress as error:
+            raise ValueError(f"not a domain: {error}") from error
+
+
 class XmppSettings(BaseModel):
     """Clients connect here with XMPP (RFC 6120, RFC 6121)."""
 
@@ -83,6 +104,12 @@ class XmppSettings(BaseModel):
     BOSH, uploads. Keep them on loopback."""
     listen_web_tls: tuple[str, ...] = ("[::]:5281",)
     "Addresses for the same over HTTPS."
+    components: tuple[ComponentSettings, ...] = ()
+    """Programs that serve domains of their own, e.g. transports and bots (XEP-0114): tables
+    `[[xmpp.components]]` with `domain` and `secret`. Any of them may connect, one connection at a time."""
+    listen_components: tuple[str, ...] = ("127.0.0.1:5347",)
+    """Addresses they connect to, without TLS: keep them on loopback or in a network you trust. Opened where
+    there are `components`."""
     allow_plaintext: bool = False
     """Let clients that connect from this machine itself log in without TLS. For tests, and proxies that
     end TLS."""
@@ -165,7 +192,7 @@ class XmppSettings(BaseModel):
             parse_relay(text)
         return value
 
-    @field_validator("listen", "listen_tls", "listen_web", "listen_web_tls")
+    @field_validator("listen", "listen_tls", "listen_web", "listen_web_tls", "listen_components")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:

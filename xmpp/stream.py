@@ -74,12 +74,15 @@ class StreamCore:
         "_prefixes",
         "_ragged",
         "_start",
+        "content_ns",
         "max_depth",
         "max_stanza",
         "whole",
     )
 
-    def __init__(self, *, max_stanza: int, max_depth: int) -> None:
+    def __init__(self, *, max_stanza: int, max_depth: int, content_ns: str = CLIENT_NS) -> None:
+        self.content_ns = content_ns
+        "Namespace of the stanzas (RFC 6120 §4.8.2)."
         self.max_stanza = max_stanza
         "Bytes of one top-level element, or of the header."
         self.max_depth = max_depth
@@ -212,7 +215,9 @@ class StreamCore:
         parser.StartNamespaceDeclHandler = self._on_namespace
         if self._opened:  # take up the stream where a parser before this one left it
             declared = "".join(f" xmlns:{p}='{escape_attribute(uri)}'" for p, uri in self._prefixes)
-            header = f"<stream:stream xmlns='{CLIENT_NS}' xmlns:stream='{STREAM_NS}'{declared}>".encode()
+            header = (
+                f"<stream:stream xmlns='{self.content_ns}' xmlns:stream='{STREAM_NS}'{declared}>".encode()
+            )
             prefixes, self._prefixes = self._prefixes, []
             self._opened = False
             parser.Parse(header, False)
@@ -275,8 +280,8 @@ class StreamCore:
         children.append(data)
 
     def _on_namespace(self, prefix: str | None, uri: str | None) -> None:
-        if prefix is not None and uri == CLIENT_NS:
-            raise StreamError("bad-namespace-prefix", "jabber:client takes no prefix (RFC 6120 §4.8.5)")
+        if prefix is not None and uri == self.content_ns:
+            raise StreamError("bad-namespace-prefix", f"{uri} takes no prefix (RFC 6120 §4.8.5)")
         if self._opened:
             return
         if uri == STREAM_NS and prefix not in (None, "stream"):
@@ -285,8 +290,8 @@ class StreamCore:
             if len(self._prefixes) >= _MAX_PREFIXES:
                 raise StreamError("invalid-namespace", "too many namespaces in the stream header")
             self._prefixes.append((prefix or "", uri or ""))
-        elif prefix is None and uri not in (CLIENT_NS, STREAM_NS):
-            raise StreamError("invalid-namespace", "the content namespace is jabber:client")
+        elif prefix is None and uri not in (self.content_ns, STREAM_NS):
+            raise StreamError("invalid-namespace", f"the content namespace is {self.content_ns}")
 
     def _on_header(self, ns: str, name: str, attrs: dict[str, str]) -> None:
         if ns != STREAM_NS:

@@ -191,3 +191,14 @@ def test_a_driver_that_is_not_installed_is_told_with_its_extra(monkeypatch: pyte
     monkeypatch.setenv("TANDEM_STORE__URL", "postgresql+asyncpg://tandem@db/tandem")
     (problem,) = problems()
     assert problem.startswith("store.url: Value error, the driver asyncpg is not installed; pip install")
+
+
+def test_a_component_has_a_domain_of_its_own_and_its_secret_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TANDEM_XMPP__COMPONENTS", '[{"domain": "Bots.localhost", "secret": "polly"}]')
+    settings = config.load()
+    assert [each.domain for each in settings.xmpp.components] == ["bots.localhost"]
+    assert "polly" not in reference.effective(settings)
+    monkeypatch.setenv("TANDEM_XMPP__COMPONENTS", '[{"domain": "localhost", "secret": "polly"}]')
+    assert problems() == ["xmpp.components: localhost is served already"]

@@ -67,11 +67,14 @@ class House:
         self.metrics = Tally()
         self.allow, self.ask, self.deny = (self.service(policy) for policy in ("allow", "ask", "deny"))
 
-    def service(self, policy: str, node: str = "xmpp-1") -> PresenceService:
+    def service(
+        self, policy: str, node: str = "xmpp-1", neighbours: frozenset[str] = frozenset()
+    ) -> PresenceService:
         return PresenceService(
             node=node,
             incarnation="i1",
             domains=frozenset({DOMAIN}),
+            neighbours=neighbours,
             bus=self.bus,
             store=self.store,
             accounts=self.accounts,
@@ -449,3 +452,39 @@ def test_ids_grow_even_when_the_clock_stands_or_goes_back(house: House) -> None:
     assert sorted(set(ids)) == ids
     assert {len(i) for i in ids} == {27}
     assert len({i[-6:] for i in ids}) > 1990
+
+
+async def test_a_strangers_request_waits_for_the_owner_and_no_policy_of_ours_grants_it(house: House) -> None:
+    assert await house.allow.hear(STRANGER, ALICE, Act.SUBSCRIBE, notes=(Text("me"),)) is None
+    assert await house.allow.hear(STRANGER, BOB, Act.SUBSCRIBE) is None
+    for owner in (ALICE, BOB):
+        assert (await house.store.item(owner, STRANGER)).pending_in
+    assert (await house.store.item(STRANGER, ALICE)) == RosterItem(contact=ALICE)
+
+
+async def test_a_stranger_who_may_see_already_is_answered_at_once(house: House) -> None:
+    await house.allow.hear(STRANGER, ALICE, Act.SUBSCRIBE)
+    await house.allow.act(ALICE, STRANGER, Act.SUBSCRIBED)
+    assert (await house.allow.decide(STRANGER, ALICE)).standing is Standing.ACTIVE
+    assert await house.allow.hear(STRANGER, ALICE, Act.SUBSCRIBE) is Act.SUBSCRIBED
+    assert await house.allow.hear(STRANGER, ALICE, Act.UNSUBSCRIBE) is Act.UNSUBSCRIBED
+    assert (await house.allow.decide(STRANGER, ALICE)).standing is Standing.PENDING
+
+
+async def test_a_stranger_hears_nothing_of_who_exists_or_blocks(house: House) -> None:
+    await house.allow.blocking.block(ALICE, [str(STRANGER)])
+    assert await house.allow.hear(STRANGER, ALICE, Act.SUBSCRIBE) is None
+    assert await house.allow.hear(STRANGER, NOBODY, Act.SUBSCRIBE) is None
+    assert not (await house.store.item(ALICE, STRANGER)).pending_in
+
+
+async def test_only_neighbours_can_be_asked(house: House) -> None:
+    with pytest.raises(Refused) as refused:
+        await house.allow.act(ALICE, STRANGER, Act.SUBSCRIBE)
+    assert refused.value.condition is Condition.REMOTE_NOT_FOUND
+    neighbourly = house.service("allow", neighbours=frozenset({STRANGER.domain}))
+    item = await neighbourly.act(ALICE, STRANGER, Act.SUBSCRIBE)
+    assert item.ask
+    assert await neighbourly.hear(STRANGER, ALICE, Act.SUBSCRIBED) is None
+    assert (await house.store.item(ALICE, STRANGER)).sees
+    assert await neighbourly.remove_item(ALICE, STRANGER) == (Act.UNSUBSCRIBE,)

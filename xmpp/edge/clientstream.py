@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 import structlog
 
 from xmpp.effects import Bound, Close, Effect, LoggedIn, LoginFailed, NewStream, Opened, Send, StartTls
+from xmpp.element import Element
 from xmpp.errors import StreamError
 from xmpp.host import BoundSession
 from xmpp.negotiation import Negotiation, check_from
@@ -149,9 +150,17 @@ class ClientStream:
             self._end = "refused"
             return False
         realm = self._listener.realm
-        self._negotiation = Negotiation(realm, self, may_be_clear=may_be_clear, upgradable=upgradable)
+        self._negotiation = self._negotiate_by(may_be_clear=may_be_clear, upgradable=upgradable)
         self._timer = self._loop.call_later(realm.settings.login_timeout, self._too_slow)
         return True
+
+    def _negotiate_by(self, *, may_be_clear: bool, upgradable: bool) -> Negotiation:
+        return Negotiation(self._listener.realm, self, may_be_clear=may_be_clear, upgradable=upgradable)
+
+    def _from(self, stanza: Element) -> Element:
+        """A stanza with the sender's address in it. Raises `StreamError`."""
+        assert self._session is not None
+        return check_from(stanza, self._session.jid)
 
     def _disconnected(self) -> None:
         """The transport is no more."""
@@ -223,7 +232,7 @@ class ClientStream:
             if session is None:
                 await self._negotiate(event)
             elif isinstance(event, StanzaReceived):
-                await session.receive(check_from(event.element, session.jid))
+                await session.receive(self._from(event.element))
             else:
                 self._over(event)
             turn += 1

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from presence.address import canonical_domain
 from presence.ports import Accounts, Envelope, Metrics
 from presence.service import PresenceService
+from xmpp.component import Component
 from xmpp.edge.listener import Listener, Listening
 from xmpp.edge.runtime import LoopRuntime
 from xmpp.edge.tls import load_identity
@@ -68,7 +69,14 @@ class XmppDoor:
             guard=self.router.service.guard,
             threshold=self.router.threshold(),
         )
-        self._listener = Listener(realm, identity, self._metrics, share_ports=self._share_ports)
+        hosted = self.router.hosted.items()
+        self._listener = Listener(
+            realm,
+            identity,
+            self._metrics,
+            share_ports=self._share_ports,
+            components={domain: each for domain, each in hosted if isinstance(each, Component)},
+        )
         await self._listener.start()
 
     async def stop(self) -> None:

@@ -6,15 +6,18 @@ import asyncio
 import ipaddress
 import socket
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
 
 from presence.edge.sockets import bound
 from presence.ports import Metrics
+from xmpp.component import Component
 from xmpp.edge.clientstream import ClientStream
+from xmpp.edge.component import ComponentConnection
 from xmpp.edge.connection import Connection
 from xmpp.edge.tls import Identity
 from xmpp.realm import Realm
@@ -42,8 +45,16 @@ class Listener:
     """All client connections of this process. To be made inside the running loop."""
 
     def __init__(
-        self, realm: Realm, identity: Identity, metrics: Metrics, *, share_ports: bool = False
+        self,
+        realm: Realm,
+        identity: Identity,
+        metrics: Metrics,
+        *,
+        share_ports: bool = False,
+        components: dict[str, Component] | None = None,
     ) -> None:
+        """`components`: by their domains; none may connect where there are none."""
+        self._components = components or {}
         self.realm = realm
         self.identity = identity
         "What new connections are shown; replaced at reload."
@@ -70,11 +81,16 @@ class Listener:
     async def start(self) -> None:
         """Open all listening sockets, or none. Raises `OSError` with the address."""
         settings = self.realm.settings
-        wanted = [(a, False) for a in settings.listen] + [(a, True) for a in settings.listen_tls]
+        wanted: list[tuple[str, bool, Callable[[], Connection]]] = []
+        wanted += [(a, False, partial(Connection, self, direct=False)) for a in settings.listen]
+        wanted += [(a, True, partial(Connection, self, direct=True)) for a in settings.listen_tls]
+        if self._components:
+            make = partial(ComponentConnection, self, self._components)
+            wanted += [(a, False, make) for a in settings.listen_components]
         try:
-            for address, direct in wanted:
+            for address, direct, make_connection in wanted:
                 for sock in bound(address, socket.SOCK_STREAM, share=self.share_ports):
-                    await self._serve(sock, direct)
+                    await self._serve(sock, direct, make_connection)
         except OSError:
             self._close_servers()
             raise
@@ -82,10 +98,8 @@ class Listener:
         for one in self.listening:
             log.info("xmpp_listening", host=one.host, port=one.port, tls=one.direct)
 
-    async def _serve(self, sock: socket.socket, direct: bool) -> None:
-        server = await self.loop.create_server(
-            lambda: Connection(self, direct=direct), sock=sock, backlog=_BACKLOG
-        )
+    async def _serve(self, sock: socket.socket, direct: bool, make: Callable[[], Connection]) -> None:
+        server = await self.loop.create_server(make, sock=sock, backlog=_BACKLOG)
         self._servers.append(server)
         host, port = sock.getsockname()[:2]
         self.listening.append(Listening(host, port, direct))

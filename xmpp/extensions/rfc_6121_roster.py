@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xmpp.component import Component
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import Extension, Iq, Request, Status, Target
@@ -26,7 +27,11 @@ async def _set(request: Request) -> Element | None:
         raise StanzaError("not-allowed", text="you are always your own contact")
     trace = service.new_trace()
     if change.remove:
-        await service.remove_item(session.address, change.contact, trace)
+        acts = await service.remove_item(session.address, change.contact, trace)
+        elsewhere = request.router.hosted.get(change.contact.domain)
+        if isinstance(elsewhere, Component):
+            for act in acts:
+                await elsewhere.act(session.address, change.contact, act)
     else:
         await service.set_item(session.address, change.contact, change.name, change.groups, trace)
     return None
