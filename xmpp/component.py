@@ -30,7 +30,7 @@ from xmpp.extensions import Request, Target
 from xmpp.host import Outbound
 from xmpp.jid import JID, parse_jid
 from xmpp.message import Drop, Forward, Submit, message_type, read_message, route, write_failure
-from xmpp.negotiation import STANZAS, Negotiation, Realm
+from xmpp.negotiation import STANZAS, Negotiation
 from xmpp.presence import (
     ACTS,
     escape_jid,
@@ -40,6 +40,7 @@ from xmpp.presence import (
     write_presence,
     write_subscription,
 )
+from xmpp.realm import Realm
 from xmpp.relay import Carried, carry, envelope
 from xmpp.serialiser import serialise
 from xmpp.stream import StreamOpened
@@ -103,7 +104,7 @@ class ComponentNegotiation(Negotiation):
             log.warning("component_refused", domain=self.domain)
             return [Close(StreamError("not-authorized", "not the secret of this component"))]
         session = await component.open(self.outbound)
-        return [LoggedIn(component.jid.bare, "handshake"), Send("<handshake/>"), Bound(session, "")]
+        return [LoggedIn(component.jid.bare, "handshake"), Send("<handshake/>"), Bound(session, ())]
 
 
 class Component:
