@@ -293,7 +293,7 @@ class PresenceService:
         account = await self._account(owner)
         if account is None or await self.blocking.blocks(owner, contact):
             return None
-        in_place = self._answer(account, contact)
+        in_place = await self._answer(account, contact)
         replies: list[Act | None] = []
 
         def between(_: RosterItem, theirs: RosterItem | None) -> Exchange:
