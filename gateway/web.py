@@ -18,6 +18,8 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from gateway.certs import server_context
 from presence.edge.sockets import bound
@@ -81,6 +83,16 @@ class Guarded(HttpToolsProtocol):
             self.transport.abort()
 
 
+class Parting(WebSocketsSansIOProtocol):
+    """A WebSocket that may be closed by both ends at once."""
+
+    def shutdown(self) -> None:
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()
+
+
 class WebServer:
     """Some routes on some addresses. To be made inside the running loop."""
 
@@ -138,7 +150,7 @@ class WebServer:
             uvicorn.Config(
                 self._app,
                 http=self._protocol,
-                ws="websockets-sansio",
+                ws=Parting,
                 ws_max_size=self._max_message,
                 ws_ping_interval=PING,
                 ws_ping_timeout=PING,

@@ -56,14 +56,6 @@ def parsed_uri(address: Address) -> Uri:
     return parse_uri(to_uri(address))
 
 
-def resource_of(uri: Uri) -> str:
-    """What a public GRUU's `gr` names; empty for none, and for a device's own instance id."""
-    if not uri.parameters:
-        return ""
-    resource = unescape(uri.parameter("gr") or "")
-    return "" if resource.lower().startswith("urn:") else resource[:1023]
-
-
 def unescape_xmpp(local: str) -> str:
     """XEP-0106 escapes undone."""
     if "\\" not in local:

@@ -23,6 +23,7 @@ from presence.service import PresenceService
 from sip.bodies import cpim
 from sip.errors import status_to_condition
 from sip.fitting import fits
+from sip.flow import Flow
 from sip.message import Request
 from sip.outgoing import PLAIN, media_of
 from sip.registrar import Located, Registrar
@@ -32,8 +33,10 @@ from sip.writing import Writer, readable
 
 log = structlog.get_logger()
 
-_TRANSIENT = frozenset((408, 480, 503, 504))
+_TRANSIENT = frozenset((408, 430, 480, 503, 504))
 "The phone may take it later."
+_FLOW_FAILED = frozenset((408, 430))
+"It did not reach the phone on this flow (RFC 5626 §7)."
 _REMEMBERED = 10_000
 "Deliveries remembered, so that what the bus sends again is not sent to the phone again."
 
@@ -120,7 +123,9 @@ class Deliverer:
         else:
             self._send(lane, message, located)
 
-    def _send(self, lane: _Lane, message: InstantMessage, located: Located) -> None:
+    def _send(
+        self, lane: _Lane, message: InstantMessage, located: Located, tried: tuple[Flow, ...] = ()
+    ) -> None:
         now = self._runtime.now()
         if message.expires is not None and message.expires <= now:
             # A phone may not show it any more.
@@ -148,15 +153,22 @@ class Deliverer:
                     "too long for the phone's transport",
                 )
                 return
+        tried += (located.flow,)
         self._sender.send(
-            request, located.flow, partial(self._answered, lane, message, located, media_of(request))
+            request, located.flow, partial(self._answered, lane, message, located, tried, media_of(request))
         )
 
     def _too_long(self, request: Request) -> bool:
         return not fits(request, self._settings.max_datagram)
 
     def _answered(
-        self, lane: _Lane, message: InstantMessage, located: Located, media: str, answer: Answer
+        self,
+        lane: _Lane,
+        message: InstantMessage,
+        located: Located,
+        tried: tuple[Flow, ...],
+        media: str,
+        answer: Answer,
     ) -> None:
         status = answer.status
         if 200 <= status < 300:
@@ -175,10 +187,9 @@ class Deliverer:
         elif not message.bodies and (not message.store or (answer.response and status not in _TRANSIENT)):
             self._done(lane, message, Delivery.DELIVERED)
         elif answer.response is None or status in _TRANSIENT:
-            again = self._registrar.here(lane.address, lane.endpoint)
-            if answer.silence is Silence.BROKEN and again is not None and again.flow != located.flow:
-                # It has registered again over a new connection meanwhile.
-                self._send(lane, message, again)
+            another = self._after_failure(lane, located, tried, answer)
+            if another is not None:
+                self._send(lane, message, another, tried)
                 return
             log.info(
                 "phone_unreachable",
@@ -202,6 +213,18 @@ class Deliverer:
                 trace=message.trace,
             )
             self._done(lane, message, Delivery.REFUSED, condition, reason)
+
+    def _after_failure(
+        self, lane: _Lane, located: Located, tried: tuple[Flow, ...], answer: Answer
+    ) -> Located | None:
+        """Another way to the phone, if it was the way that failed: another of its flows, or the one it has
+        registered over meanwhile."""
+        if answer.status == 430:
+            self._runtime.spawn(self._registrar.lost(lane.address, located))
+        elif answer.status == 408 or answer.silence is Silence.TIMEOUT:
+            self._registrar.doubt(located)
+        failed = answer.status in _FLOW_FAILED or answer.silence in (Silence.TIMEOUT, Silence.BROKEN)
+        return self._registrar.another(lane.address, lane.endpoint, tried) if failed else None
 
     def _give_up(self, lane: _Lane, message: InstantMessage) -> None:
         """The phone does not answer: this message and all behind it wait for its return."""

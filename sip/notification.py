@@ -7,8 +7,7 @@ again: the body stays away, or the whole NOTIFY (`sip.pacing`).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -25,6 +24,7 @@ from sip.packages import Feed
 from sip.runtime import Runtime, Sender
 from sip.settings import SipSettings
 from sip.subscription import Subscription
+from sip.uri import Uri
 
 log = structlog.get_logger()
 
@@ -42,6 +42,16 @@ class _Rendered(NamedTuple):
     tag: str
 
 
+class Phones(Protocol):
+    """Where the watchers are."""
+
+    def stream_of(self, address: Address, flow: Flow) -> Flow | None:
+        """A connection that leads to the same phone of an account as a UDP flow."""
+
+    def contact_of(self, address: Address, target: Uri) -> Uri:
+        """Where a phone is that gave its own GRUU as Contact; any other target as it is."""
+
+
 class Notifications:
     """Writes them. What is too long for a packet takes a connection of the same phone, or says less
     (`sip.fitting`)."""
@@ -52,14 +62,13 @@ class Notifications:
         runtime: Runtime,
         sender: Sender,
         metrics: Metrics,
-        stream_of: Callable[[Address, Flow], Flow | None],
+        phones: Phones,
     ) -> None:
-        """`stream_of`: a connection that leads to the same phone of an account as a UDP flow."""
         self._settings = settings
         self._runtime = runtime
         self._sender = sender
         self._metrics = metrics
-        self._stream_of = stream_of
+        self._phones = phones
         self._bodies: OrderedDict[tuple[Address, str, str], _Rendered] = OrderedDict()
 
     def tag(self, subscription: Subscription, document: PresenceDocument | None) -> str:
@@ -110,7 +119,7 @@ class Notifications:
 
     def stream(self, watcher: Address, flow: Flow) -> Flow | None:
         """A living connection of the phone on a UDP flow."""
-        stream = self._stream_of(watcher, flow)
+        stream = self._phones.stream_of(watcher, flow)
         return stream if stream is not None and self._sender.alive(stream) else None
 
     def _fed(self, subscription: Subscription, feed: Feed, flow: Flow) -> tuple[Request, Flow]:
@@ -140,10 +149,13 @@ class Notifications:
         headers.append(("Contact", f"<{self._sender.contact(flow)}>"))
         if subscription.listed:
             headers.append(("Require", eventlist.OPTION))
-        if body is None:
-            return subscription.dialog.request("NOTIFY", headers)
-        headers += [("Content-Type", body.content_type), *body.headers]
-        return subscription.dialog.request("NOTIFY", headers, body.numbered(subscription.dialog.local_cseq))
+        data = b""
+        if body is not None:
+            headers += [("Content-Type", body.content_type), *body.headers]
+            data = body.numbered(subscription.dialog.local_cseq)
+        dialog, request = subscription.dialog.request("NOTIFY", headers, data)
+        request.uri = self._phones.contact_of(subscription.watcher, request.uri)
+        return dialog, request
 
     def _rendered(self, subscription: Subscription, document: PresenceDocument) -> _Rendered:
         key = (subscription.presentity, subscription.package.name, subscription.media)

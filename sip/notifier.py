@@ -13,7 +13,6 @@ What a SUBSCRIBE asks for is read in `sip.admission`; what is heard of is `sip.h
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -35,7 +34,7 @@ from sip.flow import Flow
 from sip.hearing import CHUNK, Hearing
 from sip.lists import Given, Lookup, Named, Roll, Roster, given, no_lists
 from sip.message import Request, Response, new_tag, respond
-from sip.notification import Notifications
+from sip.notification import Notifications, Phones
 from sip.pacing import Pacing
 from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
@@ -57,13 +56,13 @@ class Notifier:
         runtime: Runtime,
         sender: Sender,
         metrics: Metrics,
-        stream_of: Callable[[Address, Flow], Flow | None],
+        phones: Phones,
         topology: Topology,
         lookup: Lookup = no_lists,
     ) -> None:
-        """`stream_of`: a connection that leads to the same phone of an account as a UDP flow. `lookup`: lists
-        with addresses of their own."""
+        """`lookup`: lists with addresses of their own."""
         self._lookup = lookup
+        self._phones = phones
         self._settings = settings
         self._service = service
         self._runtime = runtime
@@ -71,7 +70,7 @@ class Notifier:
         self._metrics = metrics
         self._topology = topology
         self._dialogs = Dialogs()
-        self._notifications = Notifications(settings, runtime, sender, metrics, stream_of)
+        self._notifications = Notifications(settings, runtime, sender, metrics, phones)
         self._hearing = Hearing(
             service,
             runtime,
@@ -405,7 +404,7 @@ class Notifier:
                 or (subscription.listed and not flow.reliable)
             ):
                 continue
-            target = parse_uri(subscription.dialog.remote_target)
+            target = self._phones.contact_of(watcher, parse_uri(subscription.dialog.remote_target))
             # Where it can still be reached, another port is another phone.
             same = (target.user, target.host) == (here.user, here.host) and (
                 old is None or target.port == here.port

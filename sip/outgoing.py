@@ -80,7 +80,8 @@ def build_message(
     they are not just the message's text."""
     binding = located.binding
     body = message.bodies[0] if message.bodies else _NO_TEXT
-    sender = to_uri(message.sender, message.sender_tuple if profile.gruu_in_from else "")
+    exact = binding.gruu if profile.gruu_in_from is None else profile.gruu_in_from
+    sender = to_uri(message.sender, message.sender_tuple if exact else "")
     call_id = message.id if profile.unique_call_ids else _call_id(message)
     fields = {"Route": list(binding.path)} if binding.path else {}
     fields["Max-Forwards"] = [str(message.hops)]

@@ -19,7 +19,6 @@ from presence.messages import Accepted, ChatState, InstantMessage
 from presence.model import Text
 from presence.ports import Metrics
 from presence.service import PresenceService
-from sip.addressing import resource_of, to_address
 from sip.assistant import Assistant
 from sip.bodies import Heard, formats, heard_in, iscomposing
 from sip.errors import ProtocolError, condition_to_status
@@ -55,9 +54,7 @@ class Pager:
 
     async def receive(self, sender: Address, request: Request, flow: Flow, trace: str) -> Response:
         """The answer to an authenticated MESSAGE. Raises `ProtocolError`, `Unavailable`."""
-        recipient = to_address(request.uri)
-        if not recipient.local or not self._service.serves(recipient.domain):
-            raise ProtocolError(404)
+        recipient, named = await self._registrar.target(request.uri)
         heard = heard_in(request)
         phone = self._registrar.speaking(sender, flow, origin_of(request))
         if phone is not None:
@@ -70,7 +67,7 @@ class Pager:
                 await self._assistant.heard(sender, heard.text, trace)
             self._metrics.count("sip_messages_in_total", outcome="assistant")
             return respond(request, 200)
-        message = self._message(sender, recipient, heard, request, phone, trace)
+        message = self._message(sender, recipient, named, heard, request, phone, trace)
         if heard.wants:
             self._writer.promise(sender, message.origin_id, Asked(heard.wants, heard.sent))
         self._service.note(trace, "sip.in", recipient, sender, "MESSAGE")
@@ -97,6 +94,7 @@ class Pager:
         self,
         sender: Address,
         recipient: Address,
+        named: str,
         heard: Heard,
         request: Request,
         phone: Located | None,
@@ -105,7 +103,6 @@ class Pager:
         now = self._runtime.now()
         lang = language(request.headers.get("Content-Language") or "")
         subject = request.headers.get("Subject") or ""
-        resource = resource_of(request.uri)
         expires = request.expires
         endpoint = phone.binding.endpoint if phone is not None else ""
         state = heard.chat_state
@@ -119,7 +116,7 @@ class Pager:
             sender_endpoint=endpoint,
             sender_tuple=phone.binding.id if phone is not None else "",
             recipient=recipient,
-            recipient_endpoint=f"xmpp:{resource}" if resource else "",
+            recipient_endpoint=named,
             hops=hops_left(request),
             origin_id=heard.id or request.via.branch[:256],
             bodies=(Text(heard.text, lang),) if heard.text else (),

@@ -23,9 +23,9 @@ class Profile:
     unique_call_ids: bool = True
     """Each MESSAGE has a Call-ID of its own. RFC 7572 §5 would make it the thread's, but there are phones
     that take the second message of one Call-ID for a retransmission of the first."""
-    gruu_in_from: bool = False
-    """From carries the sender's resource as `gr` (RFC 7572 §5). Most phones match From with their contact
-    list as text and would show a stranger."""
+    gruu_in_from: bool | None = None
+    """From carries the sender's resource as `gr` (RFC 7572 §5). None: for phones that say they know GRUUs
+    (RFC 5627); most others match From with their contact list as text and would show a stranger."""
     digests: tuple[str, ...] = ()
     """The only digest algorithms it may be offered; empty: all. RFC 8760 §2.4 lets a client pass over a
     challenge it does not know, but there are phones that then give up."""

@@ -6,9 +6,9 @@ Each REGISTER is one atomic update of its account: the bindings' cell, a source 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from email.utils import formatdate
+from functools import partial
 from typing import Any
 
 import structlog
@@ -27,40 +27,54 @@ from presence.ports import (
     Update,
 )
 from presence.service import PresenceService
-from sip.bindings import Binding, Registered, contact_headers, decode_bindings, encode_bindings, register
-from sip.flow import Flow, parse_flow
+from sip.addressing import to_address
+from sip.bindings import (
+    Binding,
+    Registered,
+    contact_headers,
+    decode_bindings,
+    encode_bindings,
+    flows_of,
+    offers,
+    presence_of,
+    register,
+)
+from sip.errors import ProtocolError
+from sip.flow import Flow
+from sip.gruu import Sealer, endpoint_of, public
 from sip.message import Request, Response, respond
 from sip.runtime import Runtime
 from sip.settings import SipSettings
+from sip.uri import Uri, parse_uri
+from sip.whereabouts import Located, Whereabouts
+
+__all__ = ["CELL", "Located", "Registrar"]
 
 log = structlog.get_logger()
 
 CELL = "bindings"
 _ATTEMPTS = 8
 "Tries to write a cell that other processes write, too."
+_FLOW_GRACE = 1.5
 _GRACE = 2.0
 "Seconds a lease outlasts what the phone was told, for its refresh to travel."
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A binding whose flow ends in this process."""
-
-    binding: Binding
-    flow: Flow
-
-
 class Registrar:
     def __init__(
-        self, settings: SipSettings, service: PresenceService, runtime: Runtime, metrics: Metrics
+        self,
+        settings: SipSettings,
+        service: PresenceService,
+        runtime: Runtime,
+        metrics: Metrics,
+        sealer: Sealer,
     ) -> None:
         self._settings = settings
         self._service = service
         self._runtime = runtime
         self._metrics = metrics
-        self._here: dict[Address, dict[str, Located]] = {}
-        "Account → endpoint id → where it is. What this process last saw; the cell is the truth."
-        self._by_flow: dict[Flow, set[tuple[Address, str]]] = {}
+        self._sealer = sealer
+        self._here = Whereabouts()
         self._cells: dict[Address, Cell] = {}
         """Last seen versions of the cells of accounts with phones here; writing finds out whether they
         still hold."""
@@ -70,7 +84,9 @@ class Registrar:
     async def register(self, address: Address, request: Request, flow: Flow, trace: str) -> Response:
         """The 200 to an authenticated REGISTER. Raises `ProtocolError`, `Unavailable`."""
         now = self._runtime.now()
-        cell = self._cells.get(address) or await self._service.cell(address, CELL)
+        # What is only asked for is looked up; what is written shows by itself that it was known well.
+        cell = self._cells.get(address) if request.contacts else None
+        cell = cell or await self._service.cell(address, CELL)
         for _ in range(_ATTEMPTS):
             decided = register(
                 decode_bindings(cell.data),
@@ -90,42 +106,77 @@ class Registrar:
         else:
             raise Unavailable("the bindings change too fast")
         self._log(address, decided, flow, trace)
-        headers = [*contact_headers(decided.bindings, now), ("Date", formatdate(now, usegmt=True))]
+        gruus = partial(self._gruus, address) if offers(request, "gruu") else lambda _: ""
+        headers = [*contact_headers(decided.bindings, now, gruus), ("Date", formatdate(now, usegmt=True))]
         headers += [("Path", path) for path in request.headers.fields("Path")]
+        headers += [("Service-Route", f"<{route}>") for route in self._settings.service_route]
+        if decided.outbound:
+            headers.append(("Require", "outbound"))
+            if self._settings.flow_timer and any(self._timed(b, flow) for b in decided.put):
+                headers.append(("Flow-Timer", str(self._settings.flow_timer)))
         return respond(request, 200, headers=headers)
+
+    def _gruus(self, address: Address, binding: Binding) -> str:
+        """Contact parameters (RFC 5627 §5.2)."""
+        if not binding.instance:
+            return ""
+        temporary = self._sealer.temporary(address, binding)
+        return f';pub-gruu="{public(address, binding)}";temp-gruu="{temporary}"'
+
+    def _timed(self, binding: Binding, flow: Flow) -> bool:
+        """It was told how often it has to say that it is there: on a connection to us (RFC 5626 §6).
+        WebSockets have pings of their own, and over UDP its own interval is the right one (§4.4.2)."""
+        return binding.outbound and not binding.path and flow.transport in ("tcp", "tls")
 
     async def _commit(self, address: Address, cell: Cell, decided: Registered, trace: str) -> Committed:
         data = encode_bindings(decided.bindings)
+        touched = dict.fromkeys(b.id for b in (*decided.put, *decided.dropped))
+        phones = {id: flows_of(decided.bindings, id) for id in touched}
+        there = [(flows, self._lease(flows)) for flows in phones.values() if flows]
+        gone = [phone for phone, flows in phones.items() if not flows]
         committed = await self._service.publish(
             address,
             Update(
                 put_sources=tuple(
-                    SourceWrite(source=b.presence(), lease=self._lease(b)) for b in decided.put
+                    SourceWrite(source=presence_of(flows), lease=lease) for flows, lease in there
                 ),
-                drop_sources=tuple(b.source for b in decided.dropped),
+                drop_sources=tuple(f"sip-reg:{phone}" for phone in gone),
                 put_endpoints=tuple(
                     Endpoint(
-                        id=b.endpoint, kind=EndpointKind.SIP, node=self._service.node, lease=self._lease(b)
+                        id=flows[0].endpoint, kind=EndpointKind.SIP, node=self._node(flows[0]), lease=lease
                     )
-                    for b in decided.put
+                    for flows, lease in there
                 ),
-                drop_endpoints=tuple(b.endpoint for b in decided.dropped),
+                drop_endpoints=tuple(f"sip:{phone}" for phone in gone),
                 cells=(CellWrite(name=CELL, expect=cell.version, data=data),),
             ),
             trace,
         )
         for binding in decided.dropped:
-            self._forget(address, binding.endpoint)
+            self._here.drop(address, binding)
         for binding in decided.put:
-            self._remember(address, binding)
+            if self._leads_somewhere(binding):
+                self._here.put(address, binding)
         if address in self._here:
             self._cells[address] = Cell(cell.version + 1 if data else 0, data)
         else:
             self._cells.pop(address, None)
         return committed
 
-    def _lease(self, binding: Binding) -> Lease:
-        return Lease(expires=binding.expires + _GRACE, owner=binding.owner)
+    def _lease(self, flows: Sequence[Binding]) -> Lease:
+        """Of a phone: until its last flow expires, and bound to the process that holds all of them."""
+        owners = {b.owner for b in flows}
+        return Lease(
+            expires=max(b.expires for b in flows) + _GRACE, owner=owners.pop() if len(owners) == 1 else ""
+        )
+
+    def _node(self, binding: Binding) -> str:
+        """Who can reach it: the process that holds its connection; over UDP all that share the port can."""
+        return binding.owner.partition("/")[0] or self._service.node
+
+    def _leads_somewhere(self, binding: Binding) -> bool:
+        """A connection that ended with its process is no way to anybody, another's is none of ours."""
+        return binding.owner in ("", self._service.owner)
 
     def _log(self, address: Address, decided: Registered, flow: Flow, trace: str) -> None:
         for binding in decided.put:
@@ -144,33 +195,22 @@ class Registrar:
 
     # --- where phones are -----------------------------------------------------------------------
 
-    def _remember(self, address: Address, binding: Binding) -> Located:
-        self._forget(address, binding.endpoint)
-        located = Located(binding, parse_flow(binding.flow))
-        self._here.setdefault(address, {})[binding.endpoint] = located
-        self._by_flow.setdefault(located.flow, set()).add((address, binding.endpoint))
-        return located
-
-    def _forget(self, address: Address, endpoint: str) -> None:
-        phones = self._here.get(address, {})
-        located = phones.pop(endpoint, None)
-        if located is None:
-            return
-        if not phones:
-            del self._here[address]
-            self._cells.pop(address, None)
-        on_flow = self._by_flow[located.flow]
-        on_flow.discard((address, endpoint))
-        if not on_flow:
-            del self._by_flow[located.flow]
-
     def here(self, address: Address, endpoint: str) -> Located | None:
-        """Where a phone is, if this process knows."""
-        located = self._here.get(address, {}).get(endpoint)
-        if located is not None and located.binding.expires + _GRACE <= self._runtime.now():
-            self._forget(address, endpoint)
-            return None
-        return located
+        """The best way to a phone, if this process knows one."""
+        return next(iter(self._ways(address, endpoint)), None)
+
+    def _ways(self, address: Address, endpoint: str) -> list[Located]:
+        flows = self._here.flows(address, endpoint)
+        oldest = self._runtime.now() - _GRACE
+        expired = [located for located in flows if located.binding.expires <= oldest]
+        for located in expired:
+            self._forget(address, located.binding)
+        return [located for located in flows if located not in expired] if expired else flows
+
+    def _forget(self, address: Address, binding: Binding) -> None:
+        self._here.drop(address, binding)
+        if address not in self._here:
+            self._cells.pop(address, None)
 
     async def find(self, address: Address, endpoint: str) -> Located | None:
         """As `here`, but looks on the bus: a UDP phone that registered before this process started, or
@@ -178,39 +218,72 @@ class Registrar:
         located = self.here(address, endpoint)
         if located is not None:
             return located
-        now = self._runtime.now()
         cell = await self._service.cell(address, CELL)
-        for binding in decode_bindings(cell.data):
-            # A connection that ended with its process is no way to anybody.
-            alive = binding.owner in ("", self._service.owner)
-            if binding.endpoint == endpoint and binding.expires > now and alive:
-                return self._remember(address, binding)
-        return None
+        bindings = decode_bindings(cell.data)
+        now = self._runtime.now()
+        flows = [b for b in bindings if b.endpoint == endpoint and b.expires > now]
+        for binding in flows:
+            if self._leads_somewhere(binding):
+                self._here.put(address, binding)
+        located = self.here(address, endpoint)
+        if located is None:
+            dead = [b for b in flows if b.owner.partition("/")[0] == self._service.node]
+            for binding in dead if len(dead) < len(flows) else ():
+                # Its way through an earlier life of this process is no more, but another process has one.
+                await self._drop(address, binding)
+        return located
+
+    async def is_registered(self, address: Address, fits: Callable[[Binding], bool]) -> bool:
+        """Some phone of the account, here or at another process, is what is asked for."""
+        if any(fits(located.binding) for located in self._here.of(address)):
+            return True
+        now = self._runtime.now()
+        bindings = decode_bindings((await self._service.cell(address, CELL)).data)
+        return any(binding.expires > now and fits(binding) for binding in bindings)
+
+    def doubt(self, located: Located) -> None:
+        """Nobody answered on a flow: the phone's others are tried first from now on."""
+        self._here.doubt(located.flow)
+
+    async def lost(self, address: Address, located: Located) -> None:
+        """A flow is no more (430, RFC 5626 §7)."""
+        await self._drop(address, located.binding)
+
+    def another(self, address: Address, endpoint: str, tried: Collection[Flow]) -> Located | None:
+        """A way to the phone that was not tried."""
+        return next((way for way in self._ways(address, endpoint) if way.flow not in tried), None)
+
+    def others_of(self, flow: Flow) -> list[tuple[Address, Located]]:
+        """Where else the phones are reached that are reached on a flow."""
+        found = []
+        for address, located in self._here.on(flow):
+            other = self.another(address, located.binding.endpoint, (flow,))
+            if other is not None:
+                found.append((address, other))
+        return found
 
     def phones(self, address: Address) -> list[Located]:
-        return [found for key in list(self._here.get(address, ())) if (found := self.here(address, key))]
+        """All ways to an account's phones."""
+        endpoints = dict.fromkeys(located.binding.endpoint for located in self._here.of(address))
+        return [located for endpoint in endpoints for located in self._ways(address, endpoint)]
 
     def speaking(self, address: Address, flow: Flow, origin: str = "") -> Located | None:
         """Which phone of the account sent something: the one on this flow, else the only one at that host.
         `origin`: where a proxy before us has it from (`sip.topology.origin_of`)."""
-        phones = self.phones(address)
+        ways = self.phones(address)
         if origin:
-            return _behind(phones, origin)
-        for located in phones:
+            return _behind(ways, origin)
+        for located in ways:
             if located.flow == flow:
                 return located
-        same_host = [located for located in phones if located.flow.host == flow.host]
-        return same_host[0] if len(same_host) == 1 else None
+        same_host = {way.binding.endpoint: way for way in reversed(ways) if way.flow.host == flow.host}
+        return next(iter(same_host.values())) if len(same_host) == 1 else None
 
     def stream(self, located: Located) -> Located | None:
         """Another way to the same phone that can carry long messages: same instance, or same host."""
-        for address, endpoint in self._addresses_of(located):
+        for address, _ in self._here.on(located.flow):
             for other in self.phones(address):
-                if (
-                    other.binding.endpoint != endpoint
-                    and other.flow.reliable
-                    and _same_device(other, located)
-                ):
+                if other.flow != located.flow and other.flow.reliable and _same_device(other, located):
                     return other
         return None
 
@@ -222,48 +295,82 @@ class Registrar:
         other = self.stream(located)
         return other.flow if other is not None else None
 
-    def _addresses_of(self, located: Located) -> Iterable[tuple[Address, str]]:
-        return tuple(self._by_flow.get(located.flow, ()))
+    async def target(self, uri: Uri) -> tuple[Address, str]:
+        """Whom a Request-URI names, and which of their endpoints; the latter empty for all. Raises
+        `ProtocolError`: 404, and 480 for a phone that is not registered now (RFC 5627 §5.3)."""
+        temporary = self._sealer.read(uri)
+        if temporary is not None:
+            if not await self.is_registered(temporary.address, temporary.holds):
+                raise ProtocolError(404)
+            return temporary.address, f"sip:{temporary.phone}"
+        address, endpoint = to_address(uri), endpoint_of(uri)
+        if not address.local or not self._service.serves(address.domain):
+            raise ProtocolError(404)
+        is_meant = partial(_is_at, endpoint)
+        if endpoint.startswith("sip:") and not await self.is_registered(address, is_meant):
+            raise ProtocolError(480)
+        return address, endpoint
+
+    def contact_of(self, address: Address, target: Uri) -> Uri:
+        """Where a phone is that gave its own GRUU as Contact; any other target as it is."""
+        if target.parameter("gr") is None or not self._service.serves(target.host):
+            return target
+        endpoint, now = endpoint_of(target), self._runtime.now()
+        temporary = None if endpoint else self._sealer.read(target)
+        for located in self._here.of(address):
+            binding = located.binding
+            meant = temporary.holds(binding) if temporary is not None else binding.endpoint == endpoint
+            if meant and binding.expires > now:
+                return parse_uri(binding.contact)
+        return target
 
     def holds(self, flow: Flow) -> bool:
         """A phone is registered over this flow."""
-        return flow in self._by_flow
+        return self._here.holds(flow)
+
+    def patience(self, flow: Flow) -> float | None:
+        """Seconds a connection may be silent that phones are registered over: some time longer than they were
+        told (RFC 5626 §5.4). None: as long as it likes."""
+        timer = self._settings.flow_timer
+        timed = timer and any(self._timed(located.binding, flow) for _, located in self._here.on(flow))
+        return timer * _FLOW_GRACE if timed else None
 
     # --- ends -----------------------------------------------------------------------------------
 
     async def flow_lost(self, flow: Flow) -> None:
-        """The connection broke: its phones are gone (they register again over a new one)."""
-        for address, endpoint in tuple(self._by_flow.get(flow, ())):
-            located = self._here.get(address, {}).get(endpoint)
-            if located is not None and located.flow == flow:
-                await self._drop(address, located.binding)
+        """The connection broke: who is reached over it has one way less, or is gone (and registers again over
+        a new one)."""
+        for address, located in self._here.on(flow):
+            await self._drop(address, located.binding)
 
     async def _drop(self, address: Address, lost: Binding) -> None:
         trace = self._service.new_trace()
         cell = self._cells.get(address) or await self._service.cell(address, CELL)
         for _ in range(_ATTEMPTS):
             bindings = decode_bindings(cell.data)
-            if not any(b.id == lost.id and b.flow == lost.flow and b.owner == lost.owner for b in bindings):
+            if not any(_same_flow(b, lost) for b in bindings):
                 # It has registered again elsewhere meanwhile.
-                self._forget(address, lost.endpoint)
+                if any(_same_flow(located.binding, lost) for located in self._here.of(address)):
+                    self._forget(address, lost)
                 return
-            rest = tuple(b for b in bindings if b.id != lost.id)
+            rest = tuple(b for b in bindings if b.name != lost.name)
             try:
                 await self._commit(address, cell, Registered(rest, (), (lost,)), trace)
             except Conflict:
                 cell = await self._service.cell(address, CELL)
             else:
-                log.info("phone_lost", address=str(address), endpoint=lost.endpoint, trace=trace)
+                event = "phone_flow_lost" if flows_of(rest, lost.id) else "phone_lost"
+                log.info(event, address=str(address), endpoint=lost.endpoint, trace=trace)
                 return
 
     async def restate(self) -> None:
         """Put every binding known here once more: the bus may have lost what was written last."""
         now = self._runtime.now()
-        for address in list(self._here):
-            mine = {located.binding.id: located.binding for located in self.phones(address)}
+        for address in self._here.addresses():
+            mine = {located.binding.name: located.binding for located in self.phones(address)}
             for _ in range(_ATTEMPTS):
                 cell = await self._service.cell(address, CELL)
-                kept = {b.id: b for b in decode_bindings(cell.data) if b.expires > now}
+                kept = {b.name: b for b in decode_bindings(cell.data) if b.expires > now}
                 newer = {k: b for k, b in mine.items() if k not in kept or kept[k].refreshed <= b.refreshed}
                 if not newer:
                     break
@@ -277,10 +384,10 @@ class Registrar:
 
     def forget(self, address: Address) -> list[Flow]:
         """The account is gone. Returns the flows its phones were on."""
-        flows = [located.flow for located in self._here.get(address, {}).values()]
-        for endpoint in list(self._here.get(address, ())):
-            self._forget(address, endpoint)
-        return flows
+        ways = self._here.of(address)
+        for located in ways:
+            self._forget(address, located.binding)
+        return [located.flow for located in ways]
 
     async def account_gone(self, address: Address) -> None:
         """Its bindings and published documents end, whichever process took them."""
@@ -294,7 +401,7 @@ class Registrar:
                 return
             cells = (CellWrite(name=CELL, expect=cell.version, data=b""),) if bindings else ()
             update = Update(
-                drop_sources=sources, drop_endpoints=tuple(b.endpoint for b in bindings), cells=cells
+                drop_sources=sources, drop_endpoints=tuple({b.endpoint for b in bindings}), cells=cells
             )
             try:
                 await self._service.publish(address, update, trace)
@@ -305,11 +412,11 @@ class Registrar:
 
     def prune(self) -> None:
         """Forget what has expired."""
-        for address in list(self._here):
+        for address in self._here.addresses():
             self.phones(address)
 
     def __len__(self) -> int:
-        return sum(map(len, self._here.values()))
+        return sum(1 for _ in self._here)
 
     def sessions(self) -> list[dict[str, Any]]:
         """For `tandem sessions`."""
@@ -318,25 +425,36 @@ class Registrar:
                 "address": str(address),
                 "kind": "sip binding",
                 "since": located.binding.registered,
-                "endpoint": endpoint,
+                "endpoint": located.binding.endpoint,
                 "transport": located.flow.transport,
                 "peer": located.flow.remote,
                 "expires": located.binding.expires,
                 "agent": located.binding.agent,
             }
-            for address, phones in self._here.items()
-            for endpoint, located in phones.items()
+            for address, located in self._here
         ]
 
 
-def _behind(phones: list[Located], origin: str) -> Located | None:
+def _behind(ways: list[Located], origin: str) -> Located | None:
     """The phone a proxy has a request from: by address and port, else the only one at that address, else the
     only one there is."""
     for key in (origin, origin.rpartition(":")[0] + ":"):
-        found = [each for each in phones if each.binding.origin.startswith(key)]
+        found = [each for each in ways if each.binding.origin.startswith(key)]
         if found:
-            return found[0] if key == origin or len(found) == 1 else None
-    return phones[0] if len(phones) == 1 else None
+            return found[0] if key == origin or _one_phone(found) else None
+    return ways[0] if _one_phone(ways) else None
+
+
+def _one_phone(ways: list[Located]) -> bool:
+    return len({way.binding.endpoint for way in ways}) == 1
+
+
+def _is_at(endpoint: str, binding: Binding) -> bool:
+    return binding.endpoint == endpoint
+
+
+def _same_flow(one: Binding, other: Binding) -> bool:
+    return (one.name, one.flow, one.owner) == (other.name, other.flow, other.owner)
 
 
 def _same_device(one: Located, other: Located) -> bool:

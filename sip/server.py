@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from presence.ports import (
@@ -20,6 +21,7 @@ from sip.assistant import Assistant
 from sip.authenticator import Authenticator
 from sip.delivery import Deliverer
 from sip.flow import Flow
+from sip.gruu import Sealer
 from sip.limits import Limits
 from sip.lists import Lookup, no_lists
 from sip.message import Request
@@ -47,18 +49,21 @@ class SipServer:
         runtime: Runtime,
         sender: Sender,
         *,
+        secret: bytes,
         is_here: Callable[[str], bool],
         topology: Topology,
         mark: str,
         lookup: Lookup = no_lists,
     ) -> None:
         """`lookup`: lists that have an address."""
+        self._settings = settings
         self._runtime = runtime
         self._metrics = metrics
-        self.registrar = Registrar(settings, service, runtime, metrics)
+        sealer = Sealer(secret)
+        self.registrar = Registrar(settings, service, runtime, metrics, sealer)
         self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
         self.notifier = Notifier(
-            settings, service, runtime, sender, metrics, self.registrar.stream_of, topology, lookup
+            settings, service, runtime, sender, metrics, self.registrar, topology, lookup
         )
         writer = Writer(settings)
         self.assistant = Assistant(settings, service, accounts, runtime)
@@ -107,12 +112,16 @@ class SipServer:
     def flow_lost(self, flow: Flow) -> None:
         """A connection ended."""
         self.notifier.flow_lost(flow)
+        for address, another in self.registrar.others_of(flow):
+            self.notifier.moved(address, another.binding.contact, another.flow)
         if self.registrar.holds(flow):
             self._runtime.spawn(self.registrar.flow_lost(flow))
 
-    def holds(self, flow: Flow) -> bool:
-        """Something here needs this connection."""
-        return self.registrar.holds(flow) or self.notifier.holds(flow)
+    def patience(self, flow: Flow) -> float:
+        """Seconds a connection may be silent before it is closed."""
+        if self.registrar.holds(flow):
+            return self.registrar.patience(flow) or inf
+        return inf if self.notifier.holds(flow) else self._settings.idle_timeout
 
     def tidy(self) -> None:
         """Now and then: forget what has expired, say how much there is."""

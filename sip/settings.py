@@ -24,7 +24,7 @@ class PhoneProfile(BaseModel):
     unique_call_ids: bool | None = None
     "Each MESSAGE has a Call-ID of its own, not its conversation's."
     gruu_in_from: bool | None = None
-    "From carries the sender's resource."
+    "From carries the sender's resource; otherwise it does for phones that say they know GRUUs."
     answers_with_to_tag: bool | None = None
     "False: the phone's responses may lack the To tag."
     plain_text_only: bool | None = None
@@ -63,6 +63,12 @@ class SipSettings(BaseModel):
     absolute. Empty: no XCAP."""
     max_document: int = Field(default=524_288, ge=16_384, le=2_097_152)
     "Bytes of what a phone may write with one XCAP request."
+    service_route: tuple[str, ...] = ()
+    """URIs of the proxies phones are to send their requests through, in this order, as
+    `sip:proxy.example.org;lr` (RFC 3608). They are told when they register."""
+    flow_timer: int = Field(default=120, ge=0, le=3600)
+    """Seconds after which a phone that can keep its connection alive (RFC 5626) has to say that it is there.
+    Half as much again in silence, and the connection counts as lost. 0: they are not told."""
 
     outbound_proxy: str = ""
     """URI of the proxy that requests of this server take when they go neither down a phone's own connection
@@ -156,14 +162,15 @@ class SipSettings(BaseModel):
     drain_timeout: float = Field(default=3.0, ge=0, le=600)
     "Seconds a stopping process waits for answers that are still due."
 
-    @field_validator("outbound_proxy")
+    @field_validator("outbound_proxy", "service_route")
     @classmethod
-    def _uri(cls, value: str) -> str:
-        try:
-            if value and parse_uri(value).scheme not in ("sip", "sips"):
-                raise ValueError(f"{value!r} is no SIP URI")
-        except BadUri as error:
-            raise ValueError(f"{value!r}: {error}") from None
+    def _uri(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for text in (value,) if isinstance(value, str) else value:
+            try:
+                if text and parse_uri(text).scheme not in ("sip", "sips"):
+                    raise ValueError(f"{text!r} is no SIP URI")
+            except BadUri as error:
+                raise ValueError(f"{text!r}: {error}") from None
         return value
 
     @field_validator("unlimited")

@@ -25,7 +25,7 @@ from sip.uri import Uri
 
 log = structlog.get_logger()
 
-SUPPORTED = frozenset(("eventlist", "path", "recipient-list-subscribe"))
+SUPPORTED = frozenset(("eventlist", "gruu", "outbound", "path", "recipient-list-subscribe"))
 "Option tags (RFC 3261 §19.2)."
 _ONLY_IN_DIALOG = frozenset(("BYE", "NOTIFY", "PRACK", "UPDATE"))
 "Without a dialog of ours they concern nothing."

@@ -131,8 +131,10 @@ class SipDoor:
     async def start(self) -> None:
         """Read the certificate and open the sockets. Raises `OSError`."""
         self._context = await asyncio.to_thread(self._server_context)
-        # Processes on the same ports, and the next one after a restart, know each other's branches.
-        mark = branch_mark(hashlib.sha256(await asyncio.to_thread(self._key.read_bytes)).digest())
+        # Processes on the same ports, and the next one after a restart, know each other's branches and
+        # temporary GRUUs.
+        secret = hashlib.sha256(await asyncio.to_thread(self._key.read_bytes)).digest()
+        mark = branch_mark(secret)
         self._wire = Wire(self._request, self._flow_lost, self._metrics, mark)
         self._listener = Listener(self._settings, self._wire, self._metrics, share_ports=self._share_ports)
         self._wire.listener = self._listener
@@ -155,6 +157,7 @@ class SipDoor:
             self._metrics,
             self._runtime,
             self._wire,
+            secret=secret,
             is_here=self._listener.is_here,
             topology=topology,
             mark=mark,
@@ -242,7 +245,7 @@ class SipDoor:
     def _tidy(self) -> None:
         if self._server is not None and self._listener is not None:
             self._server.tidy()
-            self._listener.close_idle(self._server.holds)
+            self._listener.close_idle(self._server.patience)
         self._tidier = asyncio.get_running_loop().call_later(_TIDY, self._tidy)
 
     # --- what happens ---------------------------------------------------------------------------

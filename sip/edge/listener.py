@@ -171,17 +171,16 @@ class Listener:
         if connection.flow is not None and error.head:
             self._above.unframed(error.head, error.status, connection.flow)
 
-    def close_idle(self, holds: Callable[[Flow], bool]) -> None:
-        """Hang up on who says nothing and is nobody, and on who does not finish what it says. The latter is
-        not answered: the time for an answer is over (RFC 4320 §4.2)."""
+    def close_idle(self, patience: Callable[[Flow], float]) -> None:
+        """Hang up on who is silent for too many seconds, and on who does not finish what it says. The latter
+        is not answered: the time for an answer is over (RFC 4320 §4.2)."""
         now = self.loop.time()
-        earliest = now - self._settings.idle_timeout
         unfinished = now - self._settings.message_timeout
         for flow, connection in list(self._connections.items()):
             if 0 < connection.begun < unfinished:
                 self._metrics.count("sip_bad_messages_total")
                 connection.close()
-            elif connection.heard < earliest and not holds(flow):
+            elif connection.heard < now - patience(flow):
                 connection.close()
         self._metrics.gauge("sip_connections", len(self._connections))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from sip import stun
 from sip.edge.sockets import plain_host
 from sip.flow import Flow
 
@@ -14,6 +16,8 @@ _TURN = 64
 "Datagrams taken before others get their turn."
 _PEERS = 20_000
 "Flows kept ready-made."
+_TEXT = 0x20
+"Whatever begins with less is no SIP."
 _SHORTEST = 16
 "What is shorter is no SIP: keep-alives (`\\0`, `jaK`, CRLF), probes."
 
@@ -48,7 +52,17 @@ class UdpSocket:
             except OSError:
                 continue  # an ICMP error about an earlier datagram
             if size >= _SHORTEST:
-                self._receive(bytes(self._view[:size]), self._flow(where))
+                data = bytes(self._view[:size])
+                if self._buffer[0] < _TEXT and stun.is_stun(data):
+                    self._answer_stun(data, where)
+                else:
+                    self._receive(data, self._flow(where))
+
+    def _answer_stun(self, data: bytes, where: tuple[Any, ...]) -> None:
+        answer = stun.answer(data, plain_host(where[0]), where[1])
+        if answer:
+            with contextlib.suppress(OSError):
+                self._sock.sendto(answer, where)
 
     def _flow(self, where: tuple[Any, ...]) -> Flow:
         flow = self._flows.get(where)

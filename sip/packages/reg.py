@@ -3,7 +3,9 @@
 Everybody may follow their own, and who is in `sip.registration_watchers` everybody's. All contacts first, and
 after each refresh; then those that came or went. A contact that is just refreshed is not told of.
 
-# GAP RFC 3680 §4.7.1: a contact whose connection broke is told as unregistered
+# GAP RFC 3680 §4.7.1: a contact whose connection broke is told as unregistered; another flow of a registered
+# phone (RFC 5626) is told of with the next change
+# GAP RFC 5628 §5: temporary GRUUs are not told of
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from sip.addressing import to_uri
 from sip.bindings import Binding, decode_bindings
 from sip.documents import Body
 from sip.grammar import parse_parameters
+from sip.gruu import public
 from sip.packages import DocumentOf, Feed, PackageDefaults, register
 from sip.registrar import CELL
 from sip.settings import SipSettings
@@ -126,8 +129,15 @@ class Registrations:
         return (
             f'<contact id="{name}" state="{contact.state}" event="{contact.event}"{attributes}'
             f' callid="{escape(binding.call_id)}" cseq="{binding.cseq}">'
-            f"<uri>{escape(binding.contact)}</uri>{parameters}</contact>"
+            f"<uri>{escape(binding.contact)}</uri>{parameters}{self._gruu(binding)}</contact>"
         )
+
+    def _gruu(self, binding: Binding) -> str:
+        """RFC 5628 §5.2."""
+        if not binding.instance:
+            return ""
+        uri = escape(public(self._owner, binding))
+        return f'<pub-gruu xmlns="urn:ietf:params:xml:ns:gruuinfo" uri="{uri}"/>'
 
 
 class RegistrationEvents(PackageDefaults):
@@ -145,7 +155,7 @@ class RegistrationEvents(PackageDefaults):
 
 def _id(binding: Binding) -> str:
     """Different for different contact URIs, and for the phones that share one."""
-    return _digest(f"{binding.id} {binding.contact}")
+    return _digest(f"{binding.id} {binding.reg_id or ''} {binding.contact}")
 
 
 def _digest(text: str) -> str:

@@ -62,8 +62,8 @@ class Tally:
 
 
 class House:
-    """The door under test as node `sip-1`, and the other side of the bus played by the test as node
-    `xmpp-1`."""
+    """The door under test, node `sip-1` unless said otherwise, and the other side of the bus played by the
+    test as node `xmpp-1`."""
 
     def __init__(
         self,
@@ -73,7 +73,9 @@ class House:
         folder: Path,
         guard: Guard | None = None,
         policy: str = "allow",
+        node: str = "sip-1",
     ) -> None:
+        self.node = node
         self.policy = policy
         self.store = store
         self.accounts = accounts
@@ -108,12 +110,12 @@ class House:
     async def start(self, host: str = "[::]", **settings: Any) -> None:
         """A new incarnation, on the ports of the one before."""
         self.life += 1
-        service = self.service("sip-1", f"i{self.life}")
+        service = self.service(self.node, f"i{self.life}")
         now = time.time()
         await self.bus.join(
-            NodeInfo(name="sip-1", role="sip", incarnation=f"i{self.life}", started=now, beat=now)
+            NodeInfo(name=self.node, role="sip", incarnation=f"i{self.life}", started=now, beat=now)
         )
-        await self.bus.sweep("sip-1", f"i{self.life}", now)
+        await self.bus.sweep(self.node, f"i{self.life}", now)
         chosen = {f"listen_{name}": (f"{host}:{self.ports.get(name, 0)}",) for name in ("udp", "tcp", "tls")}
         self.door = SipDoor(
             SipSettings(**{"min_expires": 2, "notify_interval": 0, **chosen, **settings}),
@@ -137,7 +139,7 @@ class House:
 
     async def _deliver(self, door: SipDoor) -> None:
         while True:
-            for envelope in await self.bus.receive("sip-1", 0.1):
+            for envelope in await self.bus.receive(self.node, 0.1):
                 door.receive(envelope)  # type: ignore[arg-type]
             await self.bus.maintain(time.time())
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from presence.address import Address, make_address
 from presence.errors import InvalidAddress
-from sip.addressing import resource_of, to_address, to_uri
+from sip.addressing import to_address, to_uri
 from sip.errors import ProtocolError
 from sip.uri import parse_uri
 
@@ -52,12 +52,9 @@ def test_what_names_nobody_is_refused(uri: str, status: int) -> None:
     assert refused.value.status == status
 
 
-def test_a_gruu_is_a_resource_and_an_instance_id_is_none() -> None:
+def test_a_resource_is_a_gruu() -> None:
     assert to_uri(Address("foo", "example.org"), "bar") == "sip:foo@example.org;gr=bar"
     assert to_uri(Address("foo", "example.org"), "büro 1") == "sip:foo@example.org;gr=b%C3%BCro%201"
-    assert resource_of(parse_uri("sip:foo@example.org;gr=b%C3%BCro%201")) == "büro 1"
-    assert resource_of(parse_uri("sip:foo@example.org;gr=urn:uuid:faa4fc2f")) == ""
-    assert resource_of(parse_uri("sip:foo@example.org")) == ""
 
 
 @given(st.text(min_size=1, max_size=20))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sip.bindings import (
@@ -9,6 +11,8 @@ from sip.bindings import (
     contact_headers,
     decode_bindings,
     encode_bindings,
+    flows_of,
+    presence_of,
     register,
 )
 from sip.errors import ProtocolError
@@ -21,12 +25,14 @@ NOW = 1_800_000_000.0
 FLOW = Flow("udp", "[::]:5060", "192.0.2.1", 5060)
 TCP = Flow("tcp", "192.0.2.9:5060", "192.0.2.1", 40000, 7)
 SETTINGS = SipSettings(max_contacts=3)
+VIA = "SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK1"
 
 
 def request(
     *contacts: str, expires: int | None = None, cseq: int = 1, call_id: str = "c1", **more: str
 ) -> Request:
-    headers = [("Call-ID", call_id), ("CSeq", f"{cseq} REGISTER")]
+    headers = [("Via", VIA), ("To", "<sip:bob@example.org>")]
+    headers += [("Call-ID", call_id), ("CSeq", f"{cseq} REGISTER")]
     headers += [("Contact", contact) for contact in contacts]
     if expires is not None:
         headers.append(("Expires", str(expires)))
@@ -56,7 +62,7 @@ def test_a_first_registration() -> None:
     assert binding.instance == "urn:uuid:1"
     assert binding.owner == ""
     assert parse_flow(binding.flow) == FLOW
-    assert binding.presence().tuples[0].priority == 64
+    assert presence_of([binding]).tuples[0].priority == 64
     assert contact_headers([binding], NOW + 10) == [
         ("Contact", '<sip:bob@192.0.2.1:5060>;q=0.5;expires=290;+sip.instance="<urn:uuid:1>"')
     ]
@@ -93,7 +99,7 @@ def test_a_refresh_keeps_when_it_began() -> None:
     assert again.put[0].registered == NOW
     assert again.put[0].refreshed == NOW + 100
     assert again.dropped == ()
-    assert again.put[0].presence() == first[0].presence()
+    assert presence_of(again.put) == presence_of(first)
 
 
 def test_expires_0_removes_one_and_the_star_removes_all() -> None:
@@ -180,3 +186,111 @@ def test_bindings_survive_the_bus() -> None:
     assert decode_bindings(encode_bindings(known)) == known
     assert encode_bindings(()) == b""
     assert decode_bindings(b"") == ()
+
+
+# --- several flows of one phone (RFC 5626) -------------------------------------------------------------
+
+
+def flow_contact(reg_id: int | str, more: str = "", port: int = 5060) -> str:
+    return f'<sip:bob@192.0.2.1:{port};transport=tcp;ob>;reg-id={reg_id};+sip.instance="<urn:uuid:1>"{more}'
+
+
+OUTBOUND: dict[str, Any] = {"Supported": "path, outbound"}
+OTHER_TCP = TCP._replace(port=40001, serial=8)
+
+
+def two_flows() -> tuple[Binding, ...]:
+    first = after((), request(flow_contact(1), **OUTBOUND), flow=TCP).bindings
+    return after(first, request(flow_contact(2), cseq=2, **OUTBOUND), flow=OTHER_TCP, now=NOW + 1).bindings
+
+
+def test_two_flows_are_two_bindings_of_one_phone() -> None:
+    both = two_flows()
+    assert [(b.id, b.reg_id, parse_flow(b.flow)) for b in both] == [
+        (both[0].id, 1, TCP),
+        (both[0].id, 2, OTHER_TCP),
+    ]
+    assert flows_of(reversed(both), both[0].id) == both
+    assert presence_of(both) == presence_of(both[:1])
+
+
+def test_outbound_is_confirmed_to_who_asked_for_it_with_an_instance_and_a_reg_id() -> None:
+    assert after((), request(flow_contact(1), **OUTBOUND)).outbound
+    assert not after((), request(flow_contact(1))).outbound
+    without = "<sip:bob@192.0.2.1;ob>;reg-id=1"
+    decided = after((), request(without, **OUTBOUND))
+    assert (decided.outbound, decided.put[0].reg_id) == (False, 0)
+    assert not after((), request(f'{PHONE};+sip.instance="<urn:uuid:1>"', **OUTBOUND)).outbound
+
+
+@pytest.mark.parametrize("reg_id", ["0", "-1", "x", "1.5", "2147483648", "99999999999999"])
+def test_a_reg_id_that_is_none_is_ignored(reg_id: str) -> None:
+    assert after((), request(flow_contact(reg_id))).put[0].reg_id == 0
+
+
+def test_a_flow_registered_again_replaces_itself_only() -> None:
+    both = two_flows()
+    again = after(both, request(flow_contact(1, port=7), cseq=3, **OUTBOUND), flow=TCP, now=NOW + 9)
+    assert {b.reg_id: b.refreshed for b in again.bindings} == {1: NOW + 9, 2: NOW + 1}
+    assert again.dropped == ()
+    gone = after(both, request(flow_contact(2, ";expires=0"), cseq=4, **OUTBOUND), flow=OTHER_TCP)
+    assert [b.reg_id for b in gone.bindings] == [1]
+    assert [b.reg_id for b in gone.dropped] == [2]
+
+
+def test_a_phone_that_comes_without_a_reg_id_has_no_other_flows_any_more() -> None:
+    plain = '<sip:bob@192.0.2.1>;+sip.instance="<urn:uuid:1>"'
+    decided = after(two_flows(), request(plain, cseq=9))
+    assert [b.reg_id for b in decided.bindings] == [0]
+    assert {b.reg_id for b in decided.dropped} == {1, 2}
+
+
+def test_two_phones_with_the_same_address_behind_their_nats_are_two() -> None:
+    other = flow_contact(1).replace("uuid:1", "uuid:2")
+    first = after((), request(flow_contact(1), **OUTBOUND), flow=TCP).bindings
+    assert len(after(first, request(other, call_id="c2", **OUTBOUND), flow=OTHER_TCP).bindings) == 2
+
+
+def test_one_flow_too_many_takes_the_place_of_the_phones_oldest_and_phones_are_counted_as_one() -> None:
+    known: tuple[Binding, ...] = after((), request(PHONE)).bindings
+    for reg_id in range(1, 6):
+        asked = request(flow_contact(reg_id), cseq=reg_id, **OUTBOUND)
+        known = after(known, asked, flow=TCP._replace(serial=reg_id), now=NOW + reg_id).bindings
+    assert sorted(b.reg_id for b in known) == [0, 2, 3, 4, 5]
+
+
+def test_only_one_flow_is_registered_at_a_time() -> None:
+    with pytest.raises(ProtocolError) as refused:
+        after((), request(flow_contact(1), "<sip:bob@192.0.2.9>", **OUTBOUND))
+    assert refused.value.status == 400
+    assert after(two_flows(), request(flow_contact(3), flow_contact(1, ";expires=0"), cseq=5, **OUTBOUND)).put
+
+
+@pytest.mark.parametrize(
+    ("path", "supported", "status"),
+    [
+        ("", "outbound", 439),
+        ("<sip:edge.example.org;lr>", "outbound", 439),
+        ("<sip:edge.example.org;lr;ob>", "outbound", 0),
+        ("", "path", 0),
+    ],
+)
+def test_a_first_hop_that_keeps_no_flows_is_439(path: str, supported: str, status: int) -> None:
+    asked = request(flow_contact(1), Supported=supported)
+    asked.headers.add("Via", "SIP/2.0/TCP 10.0.0.1;branch=z9hG4bK2")
+    if path:
+        asked.headers.add("Path", path)
+    if status:
+        with pytest.raises(ProtocolError) as refused:
+            after((), asked)
+        assert (refused.value.status, refused.value.reason) == (439, "First Hop Lacks Outbound Support")
+    else:
+        decided = after((), asked)
+        assert (decided.outbound, decided.put[0].reg_id) == (bool(path), 1 if path else 0)
+
+
+def test_a_contact_that_is_the_address_itself_is_403() -> None:
+    for uri in ("sip:bob@example.org", "sip:bob@example.org;gr=urn:uuid:1"):
+        with pytest.raises(ProtocolError) as refused:
+            after((), request(f'<{uri}>;+sip.instance="<urn:uuid:1>"'))
+        assert refused.value.status == 403

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from presence.address import Address
 from presence.memory import MemoryBus
 from presence.model import PresenceDocument, PresenceTuple
 from presence.service import PresenceService
@@ -21,6 +22,7 @@ from sip.packages import packages
 from sip.runtime import Answer, Silence
 from sip.settings import SipSettings
 from sip.subscription import Subscription
+from sip.uri import Uri
 from tests.sip.house import ALICE, BOB, Tally
 
 FLOW = Flow("udp", "0.0.0.0:5060", "192.0.2.7", 5060)
@@ -101,6 +103,16 @@ class Wire:
         return "sip:192.0.2.1"
 
 
+class NoPhones:
+    """Implements `sip.notification.Phones`."""
+
+    def stream_of(self, address: Address, flow: Flow) -> Flow | None:
+        return None
+
+    def contact_of(self, address: Address, target: Uri) -> Uri:
+        return target
+
+
 class Bench:
     """One active subscription, with everything around it in the test's hands."""
 
@@ -114,7 +126,7 @@ class Bench:
         service = PresenceService.__new__(PresenceService)
         service._bus = MemoryBus()
         service._node = "sip-1"
-        notifications = Notifications(given, self.clock, self.wire, metrics, lambda who, flow: None)
+        notifications = Notifications(given, self.clock, self.wire, metrics, NoPhones())
         self.pacing = Pacing(
             given, service, self.clock, self.wire, metrics, self.dialogs, notifications,
             document_of=lambda address: self.document, forget=self.dialogs.remove,

@@ -104,3 +104,12 @@ async def test_a_fetch_is_the_full_state_and_publishing_is_refused(house: House)
         assert told(await watch.state("terminated;reason=timeout"))[1] == "full"
         headers = [("Event", "reg"), ("Content-Type", ACCEPT), ("Expires", "60")]
         assert (await phone.request("PUBLISH", f"sip:{BOB}", headers, b"<reginfo/>")).status == 489
+
+
+async def test_the_gruu_of_a_phone_that_has_one_is_told(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register(contact=f'{phone.contact};+sip.instance="<urn:uuid:1>"')
+        watch = await follow(phone)
+        root = ElementTree.fromstring((await watch.state("active")).body)
+        (found,) = root.iter("{urn:ietf:params:xml:ns:gruuinfo}pub-gruu")
+        assert found.get("uri") == f"sip:{BOB};gr=urn:uuid:1"

@@ -119,7 +119,7 @@ async def test_a_silent_stranger_is_hung_up_on_and_a_registered_phone_is_not(tmp
         listener, server = insides(house)
         for _, connection in listener.connections():
             connection.heard -= 3600.0
-        listener.close_idle(server.holds)
+        listener.close_idle(server.patience)
         with pytest.raises(SilentServer):
             await stranger.request("OPTIONS", "sip:example.org", patience=5)
         assert (await phone.request("OPTIONS", "sip:example.org")).status == 200

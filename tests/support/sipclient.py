@@ -7,6 +7,7 @@ answer again and counts once) and §12 (route set, remote target, CSeq); nothing
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from tests.support.inbox import PATIENCE, Inbox
@@ -80,9 +82,13 @@ class _WebSocket:
         self._do(self._socket.close())
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(self._unless_gone(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _unless_gone(self, work: Coroutine[Any, Any, None]) -> None:
+        with contextlib.suppress(WebSocketException):
+            await work
 
     def get_extra_info(self, name: str) -> Any:
         return self._socket.transport.get_extra_info(name)
@@ -278,7 +284,14 @@ class Phone:
         )
 
     async def subscribe(
-        self, to: str, *, expires: int = 600, event: str = "presence", body: bytes = b"", **extra: str
+        self,
+        to: str,
+        *,
+        expires: int = 600,
+        event: str = "presence",
+        contact: str = "",
+        body: bytes = b"",
+        **extra: str,
     ) -> Watch:
         """SUBSCRIBE; `Watch.response` tells how it went, its NOTIFYs may come before it."""
         call_id = secrets.token_hex(8)
@@ -293,7 +306,7 @@ class Phone:
                 if "Accept" in extra and event == "presence" and body
                 else [("Accept", "application/pidf+xml")]
             ),
-            ("Contact", self.contact),
+            ("Contact", contact or self.contact),
             *_headers(extra),
         ]
         watch.response, watch.cseq = await self._with_credentials(
