@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from gateway.certs import a_label
 from gateway.log import LogFormat
 from presence.address import canonical_domain
 from presence.edge.accounts import AccountSettings
@@ -137,14 +138,34 @@ class PolicySettings(Section):
     `ask` (it waits until an XMPP client logs in), `deny`."""
 
 
+class CertificateFiles(Section):
+    """A certificate of its own for one domain."""
+
+    certificate: Path
+    "PEM file with the chain."
+    key: Path
+    "PEM file with the private key; readable by Tandem only."
+
+
 class TlsSettings(Section):
-    """The certificate both doors show."""
+    """The certificates all doors show."""
 
     certificate: Path | None = None
     """PEM file with the chain. Empty: self-signed, made at the first start under the state directory. SIGHUP
     loads it anew."""
     key: Path | None = None
     "PEM file with the private key; readable by Tandem only."
+    domains: dict[str, CertificateFiles] = {}
+    """Domain → its own `certificate` and `key`, for clients that ask for it by name (SNI); all others are
+    shown the certificate above."""
+
+    @field_validator("domains")
+    @classmethod
+    def _names(cls, domains: dict[str, CertificateFiles]) -> dict[str, CertificateFiles]:
+        try:
+            return {canonical_domain(domain): files for domain, files in domains.items()}
+        except InvalidAddress as error:
+            raise ValueError(f"not a domain: {error}") from error
 
     @field_validator("certificate", "key", mode="before")
     @classmethod
@@ -239,6 +260,11 @@ class Settings(BaseSettings):
         return self.tls.key or self.state_dir / "tls" / "self-signed.key"
 
     @property
+    def named_certificates(self) -> dict[str, tuple[Path, Path]]:
+        """Name, as DNS writes it → certificate and key."""
+        return {a_label(name): (files.certificate, files.key) for name, files in self.tls.domains.items()}
+
+    @property
     def store_url(self) -> str:
         return self.store.url or f"sqlite+aiosqlite:///{(self.state_dir / 'tandem.sqlite').resolve()}"
 
@@ -324,6 +350,9 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     domains = [each.domain for each in settings.xmpp.components]
     for domain in sorted({each for each in domains if each in settings.domains or domains.count(each) > 1}):
         yield f"xmpp.components: {domain} is served already"
+    for domain in settings.tls.domains:
+        if domain not in settings.domains:
+            yield f"tls.domains: {domain} is not among domains"
     if settings.sip.min_expires > settings.sip.max_expires:
         yield "sip.min_expires: greater than sip.max_expires"
 

@@ -22,6 +22,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 
 from gateway.certs import server_context
+from presence.edge.names import Files, NamedContexts, show_by_name
 from presence.edge.sockets import bound
 
 log = structlog.get_logger()
@@ -104,6 +105,7 @@ class WebServer:
         tls: Sequence[str] = (),
         certificate: Path | None = None,
         key: Path | None = None,
+        named: Files | None = None,
         max_message: int = MAX_HEAD,
         share_ports: bool = False,
         proxies: Sequence[str] = ("127.0.0.1", "::1"),
@@ -116,6 +118,7 @@ class WebServer:
         self._app = Starlette(routes=list(routes))
         self._addresses = {"http": tuple(plain), "https": tuple(tls)}
         self._files = (certificate, key)
+        self._named = NamedContexts(named or {}, server_context)
         self._max_message = max_message
         self._share_ports = share_ports
         self._proxies = list(proxies)
@@ -131,6 +134,8 @@ class WebServer:
             assert certificate is not None
             assert key is not None
             self._context = await asyncio.to_thread(server_context, certificate, key)
+            await asyncio.to_thread(self._named.load)
+            show_by_name(self._context, self._named.contexts)
         opened: dict[str, list[socket.socket]] = {}
         try:
             for scheme, addresses in self._addresses.items():
@@ -199,5 +204,6 @@ class WebServer:
         try:
             await asyncio.to_thread(server_context, certificate, key)
             self._context.load_cert_chain(certificate, key)
+            await asyncio.to_thread(self._named.load)
         except OSError as error:
             log.error("web_certificate_unusable", certificate=str(certificate), error=str(error))

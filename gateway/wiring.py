@@ -49,6 +49,8 @@ def prepare(settings: Settings) -> None:
         ):
             log.info("certificate_made", file=str(settings.certificate), domains=",".join(settings.domains))
         certs.verify(settings.certificate, settings.key)
+        for files in settings.named_certificates.values():
+            certs.verify(*files)
     except OSError as error:
         raise ConfigError([f"state_dir: {error.filename}: {error.strerror}"]) from error
     except certs.CertificateError as error:
@@ -166,6 +168,7 @@ def _xmpp(settings: Settings, made: Backend) -> Door:
         metrics=made.metrics,
         certificate=settings.certificate,
         key=settings.key,
+        named=settings.named_certificates,
         share_ports=settings.processes.xmpp > 1,
     )
 
@@ -181,6 +184,7 @@ def _sip(settings: Settings, made: Backend) -> Door:
         metrics=made.metrics,
         certificate=settings.certificate,
         key=settings.key,
+        named=settings.named_certificates,
         share_ports=settings.processes.sip > 1,
     )
 
@@ -225,6 +229,7 @@ def web(settings: Settings, role: Role, door: Door) -> WebServer | None:
         tls=section.listen_web_tls,
         certificate=settings.certificate,
         key=settings.key,
+        named=settings.named_certificates,
         max_message=door.max_message,
         proxies=settings.xmpp.web.trusted_proxies if role is Role.XMPP else ("127.0.0.1", "::1"),
         share_ports=settings.processes.count(role) > 1,

@@ -149,6 +149,13 @@ class XmppSettings(BaseModel):
     "Connected clients of one account."
     max_login_attempts: int = Field(default=5, ge=2, le=100)
     "Failed logins on one connection before it is closed."
+    max_rate: int = Field(default=2_097_152, ge=0)
+    """Bytes a second one client may send over longer times. Who sends faster is read more slowly, and nothing
+    is lost. 0: no limit."""
+    max_rate_before_login: int = Field(default=16_384, ge=0)
+    "The same, before it is authenticated."
+    rate_burst: float = Field(default=10.0, gt=0, le=3600)
+    "Seconds' worth of that which may come at once."
     max_outbound: int = Field(default=4_194_304, ge=65_536)
     """Bytes that may wait for a client that does not read. Beyond it the connection is closed; messages it
     has not taken wait for it or go to the account's other clients."""

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from presence.edge.names import Files, NamedContexts, show_by_name
 from presence.errors import Unavailable
 from presence.ports import Accounts, Envelope, Metrics
 from presence.service import PresenceService
@@ -63,6 +64,7 @@ class SipDoor:
         metrics: Metrics,
         certificate: Path,
         key: Path,
+        named: Files | None = None,
         share_ports: bool = False,
     ) -> None:
         """`domains` are canonical, the first is the default. `share_ports`: several processes serve the same
@@ -74,6 +76,7 @@ class SipDoor:
         self._metrics = metrics
         self._certificate = certificate
         self._key = key
+        self._named = NamedContexts(named or {}, self._context_of)
         self._share_ports = share_ports
         self._runtime = LoopRuntime(metrics)
         self._library = Library(
@@ -131,6 +134,8 @@ class SipDoor:
     async def start(self) -> None:
         """Read the certificate and open the sockets. Raises `OSError`."""
         self._context = await asyncio.to_thread(self._server_context)
+        await asyncio.to_thread(self._named.load)
+        show_by_name(self._context, self._named.contexts)
         # Processes on the same ports, and the next one after a restart, know each other's branches and
         # temporary GRUUs.
         secret = hashlib.sha256(await asyncio.to_thread(self._key.read_bytes)).digest()
@@ -168,10 +173,13 @@ class SipDoor:
         self._tidier = asyncio.get_running_loop().call_later(_TIDY, self._tidy)
 
     def _server_context(self) -> ssl.SSLContext:
+        return self._context_of(self._certificate, self._key)
+
+    def _context_of(self, certificate: Path, key: Path) -> ssl.SSLContext:
         named = Topology(trusted_peers=self._settings.trusted_peers).names
         return server_context(
-            str(self._certificate),
-            str(self._key),
+            str(certificate),
+            str(key),
             ask_peers=bool(named),
             authorities=self._settings.peer_authorities,
         )
@@ -230,6 +238,7 @@ class SipDoor:
         try:
             await asyncio.to_thread(self._server_context)
             self._context.load_cert_chain(self._certificate, self._key)
+            await asyncio.to_thread(self._named.load)
         except OSError as error:
             log.error("sip_certificate_unusable", certificate=str(self._certificate), error=str(error))
         else:

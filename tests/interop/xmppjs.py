@@ -11,10 +11,12 @@ from typing import Any
 
 from tests.interop.browser import WEB, need_npm
 from tests.interop.programs import need
-from tests.support.inbox import PATIENCE, Inbox
+from tests.support.inbox import Inbox
 from tests.support.stage import Person, Stage
 
 Event = dict[str, Any]
+SLOW = 30.0
+"Seconds to wait: it derives its SCRAM keys in JavaScript."
 
 
 class XmppJs:
@@ -38,11 +40,12 @@ class XmppJs:
         return await self.events.take(
             f"{event} {containing}",
             lambda e: e["event"] == event and containing in e.get("xml", ""),
+            SLOW,
         )
 
     async def token(self) -> dict[str, str]:
         """The next token it is given (XEP-0484)."""
-        event = await self.events.take("a token", lambda e: e["event"] == "token" and e["token"])
+        event = await self.events.take("a token", lambda e: e["event"] == "token" and e["token"], SLOW)
         return dict(event["token"])
 
     def wire(self, direction: str) -> str:
@@ -76,8 +79,7 @@ async def xmppjs(stage: Stage, person: Person, **options: Any) -> AsyncIterator[
         )
         yield client
         client.do("stop")
-        async with asyncio.timeout(PATIENCE):
-            await client.hears("offline")
+        await client.hears("offline")
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -88,9 +88,10 @@ class BoshStream(ClientStream):
         settings = self._listener.realm.settings
         return ROOM + (settings.max_stanza if self.bound else settings.max_stanza_before_login)
 
-    async def receive(self, element: Element, reply: Reply) -> None:
+    async def receive(self, element: Element, reply: Reply, size: int) -> None:
         await self._may_read.wait()
         self.heard = self._loop.time()
+        self._spent(size)
         self._perform_all(self._core.receive(element, reply, self._loop.time()))
 
     def disconnected(self, reply: Reply) -> None:
@@ -140,8 +141,9 @@ class BoshStream(ClientStream):
         self._may_read.clear()
 
     def _resume_reading(self) -> None:
-        super()._resume_reading()
-        self._may_read.set()
+        if self._throttled is None:
+            super()._resume_reading()
+            self._may_read.set()
 
     # --- answers ------------------------------------------------------------------------------------------
 
@@ -205,7 +207,7 @@ class Bosh:
         if isinstance(stream, bytes):
             return _response(stream, 200, CONTENT_TYPE, headers)
         if known is not None:
-            await known.receive(element, reply)
+            await known.receive(element, reply, len(data))
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(_watch(request, stream, reply))
             said, status = await reply

@@ -20,6 +20,7 @@ from xmpp.element import Element
 from xmpp.errors import StreamError
 from xmpp.host import BoundSession
 from xmpp.negotiation import Negotiation, check_from
+from xmpp.rate import Allowance
 from xmpp.stream import Event, StanzaReceived, StreamClosed, StreamFailed
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ClientStream:
     """Implements `xmpp.host.Outbound`."""
 
     __slots__ = (
+        "_allowance",
         "_backlog",
         "_broken",
         "_corked",
@@ -52,6 +54,7 @@ class ClientStream:
         "_reading",
         "_session",
         "_since",
+        "_throttled",
         "_timer",
         "_worker",
         "heard",
@@ -78,6 +81,9 @@ class ClientStream:
         "The client is: nothing more will come."
         self._broken = False
         "Nothing can be written any more."
+        self._allowance: Allowance | None = None
+        self._throttled: asyncio.TimerHandle | None = None
+        "Nothing is read until then: the client sends too fast."
         self._mechanism = ""
         self._since = self.heard = self._loop.time()
         "Loop time of the last bytes from the client."
@@ -152,7 +158,28 @@ class ClientStream:
         realm = self._listener.realm
         self._negotiation = self._negotiate_by(may_be_clear=may_be_clear, upgradable=upgradable)
         self._timer = self._loop.call_later(realm.settings.login_timeout, self._too_slow)
+        self._allow(realm.settings.max_rate_before_login)
         return True
+
+    def _allow(self, rate: int) -> None:
+        """From now on this many bytes a second; 0: any."""
+        burst = self._listener.realm.settings.rate_burst
+        self._allowance = Allowance(rate, burst, self._loop.time()) if rate else None
+
+    def _spent(self, size: int) -> None:
+        """So many bytes have come."""
+        if self._allowance is not None and (wait := self._allowance.spend(size, self.heard)):
+            if self._throttled is not None:
+                self._throttled.cancel()
+            else:
+                self._listener.metrics.count("xmpp_streams_slowed_total")
+            self._throttled = self._loop.call_later(wait, self._unthrottle)
+            self._pause_reading()
+
+    def _unthrottle(self) -> None:
+        self._throttled = None
+        if len(self._backlog) <= BACKLOG:
+            self._resume_reading()
 
     def _negotiate_by(self, *, may_be_clear: bool, upgradable: bool) -> Negotiation:
         return Negotiation(self._listener.realm, self, may_be_clear=may_be_clear, upgradable=upgradable)
@@ -165,9 +192,10 @@ class ClientStream:
     def _disconnected(self) -> None:
         """The transport is no more."""
         self._broken = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._throttled):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._throttled = None
         self._lost()
         self._listener.forget(self, self._worker)
 
@@ -291,6 +319,7 @@ class ClientStream:
             return
         self._negotiation = None
         self._whole()
+        self._allow(self._listener.realm.settings.max_rate)
         self._out[:0] = answers
         self._out_size += sum(map(len, answers))
         self._flush()

@@ -30,6 +30,9 @@ class ComponentConnection(Connection):
     def _negotiate_by(self, *, may_be_clear: bool, upgradable: bool) -> Negotiation:
         return ComponentNegotiation(self._listener.realm, self, self._components)
 
+    def _allow(self, rate: int) -> None:
+        """It speaks for many, and is trusted: no limit."""
+
     def _from(self, stanza: Element) -> Element:
         return stanza  # a component speaks for all of its domain; its session looks
 

@@ -32,11 +32,13 @@ _CLIENT_HELLO = 0x16
 class Connection(ClientStream, asyncio.Protocol):
     """A stream as RFC 6120 puts it on TCP."""
 
-    __slots__ = ("_core", "_direct", "_early", "_tls", "_transport", "_untouched", "_writable")
+    __slots__ = ("_core", "_direct", "_early", "_identity", "_tls", "_transport", "_untouched", "_writable")
 
     def __init__(self, listener: Listener, *, direct: bool) -> None:
         super().__init__(listener)
         self._direct = direct
+        self._identity = listener.identity
+        "As it was when the client came."
         settings = listener.realm.settings
         self._core = StreamCore(max_stanza=settings.max_stanza_before_login, max_depth=settings.max_depth)
         self._transport: asyncio.Transport | None = None
@@ -63,14 +65,15 @@ class Connection(ClientStream, asyncio.Protocol):
         _watch_socket(transport, settings.lost_timeout)
         transport.set_write_buffer_limits(high=0)  # tell us as soon as the kernel has taken everything
         if self._direct:
-            self._tls = TlsLayer(self._listener.identity.context)
+            self._tls = TlsLayer(self._identity.context)
 
     def data_received(self, data: bytes) -> None:
         self.heard = self._loop.time()
+        self._spent(len(data))
         if self._untouched:
             self._untouched = False
             if data[0] == _CLIENT_HELLO and self._tls is None:  # some clients try TLS at once on any port
-                self._tls = TlsLayer(self._listener.identity.context)
+                self._tls = TlsLayer(self._identity.context)
         tls = self._tls
         if tls is not None:
             established = tls.established
@@ -84,7 +87,7 @@ class Connection(ClientStream, asyncio.Protocol):
                 if not tls.established:
                     return
                 if self._negotiation is not None:
-                    self._negotiation.secured(self._listener.identity.bindings)
+                    self._negotiation.secured(self._identity.shown(tls.context).bindings)
             if tls.closed:
                 self._feed(data)
                 self._lost()
@@ -145,7 +148,8 @@ class Connection(ClientStream, asyncio.Protocol):
         self._flush()
         self._core.drop_trailing()
         self._core.reset()
-        self._tls = TlsLayer(self._listener.identity.context)
+        domain = self._negotiation.domain if self._negotiation is not None else ""
+        self._tls = TlsLayer(self._identity.of(domain).context)
 
     def _whole(self) -> None:
         self._core.max_stanza = self._listener.realm.settings.max_stanza
@@ -157,9 +161,11 @@ class Connection(ClientStream, asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if not self._reading and self._transport is not None and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()
+        transport = self._transport
+        if self._reading or self._throttled is not None or transport is None or transport.is_closing():
+            return
+        self._reading = True
+        transport.resume_reading()
 
     # --- out --------------------------------------------------------------------------------------------
 

@@ -11,12 +11,13 @@ import structlog
 from starlette.routing import BaseRoute
 
 from presence.address import canonical_domain
+from presence.edge.names import Files
 from presence.ports import Accounts, Envelope, Metrics
 from presence.service import PresenceService
 from xmpp.component import Component
 from xmpp.edge.listener import Listener, Listening
 from xmpp.edge.runtime import LoopRuntime
-from xmpp.edge.tls import load_identity
+from xmpp.edge.tls import load_identities
 from xmpp.edge.web import XmppWeb
 from xmpp.realm import Realm
 from xmpp.router import XmppRouter
@@ -38,6 +39,7 @@ class XmppDoor:
         metrics: Metrics,
         certificate: Path,
         key: Path,
+        named: Files | None = None,
         share_ports: bool = False,
     ) -> None:
         """The first of `domains` is the default. `share_ports`: several processes serve the same ports."""
@@ -49,6 +51,7 @@ class XmppDoor:
         self._metrics = metrics
         self._certificate = certificate
         self._key = key
+        self._named = named or {}
         self._share_ports = share_ports
         self._listener: Listener | None = None
 
@@ -59,7 +62,7 @@ class XmppDoor:
 
     async def start(self) -> None:
         """Read the certificate and open the listeners. Raises `OSError`."""
-        identity = await asyncio.to_thread(load_identity, self._certificate, self._key)
+        identity = await asyncio.to_thread(load_identities, self._certificate, self._key, self._named)
         realm = Realm(
             settings=self._settings,
             domains=self._domains,
@@ -100,7 +103,9 @@ class XmppDoor:
         if self._listener is None:
             return
         try:
-            self._listener.identity = await asyncio.to_thread(load_identity, self._certificate, self._key)
+            self._listener.identity = await asyncio.to_thread(
+                load_identities, self._certificate, self._key, self._named
+            )
         except (OSError, ValueError) as error:
             log.error("xmpp_certificate_unusable", certificate=str(self._certificate), error=str(error))
         else:

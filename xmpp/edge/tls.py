@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import idna
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
+
+from presence.edge.names import Files, show_by_name
 
 END_POINT = "tls-server-end-point"
 _SLICE = 16_384
@@ -31,6 +35,30 @@ class Identity:
     "Channel binding type → data."
     secret: bytes
     "Known only to who has the private key; the same after a restart."
+    named: Mapping[str, Identity] = field(default_factory=dict)
+    "For who asks for another name, as DNS writes it."
+
+    def of(self, domain: str) -> Identity:
+        """For a stream to one of our domains, before a name is asked for."""
+        if not self.named:
+            return self
+        with suppress(UnicodeError):
+            domain = idna.encode(domain, uts46=True).decode()
+        return self.named.get(domain, self)
+
+    def shown(self, context: ssl.SSLContext) -> Identity:
+        """The one whose context this is."""
+        return next((other for other in self.named.values() if other.context is context), self)
+
+
+def load_identities(certificate: Path, key: Path, named: Files) -> Identity:
+    """The default with those for other names. Raises as `load_identity`."""
+    others = {name: load_identity(*files) for name, files in named.items()}
+    identity = replace(load_identity(certificate, key), named=others)
+    contexts = {name: other.context for name, other in others.items()}
+    for each in (identity, *others.values()):
+        show_by_name(each.context, contexts)
+    return identity
 
 
 def load_identity(certificate: Path, key: Path) -> Identity:
@@ -71,6 +99,11 @@ class TlsLayer:
         self.established = False
         self.closed = False
         "The peer has said close_notify."
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The one the client was shown."""
+        return self._object.context
 
     def receive(self, data: bytes) -> bytes:
         """Clear text of what came in; `take` what is to be sent afterwards."""

@@ -86,6 +86,7 @@ class WebSocketStream(ClientStream):
                 return
             self.heard = self._loop.time()
             text = message.get("text")
+            self._spent(len(text or ""))
             if text is None:  # §3.2
                 events: list[Event] = [StreamFailed(StreamError("bad-format", "text messages are wanted"))]
             else:
@@ -105,8 +106,9 @@ class WebSocketStream(ClientStream):
         self._readable.clear()
 
     def _resume_reading(self) -> None:
-        super()._resume_reading()
-        self._readable.set()
+        if self._throttled is None:
+            super()._resume_reading()
+            self._readable.set()
 
     def _new_stream(self) -> None:
         self._framed.reset()

@@ -65,33 +65,41 @@ def ports(chosen: Settings) -> Iterator[str]:
 
 def certificates(chosen: Settings) -> Iterator[str]:
     """Files that cannot be used. The self-signed one is made at the first start."""
-    if chosen.tls.certificate is None:
-        return
-    try:
-        certs.verify(chosen.certificate, chosen.key)
-        _, ends = certs.describe(chosen.certificate)
-    except certs.CertificateError as error:
-        yield f"tls.certificate, tls.key: {error}"
-        return
-    if ends < datetime.datetime.now(datetime.UTC):
-        yield f"tls.certificate: {chosen.certificate} ended on {ends:%Y-%m-%d}"
+    files = {f"tls.domains.{name}": pair for name, pair in chosen.named_certificates.items()}
+    if chosen.tls.certificate is not None:
+        files["tls"] = chosen.certificate, chosen.key
+    for setting, (certificate, key) in files.items():
+        try:
+            certs.verify(certificate, key)
+            _, ends = certs.describe(certificate)
+        except certs.CertificateError as error:
+            yield f"{setting}.certificate, {setting}.key: {error}"
+            continue
+        if ends < datetime.datetime.now(datetime.UTC):
+            yield f"{setting}.certificate: {certificate} ended on {ends:%Y-%m-%d}"
 
 
 def certificate_hints(chosen: Settings) -> Iterator[str]:
     """What clients will complain about."""
-    if chosen.tls.certificate is None:
+    shown = dict.fromkeys(chosen.domains, ("tls", chosen.tls.certificate))
+    shown |= {d: (f"tls.domains.{d}", files.certificate) for d, files in chosen.tls.domains.items()}
+    if any(file is None for _, file in shown.values()):
         yield "tls.certificate: none is set; a self-signed one is shown, which clients ask their users about"
-        return
-    try:
-        names, ends = certs.describe(chosen.certificate)
-    except certs.CertificateError:
-        return
-    for domain in chosen.domains:
+    said: set[str] = set()
+    for domain, (setting, file) in shown.items():
+        if file is None:
+            continue
+        try:
+            names, ends = certs.describe(file)
+        except certs.CertificateError:
+            continue
         if not certs.covers(names, domain):
-            yield f"tls.certificate: it does not cover {domain}, only {', '.join(names) or 'no name'}"
-    now = datetime.datetime.now(datetime.UTC)
-    if now < ends < now + SOON:
-        yield f"tls.certificate: it ends on {ends:%Y-%m-%d}"
+            covered = ", ".join(names) or "no name"
+            yield f"{setting}.certificate: it does not cover {domain}, only {covered}"
+        now = datetime.datetime.now(datetime.UTC)
+        if now < ends < now + SOON and setting not in said:
+            said.add(setting)
+            yield f"{setting}.certificate: it ends on {ends:%Y-%m-%d}"
 
 
 def account_hints(chosen: Settings) -> Iterator[str]:
