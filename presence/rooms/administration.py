@@ -11,7 +11,7 @@ from presence.errors import Condition, Refused
 from presence.rooms.decisions import Bounds, Step, closing
 from presence.rooms.events import Affected, Departure, Event, Left, Updated
 from presence.rooms.model import Affiliated, Affiliation, Delta, Occupant, Role, Room
-from presence.rooms.privileges import check_affiliation_change, check_role_change, initial_role
+from presence.rooms.privileges import check_affiliation_change, check_role_change, role_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +121,8 @@ class _Work:
         elif self.room.configuration.members_only and after.rank < Affiliation.MEMBER.rank:
             self.remove(occupant, Departure.DISMISSED, reason)
         else:
-            initial = initial_role(self.room.configuration, after)
-            falls = before.rank >= Affiliation.ADMIN.rank > after.rank
-            rises = initial.rank > occupant.role.rank
-            self.update(replace(occupant, role=initial) if falls or rises else occupant, reason)
+            role = role_after(self.room.configuration, occupant.role, before, after)
+            self.update(replace(occupant, role=role), reason)
 
     def update(self, occupant: Occupant, reason: str) -> None:
         self.occupants[occupant.nick] = occupant

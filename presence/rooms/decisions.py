@@ -15,6 +15,7 @@ from presence.messages import InstantMessage
 from presence.model import PresenceTuple, Text
 from presence.rooms.events import (
     Configured,
+    Decorated,
     Departure,
     Destroyed,
     Entered,
@@ -45,6 +46,7 @@ from presence.rooms.privileges import (
     check_subject,
     check_whisper,
     initial_role,
+    role_after,
 )
 
 MAX_ATTENDANCES = 16
@@ -394,17 +396,29 @@ def configure(
     head = replace(room.head, configuration=configuration, locked=False)
     standing = {each.address: each.affiliation for each in affiliated}
     left: list[str] = []
+    stay: list[Occupant] = []
     events: list[Event] = []
     if changes and not locked:
         events.append(Configured(changes=changes))
-    if configuration.members_only and not before.members_only:
-        for each in room.occupants.values():
-            mine = standing.get(each.address, room.affiliation(each.address))
-            if mine.rank < Affiliation.MEMBER.rank:
-                left.append(each.nick)
-                events.append(Left(occupant=each, why=Departure.NOT_MEMBER))
-    delta = Delta(head=head, left=tuple(left), affiliated=affiliated)
+    closes = configuration.members_only and not before.members_only
+    for each in room.occupants.values():
+        was = room.affiliation(each.address)
+        mine = standing.get(each.address, was)
+        if closes and mine.rank < Affiliation.MEMBER.rank:
+            left.append(each.nick)
+            events.append(Left(occupant=each, why=Departure.NOT_MEMBER, affiliation=mine))
+        elif mine is not was:
+            stay.append(replace(each, role=role_after(configuration, each.role, was, mine)))
+            events.append(Updated(nick=each.nick))
+    delta = Delta(head=head, occupants=tuple(stay), left=tuple(left), affiliated=affiliated)
     return Step(delta=closing(room, delta), events=tuple(events))
+
+
+def decorate(room: Room, owner: Address, picture: str) -> Step:
+    """The room has a card from now on (XEP-0486 §3)."""
+    check_owner(room.affiliation(owner))
+    head = replace(room.head, card=True, picture=picture)
+    return Step(delta=Delta(head=head), events=(Decorated(),))
 
 
 def destroy(

@@ -97,7 +97,7 @@ class VoiceAsked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 class Decorated(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="decorated"):
-    """What is kept of the room elsewhere changed: its picture."""
+    """The room's card changed, and with it perhaps its picture."""
 
 
 class Destroyed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="destroyed"):

@@ -164,6 +164,10 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     locked: bool = False
     "Its creator has not configured it yet: nobody else may enter."
     subject: InstantMessage | None = None
+    card: bool = False
+    "It has a business card, which is kept elsewhere."
+    picture: str = ""
+    "SHA-1 of the picture on it, in hexadecimal."
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

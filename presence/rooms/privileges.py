@@ -24,6 +24,13 @@ def initial_role(configuration: Configuration, affiliation: Affiliation) -> Role
     return Role.VISITOR
 
 
+def role_after(configuration: Configuration, role: Role, before: Affiliation, after: Affiliation) -> Role:
+    """Of somebody who is there when their affiliation changes (§9.3 to §9.7, §10.3 to §10.7)."""
+    initial = initial_role(configuration, after)
+    falls = before.rank >= Affiliation.ADMIN.rank > after.rank
+    return initial if falls or initial.rank > role.rank else role
+
+
 def check_entrance(configuration: Configuration, affiliation: Affiliation, password: str) -> None:
     """§5.2.1 table 5; §7.2.5 to §7.2.9. Owners need no password: they can read it."""
     if affiliation is Affiliation.OUTCAST:

@@ -269,6 +269,7 @@ class Scene:
                     if outbound is not None and not outbound.pending():
                         session.flushed()
             busy |= any(runtime._tasks for runtime in self.runtimes.values())
+            busy |= any(self.bus._inboxes.get(name) for name in self.nodes)
 
     async def wait(self, seconds: float) -> None:
         """Time passes."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xmpp.host import Outbound, Resumed
     from xmpp.hosted import Service
     from xmpp.relay import Carried
+    from xmpp.rooms.requests import Answer
     from xmpp.router import XmppRouter
     from xmpp.session import Session
 
@@ -139,6 +140,10 @@ class Extension:
     bound: Callable[[Session], Awaitable[Element | None]] | None = None
     "What a client that binds (XEP-0386) is told of its account."
 
+    room_features: tuple[str, ...] = ()
+    "Service discovery features of a room."
+    room_iq: dict[tuple[str, str, str], Answer] = field(default_factory=dict)
+    "(`get` or `set`, namespace, name of the payload) → what a room answers (`xmpp.rooms.requests`)."
     hosts: Callable[[XmppRouter], Iterable[Service]] | None = None
     "Services at domains of their own; asked once, when the server is made."
     words: dict[str, Callable[[XmppRouter, Carried, JID], None]] = field(default_factory=dict)
@@ -219,6 +224,8 @@ class Registry:
         self.at_binding = {ns: enable for e in extensions for ns, enable in e.at_binding.items()}
         self.bound = tuple(e.bound for e in extensions if e.bound is not None)
         self.words = {name: hear for e in extensions for name, hear in e.words.items()}
+        self.room_features = _union(e.room_features for e in extensions)
+        self.room_iq = {asked: handle for e in extensions for asked, handle in e.room_iq.items()}
         self.hosts = tuple(e.hosts for e in extensions if e.hosts is not None)
         self.resumed = tuple(e.resumed for e in extensions if e.resumed is not None)
         self.incoming = tuple(e.incoming for e in extensions if e.incoming is not None)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from xmpp.extensions import Extension, Status
+from xmpp.extensions.xep_0313_archive import NS as ARCHIVE_NS
+from xmpp.rooms import archive
 from xmpp.rooms.desk import RoomDesk
 
 if TYPE_CHECKING:
@@ -36,5 +38,10 @@ EXTENSION = Extension(
     status=Status.PARTIAL,
     notes="Without presence broadcast by role and without the old groupchat protocol.",
     hosts=_hosts,
+    room_iq={
+        ("set", ARCHIVE_NS, "query"): archive.query,
+        ("get", ARCHIVE_NS, "query"): archive.offer,
+        ("get", ARCHIVE_NS, "metadata"): archive.metadata,
+    },
     closed=_closed,
 )

@@ -29,13 +29,11 @@ from xmpp.rooms.names import (
     ADMIN_NS,
     CONFIG_NS,
     INFO_FORM_NS,
-    MODERATE_NS,
     MUC_NS,
     OCCUPANT_NS,
     OWNER_NS,
     REGISTER_FORM_NS,
     REGISTER_NS,
-    SELF_PING,
     STABLE_ID,
     VCARD_NS,
 )
@@ -54,7 +52,7 @@ USUAL_PAGE, LARGEST_PAGE = 100, 500
 MAX_CHANGES = 200
 MAX_REASON = 1024
 MAX_ID = 1024
-ALWAYS = (INFO_NS, ITEMS_NS, MUC_NS, PING_NS, OCCUPANT_NS, SID_NS, SELF_PING, STABLE_ID)
+ALWAYS = (INFO_NS, ITEMS_NS, MUC_NS, PING_NS, OCCUPANT_NS, SID_NS, REGISTER_NS, STABLE_ID)
 MAM_FEATURES = ("urn:xmpp:mam:2", "urn:xmpp:mam:2#extended")
 
 
@@ -103,7 +101,8 @@ Answer = Callable[[RoomRequest], Awaitable[Element | None]]
 async def answer(request: RoomRequest) -> None:
     """One to the room itself."""
     payload = request.payload
-    handle = ANSWERS.get((request.stanza.get("type"), payload.ns, payload.name))
+    asked = (request.stanza.get("type"), payload.ns, payload.name)
+    handle = ANSWERS.get(asked) or request.router.registry.room_iq.get(asked)
     if handle is None:
         raise StanzaError("service-unavailable")
     await _reply(request, await handle(request))
@@ -173,9 +172,7 @@ async def _info(request: RoomRequest) -> Element:
     configuration = room.configuration
     features = {
         *ALWAYS,
-        VCARD_NS,
-        REGISTER_NS,
-        MODERATE_NS,
+        *request.router.registry.room_features,
         "muc_persistent" if configuration.persistent else "muc_temporary",
         "muc_public" if configuration.public else "muc_hidden",
         "muc_membersonly" if configuration.members_only else "muc_open",
@@ -197,6 +194,8 @@ async def _info(request: RoomRequest) -> Element:
     subject = room.head.subject
     if subject is not None and not configuration.members_only and not configuration.password:
         facts["muc#roominfo_subject"] = [subject.subjects[0].text]
+    if room.head.card:
+        facts["muc#roominfo_avatarhash"] = [room.head.picture]
     if configuration.public:
         owners = room.with_affiliation(Affiliation.OWNER)
         facts["muc#roominfo_contactjid"] = [] if configuration.anonymous else [str(o.address) for o in owners]
@@ -459,4 +458,4 @@ ANSWERS: dict[tuple[str, str, str], Answer] = {
     ("get", REGISTER_NS, "query"): _offer_registration,
     ("set", REGISTER_NS, "query"): _register,
 }
-"What a room answers. Extensions of their own (archive, moderation, picture) add theirs."
+"What XEP-0045 has a room answer. Other specifications add theirs (`Extension.room_iq`)."

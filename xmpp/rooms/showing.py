@@ -38,6 +38,7 @@ from xmpp.rooms.stanzas import (
     write_no_subject,
     write_notice,
     write_occupant,
+    write_picture,
     write_renamed,
     write_said,
 )
@@ -46,7 +47,7 @@ from xmpp.rooms.voice import write_voice_request
 if TYPE_CHECKING:
     from xmpp.session import Session
 
-DECORATED, CHANGED = 104, 104
+CHANGED = 104
 ANONYMITY = {True: 173, False: 172}
 ARCHIVING = {True: 170, False: 171}
 
@@ -123,7 +124,9 @@ class Showing:
                     if mine.role is Role.MODERATOR:
                         seat.send(request, "message")
             case Decorated():
-                self._all(seats, write_notice(room.address, statuses=(DECORATED,)))
+                self._all(seats, write_notice(room.address, statuses=(CHANGED,)))
+                for seat in seats.values():
+                    seat.send(write_picture(room), "presence")
             case Destroyed():
                 for seat in list(seats.values()):
                     there = shown.before.by_token(seat.token)
@@ -202,6 +205,8 @@ class Showing:
 
     def _welcome(self, room: Room, mine: Occupant, seat: Seat, event: Entered, envelope: RoomChanged) -> None:
         """§7.1: who is there, oneself, what was said, the subject."""
+        if room.head.card:
+            seat.send(write_picture(room), "presence")
         reveal = seen_by(mine.role, room.configuration)
         for other in room.occupants.values():
             if other.nick != mine.nick:

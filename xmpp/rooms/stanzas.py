@@ -12,9 +12,10 @@ from presence.model import PresenceTuple, Text
 from presence.rooms.events import Departure, Destroyed, Left
 from presence.rooms.model import Affiliation, Occupant, Role, author_of, occupant_id
 from presence.rooms.model import Room as RoomState
-from xmpp.message import SID_NS, write_content
+from xmpp.element import CLIENT_NS
+from xmpp.message import FORWARD_NS, SID_NS, write_content
 from xmpp.presence import DELAY_NS, OPAQUE, Addressable, write_presence
-from xmpp.rooms.names import OCCUPANT_NS, USER_NS
+from xmpp.rooms.names import OCCUPANT_NS, USER_NS, VCARD_UPDATE_NS
 from xmpp.serialiser import escape_attribute, escape_text
 from xmpp.timestamps import stamp
 
@@ -138,6 +139,13 @@ def write_destroyed(room: Address, nick: str, event: Destroyed) -> Addressable:
     return _presence(room, nick, PresenceTuple(id="", open=False), more)
 
 
+def write_picture(room: RoomState) -> Addressable:
+    """The room's own presence, with its picture's hash (XEP-0486 §3, XEP-0153)."""
+    head = f"<presence from='{escape_attribute(str(room.address))}' to='".encode()
+    photo = f"<photo>{room.head.picture}</photo>"
+    return Addressable(head, f"'><x xmlns='{VCARD_UPDATE_NS}'>{photo}</x></presence>".encode())
+
+
 def write_kick(room: Address, nick: str) -> Addressable:
     """To a client that believes it is there (§7.2.1)."""
     notes = (Text("You are not in the room.", "en"),)
@@ -166,6 +174,18 @@ def write_said(message: InstantMessage, *, delayed: bool = False, more: str = ""
     end.append("</message>")
     head = f"<message from='{escape_attribute(sender)}' to='".encode()
     return Addressable(head, "".join(out).encode() + message.opaque.get(OPAQUE, b"") + "".join(end).encode())
+
+
+def write_archived(message: InstantMessage, at: float, *, reveal: bool) -> bytes:
+    """A message of the room's archive (XEP-0313 §5.1.2, XEP-0297). `reveal`: with whose it was."""
+    author = author_of(message)
+    more = ""
+    if reveal and author is not None and message.sender_tuple:
+        more = write_user(f"<item jid='{escape_attribute(str(author.address))}'/>")
+    said = write_said(message, more=more)
+    inner = said.head.removeprefix(b"<message").removesuffix(b" to='") + said.tail.removeprefix(b"'")
+    start = f"<forwarded xmlns='{FORWARD_NS}'><delay xmlns='{DELAY_NS}' stamp='{stamp(at)}'/>"
+    return f"{start}<message xmlns='{CLIENT_NS}'".encode() + inner + b"</forwarded>"
 
 
 def write_no_subject(room: Address) -> Addressable:
