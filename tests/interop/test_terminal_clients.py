@@ -62,6 +62,36 @@ async def test_profanity_accepts_a_phones_request(stage: Stage, tmp_path: Path) 
         await terminal.type("/quit")
 
 
+async def test_profanity_and_slixmpp_chat_in_a_room(stage: Stage, tmp_path: Path) -> None:
+    need("profanity", "tmux")
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    room = f"{alice.address.partition('@')[0]}@rooms.{alice.address.partition('@')[2]}"
+    plugins = ("xep_0030", "xep_0045")
+    async with stage.client(bob, plugins=plugins) as his, profanity(stage, tmp_path, alice) as terminal:
+        await terminal.shows("logged in successfully", patience=15)
+        await terminal.type(f"/join {room} nick ali")
+        await terminal.shows("Room locked, requires configuration")
+        await terminal.type("/room accept")
+        await terminal.shows("Room unlocked")
+        await terminal.type("/subject set Assam or Darjeeling")
+        await terminal.shows("ali has set the room subject: Assam or Darjeeling")
+        _, subject, occupants, _ = await his.xmpp.plugin["xep_0045"].join_muc_wait(room, "bob", timeout=20)
+        assert subject["subject"] == "Assam or Darjeeling"
+        assert sorted(each["muc"]["nick"] for each in occupants) == ["ali", "bob"]
+        await terminal.shows("bob")  # in the list of participants
+        his.say(room, "Hello profanity", kind="groupchat")
+        await terminal.shows("Hello profanity")
+        await terminal.type("Hello slixmpp")
+        await his.messages.take(
+            "her line", lambda m: m["body"] == "Hello slixmpp" and m["from"].full == f"{room}/ali"
+        )
+        await terminal.type("/kick bob too loud")
+        kicked = await his.presences.take("the kick", lambda p: p["type"] == "unavailable")
+        assert 307 in kicked["muc"]["status_codes"]
+        await terminal.shows("kicked")
+        await terminal.type("/quit")
+
+
 async def test_mcabber_sees_a_phone_and_chats_with_it(stage: Stage, tmp_path: Path) -> None:
     need("mcabber", "tmux")
     alice, bob = await stage.friends("alice", "bob")

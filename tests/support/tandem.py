@@ -137,6 +137,14 @@ class Tandem:
                 found.setdefault("valkey", pid)
         return found
 
+    def pid_of(self, node: str) -> int:
+        """Of the process with that name: `xmpp-2`."""
+        role, _, index = node.rpartition("-")
+        for pid in processes.descendants(self.supervisor):
+            if processes.command(pid)[-4:] == ["--only", role, "--index", index]:
+                return pid
+        raise AssertionError(f"there is no {node}")
+
     def kill(self, role: str) -> int:
         """`kill -9` one role's process or `valkey`; returns the id it had."""
         pid = self.pids()[role]
