@@ -269,6 +269,10 @@ class Rooms:
         if not done:
             self._coming.pop(mark, None)
             return False
+        if write.creation is not None:
+            log.info("room_made", room=str(room), address=str(write.creation.creator))
+        elif step.delta.gone:
+            log.info("room_gone", room=str(room))
         copy = self._copies.get(room)
         if copy is not None and copy.head.version == write.envelope.previous:
             copy.head.apply(write.envelope.version, step.delta)
@@ -352,7 +356,7 @@ class Rooms:
                 return None
             before = copy.shown
             after = found or Room(room, before.version, before.head)
-            log.warning("room_shown_anew", room=str(room), version=after.version)
+            log.warning("room_shown_anew", room=str(room))
             copy.head, copy.shown = after, after.copy()
             if not after.has_node(self.node):
                 del self._copies[room]
