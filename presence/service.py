@@ -188,6 +188,10 @@ class PresenceService:
     async def records(self) -> dict[str, bytes]:
         return await self._bus.records(self._node)
 
+    async def lease(self, name: str, seconds: float) -> bool:
+        """Take, or keep, what one process at a time may do. False: another holds it."""
+        return await self._bus.lease(name, self._owner, seconds)
+
     async def put_records(self, records: dict[str, bytes]) -> None:
         if records:
             await self._bus.put_records(self._node, records)

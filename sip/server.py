@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
+from types import MappingProxyType
 from typing import Any
 
 from presence.ports import (
@@ -21,6 +22,7 @@ from sip.assistant import Assistant
 from sip.authenticator import Authenticator
 from sip.delivery import Deliverer
 from sip.flow import Flow
+from sip.following import Following
 from sip.gruu import Sealer
 from sip.limits import Limits
 from sip.lists import Lookup, no_lists
@@ -54,8 +56,9 @@ class SipServer:
         topology: Topology,
         mark: str,
         lookup: Lookup = no_lists,
+        passwords: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`lookup`: lists that have an address."""
+        """`lookup`: lists that have an address. `passwords`: see `Following`."""
         self._settings = settings
         self._runtime = runtime
         self._metrics = metrics
@@ -65,6 +68,7 @@ class SipServer:
         self.notifier = Notifier(
             settings, service, runtime, sender, metrics, self.registrar, topology, lookup
         )
+        self.following = Following(settings, service, accounts, runtime, sender, metrics, passwords)
         writer = Writer(settings)
         self.assistant = Assistant(settings, service, accounts, runtime)
         self.pager = Pager(service, self.registrar, runtime, writer, self.assistant, metrics)
@@ -75,6 +79,7 @@ class SipServer:
             registrar=self.registrar,
             publisher=self.publisher,
             notifier=self.notifier,
+            following=self.following,
             pager=self.pager,
             assistant=self.assistant,
             topology=topology,
@@ -126,8 +131,14 @@ class SipServer:
     def tidy(self) -> None:
         """Now and then: forget what has expired, say how much there is."""
         self.registrar.prune()
+        self._runtime.spawn(self.following.look())
         self._metrics.gauge("sip_bindings", len(self.registrar))
         self._metrics.gauge("sip_dialogs", len(self.notifier))
 
+    def close(self) -> None:
+        """Timers only; what is subscribed to here goes on in the next process."""
+        self.notifier.close()
+        self.following.close()
+
     def sessions(self) -> list[dict[str, Any]]:
-        return [*self.registrar.sessions(), *self.notifier.sessions()]
+        return [*self.registrar.sessions(), *self.notifier.sessions(), *self.following.sessions()]

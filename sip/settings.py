@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -31,6 +32,33 @@ class PhoneProfile(BaseModel):
     "It is sent texts and nothing else."
     bodies: tuple[str, ...] | None = None
     "Media types of notifications it shows better than the one it would get, e.g. `application/xpidf+xml`."
+
+
+class Followed(BaseModel):
+    """A registrar or call server of others whose state is followed (RFC 3680, RFC 4235)."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    server: str
+    "URI subscriptions are sent to: `sip:registrar.example.org`, `sip:192.0.2.1;transport=tcp`."
+    events: tuple[Literal["reg", "dialog"], ...] = Field(default=("reg",), min_length=1)
+    "`reg`: phones registered there; `dialog`: calls it knows of."
+    addresses: tuple[str, ...] = ()
+    "Whose; empty: everybody's who has an account here."
+    watcher: str = ""
+    "Address the subscriptions come from; empty: the domain's."
+    user: str = ""
+    "Name to log in with, where the server asks for one."
+    password_file: Path | None = None
+    "File with its password."
+    expires: int = Field(default=600, ge=60, le=7200)
+    """Seconds of a subscription; all is asked for anew before they are over. What the server said is believed
+    no longer than that, should it fall silent."""
+
+    @field_validator("server")
+    @classmethod
+    def _uri(cls, value: str) -> str:
+        return sip_uri(value)
 
 
 class SipSettings(BaseModel):
@@ -119,6 +147,9 @@ class SipSettings(BaseModel):
     """User part of the address from which people who have only a phone are asked by message who may see them,
     and which understands `yes` and `no`; see `policy.phone`. Phones cannot write to an account of that
     name. Empty: nobody is asked by message."""
+    follow: tuple[Followed, ...] = ()
+    """Other servers' registrations and calls, which become presence of the people here. Tables
+    `[[sip.follow]]` with `server`, `events`, `addresses`, `watcher`, `user`, `password_file`, `expires`."""
     registration_watchers: tuple[str, ...] = ()
     """Addresses that may follow everybody's registrations (event `reg`, RFC 3680), e.g. of an application
     server. Everybody else may follow their own."""
@@ -166,11 +197,8 @@ class SipSettings(BaseModel):
     @classmethod
     def _uri(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for text in (value,) if isinstance(value, str) else value:
-            try:
-                if text and parse_uri(text).scheme not in ("sip", "sips"):
-                    raise ValueError(f"{text!r} is no SIP URI")
-            except BadUri as error:
-                raise ValueError(f"{text!r}: {error}") from None
+            if text:
+                sip_uri(text)
         return value
 
     @field_validator("unlimited")
@@ -185,3 +213,13 @@ class SipSettings(BaseModel):
         for text in value:
             split_listen(text)
         return value
+
+
+def sip_uri(value: str) -> str:
+    """Raises `ValueError` for what is no SIP URI."""
+    try:
+        if parse_uri(value).scheme not in ("sip", "sips"):
+            raise ValueError(f"{value!r} is no SIP URI")
+    except BadUri as error:
+        raise ValueError(f"{value!r}: {error}") from None
+    return value

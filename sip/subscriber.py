@@ -64,6 +64,8 @@ class Subscriber:
         self.until = 0.0
         "When the subscription ends, if nothing is done; 0 without one."
         self.outstanding = False
+        self._lost = False
+        "Something was lost: all of it is to be asked for."
         self._failures = 0
         self._expires = topic.expires
         self._authorization: tuple[str, str] | None = None
@@ -93,6 +95,7 @@ class Subscriber:
             ("Expires", "0" if end else str(self._expires)),
         ]
         self.outstanding = True
+        self._lost = False
         if self.dialog is not None:
             if self._authorization is not None:
                 fields.append(self._authorization)
@@ -162,7 +165,7 @@ class Subscriber:
 
     def _lasts(self, expires: int, now: float) -> None:
         self.until = now + expires
-        self.next_at = now + max(_LEAST, expires * _EARLY)
+        self.next_at = now if self._lost else now + max(_LEAST, expires * _EARLY)
 
     def _authenticate(self, request: Request, response: Response, now: float) -> str:
         ours = ("WWW-Authenticate", "Authorization")
@@ -230,6 +233,7 @@ class Subscriber:
 
     def refresh(self, now: float) -> None:
         """Something was lost: ask for all of it (RFC 3680 §5.2, RFC 4235 §4.3)."""
+        self._lost = True
         self.next_at = min(self.next_at, now)
 
 

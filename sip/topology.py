@@ -34,10 +34,13 @@ class Topology:
         outbound_proxy: str = "",
         trusted_peers: Iterable[str] = (),
         names_of: Callable[[Flow], frozenset[str]] = lambda flow: frozenset(),
+        servers: Iterable[str] = (),
     ) -> None:
-        """`names_of`: what the certificate of a flow's peer names, proven. Raises `ValueError`, `BadUri`."""
+        """`names_of`: what the certificate of a flow's peer names, proven. `servers`: URIs of further servers
+        we may send to. Raises `ValueError`, `BadUri`."""
         peers = tuple(trusted_peers)
         self.outbound = parse_uri(outbound_proxy) if outbound_proxy else None
+        self._servers = frozenset((uri.host, uri.port) for uri in map(parse_uri, servers))
         self.names = frozenset(peer.lower() for peer in peers if not is_network(peer))
         "Of trusted peers that prove themselves by a certificate."
         self._networks = Exempt(peer for peer in peers if is_network(peer))
@@ -107,7 +110,8 @@ class Topology:
     def _known(self, hop: Uri) -> bool:
         if self.outbound is not None and (hop.host, hop.port) == (self.outbound.host, self.outbound.port):
             return True
-        return hop.host in self.names or hop.host in self._networks
+        named = hop.host in self.names or (hop.host, hop.port) in self._servers
+        return named or hop.host in self._networks
 
 
 def origin_of(request: Request) -> str:

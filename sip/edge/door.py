@@ -144,7 +144,10 @@ class SipDoor:
         self._listener = Listener(self._settings, self._wire, self._metrics, share_ports=self._share_ports)
         self._wire.listener = self._listener
         topology = Topology(
-            self._settings.outbound_proxy, self._settings.trusted_peers, names_of=self._listener.names
+            self._settings.outbound_proxy,
+            self._settings.trusted_peers,
+            names_of=self._listener.names,
+            servers=[each.server for each in self._settings.follow],
         )
         self._wire.reach = Reach(
             self._settings,
@@ -167,9 +170,11 @@ class SipDoor:
             topology=topology,
             mark=mark,
             lookup=partial(rls_services.members, self._library),
+            passwords=await asyncio.to_thread(_passwords, self._settings),
         )
         await self._listener.start(self._context)
         await self._resume()
+        self._runtime.spawn(self._server.following.look())
         self._tidier = asyncio.get_running_loop().call_later(_TIDY, self._tidy)
 
     def _server_context(self) -> ssl.SSLContext:
@@ -213,7 +218,7 @@ class SipDoor:
         if self._wire is not None:
             await self._finish(self._wire)
         if self._server is not None:
-            self._server.notifier.close()
+            self._server.close()
         if self._listener is not None:
             self._listener.close()
         if self._wire is not None:
@@ -311,3 +316,9 @@ class SipDoor:
             if not self._server.registrar.holds(flow)
         ]
         return [*self._server.sessions(), *strangers]
+
+
+def _passwords(settings: SipSettings) -> dict[str, str]:
+    """What is read of the files that `sip.follow` names. Raises `OSError`."""
+    files = {each.password_file for each in settings.follow} - {None}
+    return {str(file): file.read_text().strip("\r\n") for file in files if file is not None}

@@ -12,6 +12,7 @@ import msgspec
 from presence.address import Address
 from sip.assistant import Assistant
 from sip.flow import Flow
+from sip.following import Following
 from sip.message import Request
 from sip.notifier import Notifier
 from sip.pager import Pager
@@ -31,6 +32,7 @@ class Services:
     registrar: Registrar
     publisher: Publisher
     notifier: Notifier
+    following: Following
     pager: Pager
     assistant: Assistant
     topology: Topology
@@ -86,5 +88,5 @@ def methods() -> dict[str, Method]:
 
 
 def allow() -> str:
-    """CANCEL is answered by the transaction layer, NOTIFY with 481: they are known, not offered."""
+    """CANCEL is answered by the transaction layer: it is known, not offered."""
     return ", ".join(sorted(methods()))

@@ -68,7 +68,7 @@ async def test_options_tell_what_is_served_and_ask_nobody(house: House) -> None:
     async with house.phone(BOB) as phone:
         response = await phone.request("OPTIONS", "sip:example.org", authenticate=False)
         assert response.status == 200
-        assert response["Allow"] == "MESSAGE, OPTIONS, PUBLISH, REGISTER, SUBSCRIBE"
+        assert response["Allow"] == "MESSAGE, NOTIFY, OPTIONS, PUBLISH, REGISTER, SUBSCRIBE"
         assert response["Allow-Events"] == "dialog, presence, presence.winfo, reg"
         assert {"application/pidf+xml", "text/plain", "message/cpim"} < set(response["Accept"].split(", "))
 

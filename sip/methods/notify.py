@@ -1,0 +1,12 @@
+"""NOTIFY (RFC 6665 §4.1.3): what other servers say of people here. It belongs to a subscription of ours, or
+to none."""
+
+from __future__ import annotations
+
+from sip.methods import Incoming, Services, method
+from sip.runtime import Reply
+
+
+@method("NOTIFY", authenticated=False)
+async def notify(services: Services, incoming: Incoming) -> Reply:
+    return Reply(services.following.receive(incoming.request))
