@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import glob
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ PACKAGES = dict(line.split() for line in Path(__file__).with_name("packages.txt"
 
 def need(*programs: str) -> None:
     """Skip the test where a program is missing, saying how to get it."""
-    missing = [PACKAGES[name] for name in programs if shutil.which(name) is None]
+    missing = [PACKAGES[name] for name in programs if not (shutil.which(name) or glob.glob(name))]
     if missing:
         pytest.skip(f"not installed: apt install {' '.join(missing)}")
 
