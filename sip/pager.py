@@ -59,7 +59,10 @@ class Pager:
         phone = self._registrar.speaking(sender, flow, origin_of(request))
         if phone is not None:
             self._learn((sender, phone.binding.endpoint), request)
-        if not heard.text and heard.chat_state is None and heard.report not in TOLD:
+        about = heard.about
+        if heard.report is not None:
+            about = self._writer.meant(sender, heard.report, about)
+        if not heard.text and heard.chat_state is None and (heard.report not in TOLD or not about):
             self._metrics.count("sip_messages_in_total", outcome="not-shown")
             return respond(request, 200)
         if self._assistant.is_at(recipient):
@@ -67,7 +70,7 @@ class Pager:
                 await self._assistant.heard(sender, heard.text, trace)
             self._metrics.count("sip_messages_in_total", outcome="assistant")
             return respond(request, 200)
-        message = self._message(sender, recipient, named, heard, request, phone, trace)
+        message = self._message(sender, recipient, named, heard, about, request, phone, trace)
         if heard.wants:
             self._writer.promise(sender, message.origin_id, Asked(heard.wants, heard.sent))
         self._service.note(trace, "sip.in", recipient, sender, "MESSAGE")
@@ -96,6 +99,7 @@ class Pager:
         recipient: Address,
         named: str,
         heard: Heard,
+        about: str,
         request: Request,
         phone: Located | None,
         trace: str,
@@ -130,7 +134,7 @@ class Pager:
             archived=bool(heard.text),
             chat_state=state,
             report=heard.report,
-            about=heard.about,
+            about=about,
             wants=tuple(each for each in heard.wants if each in TOLD),
         )
 

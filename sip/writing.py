@@ -56,6 +56,9 @@ class Writer:
         "Sender and its name of a message → what it wants to hear."
         self._typing: OrderedDict[tuple[Address, Phone], None] = OrderedDict()
         "Who is typing, as a phone was told."
+        self._plain: OrderedDict[tuple[Address, str], tuple[str, tuple[Report, ...]]] = OrderedDict()
+        """Recipient and Call-ID of what went to phones without an envelope → the sender's name for it, and
+        what the sender wants to hear."""
 
     def promise(self, sender: Address, name: str, asked: Asked) -> None:
         """The sender of a message is to hear what becomes of it."""
@@ -68,10 +71,26 @@ class Writer:
         asked = self._asked.get((sender, name))
         return asked is not None and report in asked.wants
 
+    def meant(self, phone_of: Address, report: Report, about: str) -> str:
+        """The sender's name for what a phone reports about; empty when nobody is to hear of it. There are
+        phones that report, unasked, on what came without an envelope, and name it by its Call-ID; of its
+        arrival their 200 has told."""
+        plain = self._plain.get((phone_of, about))
+        if plain is None:
+            return about
+        name, wants = plain
+        return name if report is not Report.DELIVERED and report in wants else ""
+
     def in_plain(self, message: InstantMessage, located: Located, now: float) -> Request:
         """Its text and nothing else."""
         profile = profile_of(located.binding.agent, self._profiles)
-        return build_message(message, located, now, profile)
+        return self._note_plain(message, build_message(message, located, now, profile))
+
+    def _note_plain(self, message: InstantMessage, request: Request) -> Request:
+        self._plain[message.recipient, request.call_id] = message.origin_id, message.wants
+        if len(self._plain) > _REMEMBERED:
+            self._plain.popitem(last=False)
+        return request
 
     def write(self, message: InstantMessage, phone: Phone, located: Located, now: float) -> Request | None:
         """The MESSAGE for this phone; None when there is nothing it could show."""
@@ -82,8 +101,10 @@ class Writer:
             if message.wants and message.origin_id and self.tastes.takes(phone, cpim.CONTENT_TYPE):
                 return build_message(message, located, now, profile, envelope(message, phone[0]))
             if message.markup and self.tastes.takes(phone, HTML):
-                return build_message(message, located, now, profile, formatted(message))
-            return build_message(message, located, now, profile)
+                request = build_message(message, located, now, profile, formatted(message))
+            else:
+                request = build_message(message, located, now, profile)
+            return self._note_plain(message, request)
         if message.report is not None and self.tastes.takes(phone, cpim.CONTENT_TYPE):
             asked = self._asked.get((phone[0], message.about))
             if asked is None or message.report in asked.wants:

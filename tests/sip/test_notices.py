@@ -182,3 +182,26 @@ async def test_a_failure_after_the_200_is_told_to_a_phone_that_asked(house: Hous
         request = await phone.received("MESSAGE")
         opened = understand(Content("message/cpim", "utf-8", request.body))
         assert (opened.report, opened.about) == (Report.FAILED, "m1")
+
+
+@pytest.mark.parametrize(
+    ("report", "wants", "told"),
+    [
+        (Report.DISPLAYED, (Report.DELIVERED, Report.DISPLAYED), ["a1"]),
+        (Report.DISPLAYED, (), []),
+        (Report.DELIVERED, (Report.DELIVERED, Report.DISPLAYED), ["a1"]),  # once: by its 200
+        (Report.DELIVERED, (), []),
+    ],
+)
+async def test_a_phone_that_reports_unasked_and_by_call_id_is_understood(
+    house: House, report: Report, wants: tuple[Report, ...], told: list[str]
+) -> None:
+    """Linphone does: the sender knows the message by another name, if it wants to know at all."""
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await house.say(ALICE, BOB, "hi", origin_id="a1", wants=wants)
+        got = await phone.hears("hi")
+        data = write_imdn(report, got["Call-ID"], "2026-01-01T00:00:00Z", f"sip:{BOB}")
+        assert (await phone.message(HER, data, content_type="message/imdn+xml")).status == 200
+        assert [each.about for each in await house.heard() if each.report is report] == told
