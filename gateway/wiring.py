@@ -169,6 +169,7 @@ def _xmpp(settings: Settings, made: Backend) -> Door:
         certificate=settings.certificate,
         key=settings.key,
         named=settings.named_certificates,
+        uploads=settings.xmpp.upload.directory or settings.state_dir / "uploads",
         share_ports=settings.processes.xmpp > 1,
     )
 

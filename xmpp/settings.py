@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -87,6 +88,30 @@ class ComponentSettings(BaseModel):
             return canonical_domain(value)
         except InvalidAddress as error:
             raise ValueError(f"not a domain: {error}") from error
+
+
+class UploadSettings(BaseModel):
+    """Files that clients share (XEP-0363), served at `/upload` of the HTTP addresses."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    enabled: bool = True
+    "Offer `upload.DOMAIN` to clients. It needs `xmpp.web.public_url` or an address in `xmpp.listen_web_tls`."
+    directory: Path | None = None
+    "Where the files are. Empty: `uploads` in the state directory. Processes on several hosts must share it."
+    max_size: int = Field(default=104_857_600, ge=1)
+    "Bytes of one file."
+    quota: int = Field(default=1_073_741_824, ge=0)
+    "Bytes of all files of one person; 0: no limit."
+    days: float = Field(default=30.0, ge=0)
+    "Days after which a file is deleted; 0: never."
+    slot_lifetime: int = Field(default=300, ge=10, le=86_400)
+    "Seconds in which an upload must begin."
+
+    @field_validator("directory", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
 
 class XmppSettings(BaseModel):
@@ -181,6 +206,7 @@ class XmppSettings(BaseModel):
     "Seconds all clients together have for that when the server stops."
 
     web: WebSettings = WebSettings()
+    upload: UploadSettings = UploadSettings()
 
     fake_iterations: int = Field(default=10_000, ge=4096)
     "SCRAM iterations pretended for unknown users: as many as real accounts have, so that nobody can tell."

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from presence.listening import split_listen
 from xmpp.serialiser import escape_attribute
+from xmpp.settings import XmppSettings
 
 WEBSOCKET_PATH = "/xmpp-websocket"
 BOSH_PATH = "/http-bind"
@@ -46,6 +48,14 @@ def links(base: str) -> list[tuple[str, str]]:
         ("urn:xmpp:alt-connections:websocket", websocket),
         ("urn:xmpp:alt-connections:xbosh", base + BOSH_PATH),
     ]
+
+
+def files_at(domain: str, settings: XmppSettings) -> str:
+    """Where the files of a domain are, without a slash at the end: the public URL, or our own HTTPS there."""
+    if settings.web.public_url:
+        return settings.web.public_url
+    port = split_listen(settings.listen_web_tls[0])[1] if settings.listen_web_tls else 443
+    return f"https://{domain}:{port}"
 
 
 def write_host_meta(found: Iterable[tuple[str, str]]) -> str:

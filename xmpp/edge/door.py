@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,22 @@ from presence.edge.names import Files
 from presence.ports import Accounts, Envelope, Metrics
 from presence.service import PresenceService
 from xmpp.component import Component
+from xmpp.edge.fileserver import FileServer
 from xmpp.edge.listener import Listener, Listening
 from xmpp.edge.runtime import LoopRuntime
 from xmpp.edge.tls import load_identities
+from xmpp.edge.uploads import DirectoryUploads
 from xmpp.edge.web import XmppWeb
+from xmpp.extensions import xep_0363_upload
 from xmpp.realm import Realm
 from xmpp.router import XmppRouter
 from xmpp.settings import XmppSettings
+from xmpp.web import files_at
 
 log = structlog.get_logger()
+
+CLEAN_EVERY = 600.0
+"Seconds between looks for shared files that are over."
 
 
 class XmppDoor:
@@ -40,9 +48,11 @@ class XmppDoor:
         certificate: Path,
         key: Path,
         named: Files | None = None,
+        uploads: Path | None = None,
         share_ports: bool = False,
     ) -> None:
-        """The first of `domains` is the default. `share_ports`: several processes serve the same ports."""
+        """The first of `domains` is the default. `uploads`: directory for shared files. `share_ports`:
+        several processes serve the same ports."""
         self._runtime = LoopRuntime(metrics)
         self.router = XmppRouter(settings, service, accounts, metrics, self._runtime)
         self._settings = settings
@@ -54,6 +64,9 @@ class XmppDoor:
         self._named = named or {}
         self._share_ports = share_ports
         self._listener: Listener | None = None
+        wanted = uploads if settings.upload.enabled else None
+        self._uploads = DirectoryUploads(wanted, settings.upload) if wanted is not None else None
+        self._cleaning: asyncio.TimerHandle | None = None
 
     @property
     def listening(self) -> list[Listening]:
@@ -63,6 +76,11 @@ class XmppDoor:
     async def start(self) -> None:
         """Read the certificate and open the listeners. Raises `OSError`."""
         identity = await asyncio.to_thread(load_identities, self._certificate, self._key, self._named)
+        if self._uploads is not None:
+            await asyncio.to_thread(self._uploads.prepare)
+            bases = {domain: files_at(domain, self._settings) for domain in self._domains}
+            xep_0363_upload.provide(self.router, self._uploads, bases)
+            self._clean_later(self._uploads)
         realm = Realm(
             settings=self._settings,
             domains=self._domains,
@@ -82,8 +100,22 @@ class XmppDoor:
         )
         await self._listener.start()
 
+    def _clean_later(self, uploads: DirectoryUploads) -> None:
+        clean = partial(self._clean, uploads)
+        self._cleaning = asyncio.get_running_loop().call_later(
+            CLEAN_EVERY, lambda: self._runtime.spawn(clean())
+        )
+
+    async def _clean(self, uploads: DirectoryUploads) -> None:
+        self._clean_later(uploads)
+        deleted = await asyncio.to_thread(uploads.clean)
+        if deleted:
+            log.info("files_deleted", files=deleted)
+
     async def stop(self) -> None:
         """Tell every client `system-shutdown` and let the sessions end, as long as the settings say."""
+        if self._cleaning is not None:
+            self._cleaning.cancel()
         if self._listener is not None:
             await self._listener.stop()
         await self.router.stop()
@@ -96,7 +128,10 @@ class XmppDoor:
 
     def routes(self) -> list[BaseRoute]:
         """See `presence.ports.Web`."""
-        return XmppWeb(self._settings, self._domains, lambda: self._listener).routes()
+        routes = XmppWeb(self._settings, self._domains, lambda: self._listener).routes()
+        if self._uploads is not None:
+            routes += FileServer(self._uploads, self._metrics).routes()
+        return routes
 
     async def reload(self) -> None:
         """Show a renewed certificate to clients that connect from now on, unless it is broken."""
