@@ -31,6 +31,7 @@ from presence.ports import (
     Relay,
 )
 from presence.rooms.ports import RoomChanged
+from presence.rooms.service import Rooms
 from presence.service import PresenceService, Standing
 from presence.watching import Change, WatchTable
 from xmpp.availability import FIRST_RETRY, LAST_RETRY
@@ -194,6 +195,18 @@ class XmppRouter:
             if isinstance(service, Component):
                 await service.restate()
         self.runtime.spawn(self._observe(self.watching.presentities()))
+        if self.service.rooms is not None:
+            self.runtime.spawn(self._restate_rooms(self.service.rooms))
+
+    async def _restate_rooms(self, rooms: Rooms) -> None:
+        delay = FIRST_RETRY
+        while True:
+            try:
+                await rooms.restate()
+                return
+            except Unavailable:
+                await self.runtime.sleep(delay)
+                delay = min(2 * delay, LAST_RETRY)
 
     # --- who watches whom -------------------------------------------------------------------------------
 

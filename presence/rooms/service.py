@@ -24,8 +24,9 @@ from presence.rooms.ports import Creation, Listed, Recall, RoomBus, RoomChanged,
 
 log = structlog.get_logger()
 
-MAX_ATTEMPTS = 32
+MAX_ATTEMPTS = 100
 "Times an action is decided again because the room had changed meanwhile."
+MAX_COMING = 1000
 Lock = AbstractAsyncContextManager[None]
 Decide = Callable[[Room | None], Step]
 
@@ -42,6 +43,7 @@ class Policy:
     joined: int = 200
     rate: float = 5.0
     burst: int = 40
+    max_message: int = 65_536
     bounds: Bounds = field(default_factory=Bounds)
     archive: bool = True
     "There is one."
@@ -98,7 +100,8 @@ class Rooms:
         self._copies: dict[Address, _Copy] = {}
         self._turns: dict[Address, _Turn] = {}
         self._coming: dict[str, Room] = {}
-        "State after an action of ours that brings the first of ours into a room, by its mark."
+        """State after an action of ours that brings the first of ours into a room, by its mark. Where it is
+        not known whether it was done, it stays until others follow."""
         self._marks = 0
 
     def serves(self, domain: str) -> bool:
@@ -261,6 +264,8 @@ class Rooms:
         first = self.node in write.joined
         if first:
             self._coming[mark] = _applied(room, state, write.envelope.version, step.delta)
+            if len(self._coming) > MAX_COMING:
+                del self._coming[next(iter(self._coming))]
         try:
             done = await self._bus.write(write)
         except Refused:

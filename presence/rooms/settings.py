@@ -37,6 +37,8 @@ class RoomSettings(BaseModel):
     "People a room may have as members, admins, owners and outcasts together."
     max_history: int = Field(default=200, ge=0, le=1_000)
     "The most messages a room may be set to show to whoever enters."
+    max_message: int = Field(default=65_536, ge=1_024)
+    "Bytes of one message to a room: many are kept in it, and sent to many."
     rate: float = Field(default=5.0, gt=0)
     "Messages, changes of nickname and of presence per second that one client may send to one room."
     burst: int = Field(default=40, ge=1)
@@ -58,6 +60,7 @@ class RoomSettings(BaseModel):
             joined=self.joined,
             rate=self.rate,
             burst=self.burst,
+            max_message=self.max_message,
             bounds=Bounds(
                 max_occupants=self.max_occupants,
                 max_affiliations=self.max_affiliations,

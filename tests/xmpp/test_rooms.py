@@ -20,6 +20,7 @@ from tests.xmpp.scene import Scene
 from xmpp.element import CLIENT_NS, E
 from xmpp.message import SID_NS
 from xmpp.presence import DELAY_NS
+from xmpp.rooms.desk import RoomDesk
 from xmpp.rooms.names import MUC_NS, OCCUPANT_NS, OWNER_NS, USER_NS
 
 
@@ -316,3 +317,52 @@ async def test_a_nickname_is_needed(xmpp: Scene) -> None:
     await alice.here(joining(), to=TEA)
     (refused,) = alice.heard()
     assert condition(refused) == "jid-malformed"
+
+
+async def test_too_much_at_once_is_refused(xmpp: Scene) -> None:
+    alice, bob, _ = await three(xmpp)
+    await say(bob, "x" * 70_000)
+    await bob.say(
+        E("message", CLIENT_NS, {"type": "groupchat", "to": TEA}, E("subject", CLIENT_NS, {}, "x" * 5000))
+    )
+    await bob.here(E("big", "urn:big", {}, "x" * 20_000), to=f"{TEA}/bob")
+    assert [condition(each) for each in bob.heard()] == ["policy-violation"] * 3
+    assert alice.heard() == []
+
+
+async def test_reactions_have_an_id_and_are_shown_to_who_comes_later(xmpp: Scene) -> None:
+    alice, bob, carol = await three(xmpp)
+    await say(alice, "tea?")
+    reaction = E(
+        "reactions", "urn:xmpp:reactions:0", {"id": "1"}, E("reaction", "urn:xmpp:reactions:0", {}, "👍")
+    )
+    await say(bob, "", reaction)
+    assert alice.heard()[-1].find("stanza-id", SID_NS) is not None
+    heard = [each for each in await join(carol, "caz") if each.name == "message"]
+    assert heard[1].find("reactions", "urn:xmpp:reactions:0") == reaction
+
+
+async def test_a_bus_that_forgot_the_room_is_told_who_is_there(xmpp: Scene) -> None:
+    alice, bob, carol = await three(xmpp)
+    xmpp.rooms._rooms.clear()
+    for router in xmpp.nodes.values():
+        await router.restate()
+    await xmpp.settle()
+    for client in (alice, bob):
+        client.heard()
+    heard = await join(carol, "caz")
+    assert [summary(each) for each in heard] == ["presence ali", "presence bob", "presence caz", "subject"]
+    await say(bob, "still here")
+    assert [summary(each) for each in alice.heard()][-1] == "message-groupchat bob still here"
+
+
+async def test_a_client_that_left_takes_nothing_along(xmpp: Scene) -> None:
+    alice, bob, _ = await three(xmpp)
+    router = bob.session.router
+    desk = router.hosted[ROOMS]
+    assert isinstance(desk, RoomDesk)
+    await bob.gone()
+    assert (desk._seats, desk._paces, desk._showing._rooms) == ({}, {}, {})
+    assert router.service.rooms is not None
+    assert router.service.rooms._copies == {}
+    assert alice.heard()

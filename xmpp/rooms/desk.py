@@ -63,8 +63,9 @@ log = structlog.get_logger()
 
 KEY = "XEP-0045"
 "Of what sessions keep for us."
-MAX_INVITED = 20
-"People invited by one message."
+MAX_PRESENCE = 16_384
+"Bytes of a presence: everybody there has a copy of it."
+MAX_SUBJECT = 4_096
 MAX_REASON = 1024
 
 
@@ -167,6 +168,8 @@ class RoomDesk:
         joining = stanza.find("x", MUC_NS)
         said = _without(stanza, to.bare)
         shown = read_presence(said, "", lang=session.lang, now=self.router.clock())
+        if len(shown.opaque[OPAQUE]) + sum(len(note.text) for note in shown.notes) > MAX_PRESENCE:
+            raise StanzaError("policy-violation", text=f"more than {MAX_PRESENCE} bytes")
         if joining is not None:
             await self._enter(seat, joining, to, shown)
         else:
@@ -232,9 +235,11 @@ class RoomDesk:
         delay = FIRST_RETRY
         while True:
             try:
-                await self.rooms.act(
+                done = await self.rooms.act(
                     room, lambda found: leave(found, (seat.token,), notes=shown.notes, opaque=opaque)
                 )
+                if not done.events:  # it was not there; nothing will tell
+                    self._has_left(seat, room)
                 return
             except Unavailable:
                 if not seat.session.ended:
@@ -274,6 +279,11 @@ class RoomDesk:
             now=self.router.clock(),
             trace=trace,
         )
+        size = len(message.opaque.get(OPAQUE, b"")) + sum(len(body.text) for body in message.bodies)
+        if size > self.rooms.policy.max_message:
+            raise StanzaError("policy-violation", text=f"more than {self.rooms.policy.max_message} bytes")
+        if sum(len(subject.text) for subject in message.subjects) > MAX_SUBJECT:
+            raise StanzaError("policy-violation", text=f"a subject has at most {MAX_SUBJECT} characters")
         service.note(trace, "xmpp.in", to.bare, seat.session.address, seat.session.endpoint)
         return replace(message, copied=False)
 
@@ -301,10 +311,9 @@ class RoomDesk:
         user = stanza.find("x", USER_NS)
         invitations = user.findall("invite") if user is not None else []
         declined = user.find("decline") if user is not None else None
-        if len(invitations) > MAX_INVITED:
-            raise StanzaError("policy-violation", text="too many are invited at once")
         if invitations:
             for each in invitations:
+                self._paced(seat)
                 await self._invite(seat, room, each)
         elif declined is not None:
             await self._decline(seat, room, declined)
