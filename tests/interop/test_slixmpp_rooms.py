@@ -6,9 +6,11 @@ import itertools
 from typing import Any
 
 import pytest
+from slixmpp.exceptions import IqError
 
 from tests.support.stage import Stage
 from tests.support.tandem import DOMAIN
+from tests.support.waiting import until
 from tests.support.xmppclient import Client
 
 pytestmark = pytest.mark.interop
@@ -114,3 +116,64 @@ async def test_invitations_reach_people_outside(stage: Stage) -> None:
         hers.xmpp.plugin["xep_0249"].send_invitation(bob.address, room, reason="again")
         direct = await his.messages.take("a direct one", lambda m: m["groupchat_invite"]["jid"])
         assert direct["groupchat_invite"]["jid"] == room
+
+
+MORE = (*PLUGINS, "xep_0410", "xep_0421", "xep_0424", "xep_0425", "xep_0444")
+
+
+async def archived(client: Client, room: str) -> list[Any]:
+    """The room's archive, as slixmpp pages through it."""
+    found = client.xmpp.plugin["xep_0313"].iterate(jid=room, rsm={"max": 2}, total=20)
+    return [each["mam_result"]["forwarded"]["stanza"] async for each in found]
+
+
+async def test_the_archive_of_a_room_is_read_page_by_page(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    room = new_room()
+    async with stage.client(alice, plugins=MORE) as hers, stage.client(bob, plugins=MORE) as his:
+        await enter(hers, room, "ali")
+        await configure(hers, room)
+        for number in range(5):
+            hers.say(room, f"line {number}", kind="groupchat")
+        await hears(hers, room, "ali", "line 4")
+        await enter(his, room, "bob", maxstanzas=0)
+        found = await archived(his, room)
+        assert [each["body"] for each in found] == [f"line {number}" for number in range(5)]
+        assert {each["from"].full for each in found} == {f"{room}/ali"}
+        assert all(each["occupant-id"]["id"] for each in found)
+
+
+async def test_a_moderator_retracts_a_message(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    room = new_room()
+    async with stage.client(alice, plugins=MORE) as hers, stage.client(bob, plugins=MORE) as his:
+        await enter(hers, room, "ali")
+        await configure(hers, room)
+        await enter(his, room, "bob")
+        his.say(room, "buy this", kind="groupchat")
+        heard = await hears(hers, room, "bob", "buy this")
+        id = heard["stanza_id"]["id"]
+        await hers.xmpp.plugin["xep_0425"].moderate(heard["from"], id, "spam")
+        told = await his.messages.take("the retraction", lambda m: m["retract"]["id"] == id)
+        assert str(told["retract"]["moderated"]["by"]) == f"{room}/ali"
+
+        async def struck() -> bool:
+            return "buy this" not in [each["body"] for each in await archived(his, room)]
+
+        await until("the archive has a tombstone", struck, 20)
+
+
+async def test_a_client_finds_out_that_it_is_not_in_the_room_any_more(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    room = new_room()
+    async with stage.client(alice, plugins=MORE) as hers, stage.client(bob, plugins=MORE) as his:
+        await enter(hers, room, "ali")
+        await configure(hers, room)
+        await enter(his, room, "bob")
+        ping = his.xmpp.plugin["xep_0199"].ping
+        assert await ping(f"{room}/bob") < 20
+        await rooms(hers).set_role(room, "bob", "none")
+        await his.presences.take("the kick", lambda p: p["type"] == "unavailable")
+        with pytest.raises(IqError) as refusal:
+            await his.xmpp.plugin["xep_0199"].send_ping(f"{room}/bob")
+        assert refusal.value.condition == "not-acceptable"
