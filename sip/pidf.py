@@ -40,6 +40,16 @@ _MAX_NAME = 64
 _LAST_SECOND = 253_402_300_799
 "The end of the year 9999: no time behind it can be written."
 
+MOODS = frozenset([
+    "afraid", "amazed", "angry", "annoyed", "anxious", "ashamed", "bored", "brave", "calm", "cold",
+    "confused", "contented", "cranky", "curious", "depressed", "disappointed", "disgusted",
+    "distracted", "embarrassed", "excited", "flirtatious", "frustrated", "grumpy", "guilty", "happy",
+    "hot", "humbled", "humiliated", "hungry", "hurt", "impressed", "in_awe", "in_love", "indignant",
+    "interested", "invincible", "jealous", "lonely", "mean", "moody", "nervous", "neutral", "offended",
+    "other", "playful", "proud", "relieved", "remorseful", "restless", "sad", "sarcastic", "serious",
+    "shocked", "shy", "sick", "sleepy", "stressed", "surprised", "thirsty", "unknown", "worried",
+])  # fmt: skip
+"RFC 4480 §3.5."
 ACTIVITIES = frozenset(
     [
         "appointment",
@@ -308,6 +318,9 @@ def _person_xml(document: PresenceDocument, tuples: tuple[PresenceTuple, ...]) -
     parts = []
     if activities:
         parts.append("<rpid:activities>" + "".join(f"<rpid:{n}/>" for n in activities) + "</rpid:activities>")
+    moods = [name for name in person.mood if name in MOODS]
+    if moods:
+        parts.append("<rpid:mood>" + "".join(f"<rpid:{n}/>" for n in moods) + "</rpid:mood>")
     if person.idle_since is not None:
         parts.append(f'<rpid:user-input last-input="{_stamp(person.idle_since)}">idle</rpid:user-input>')
     # where nothing is known of the person, the best service's words are hers

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from presence.model import LastSeen, PresenceTuple, Source
+from presence.model import LastSeen, Person, PresenceTuple, Source
 from presence.ports import Endpoint, EndpointKind, Lease, SourceWrite, Update
 
 
@@ -18,13 +18,15 @@ class Step:
     update: Update
     shown: PresenceTuple | None
     eligible: bool | None
+    person: Person | None = None
 
 
 class Publication:
     """Pure; the session asks `step`, performs it, and says `made`."""
 
     __slots__ = (
-        "_certain", "_eligible", "_id", "_lease", "_node", "_over", "_shown", "ended", "parting", "wanted",
+        "_certain", "_eligible", "_id", "_lease", "_node", "_over", "_person", "_shown", "ended", "parting",
+        "person", "wanted",
     )  # fmt: skip
 
     def __init__(self, resource: str, owner: str) -> None:
@@ -34,10 +36,14 @@ class Publication:
         self._lease = Lease(owner=owner)
         self.wanted: PresenceTuple | None = None
         "The presence to be seen; None while the client is connected but not available."
+        self.person: Person | None = None
+        "What the user's clients say of the user, as long as this one is available."
         self.parting: PresenceTuple | None = None
         "The closed tuple to be seen before the source goes."
         self.ended = False
         self._shown: PresenceTuple | None = None
+        self._person: Person | None = None
+        "As shown."
         self._eligible: bool | None = None
         "None: the bus has no endpoint of ours."
         self._certain = False
@@ -78,6 +84,7 @@ class Publication:
 
     def made(self, step: Step) -> None:
         self._shown, self._eligible, self._certain = step.shown, step.eligible, True
+        self._person = step.person
         if step.shown is None:
             self.parting = None
             self._over = self.ended and step.eligible is None
@@ -85,15 +92,15 @@ class Publication:
     def _show(self, wanted: PresenceTuple) -> Step | None:
         eligible = wanted.priority is None or wanted.priority >= 0
         endpoints = () if eligible is self._eligible else (self._endpoint(eligible),)
-        sources = () if wanted == self._shown else (self._write(wanted),)
+        same = wanted == self._shown and self.person == self._person
+        sources = () if same else (self._write(wanted, self.person),)
         if not endpoints and not sources:
             return None
-        return Step(Update(put_sources=sources, put_endpoints=endpoints), wanted, eligible)
+        return Step(Update(put_sources=sources, put_endpoints=endpoints), wanted, eligible, self.person)
 
-    def _write(self, tuple_: PresenceTuple) -> SourceWrite:
-        return SourceWrite(
-            source=Source(id=self._id, tuples=(tuple_,), since=tuple_.since), lease=self._lease
-        )
+    def _write(self, tuple_: PresenceTuple, person: Person | None = None) -> SourceWrite:
+        source = Source(id=self._id, tuples=(tuple_,), person=person, since=tuple_.since)
+        return SourceWrite(source=source, lease=self._lease)
 
     def _endpoint(self, eligible: bool) -> Endpoint:
         return Endpoint(

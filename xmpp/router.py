@@ -329,6 +329,10 @@ class XmppRouter:
         change = self.watching.update(snapshot)
         if change is None:
             return
+        if change.person_changed:
+            own = any(s.person is not None and s.id.startswith("xmpp:") for s in snapshot.sources)
+            for hook in self.registry.person:
+                hook(self, change, own)
         rendered = render_change(change)
         if not rendered:
             return

@@ -79,11 +79,13 @@ def events(client: Client) -> list[tuple[str, str, str]]:
     return found
 
 
-async def interested(xmpp: Scene, user: str, resource: str = "desk", *, node: str = "xmpp-1") -> Client:
-    """A client that wants to hear of tunes, and says so when it is asked."""
+async def interested(
+    xmpp: Scene, user: str, resource: str = "desk", *, node: str = "xmpp-1", topic: str = TUNE
+) -> Client:
+    """A client that wants to hear of a topic, tunes unless said otherwise, and says so when it is asked."""
     client = await xmpp.connect(user, resource, node)
     info = E("query", INFO_NS, {}, E("identity", INFO_NS, {"category": "client", "type": "pc"}))
-    info.append(E("feature", INFO_NS, {"var": f"{TUNE}+notify"}))
+    info.append(E("feature", INFO_NS, {"var": f"{topic}+notify"}))
     ver = verification(info, "sha-1")
     await client.here(E("c", CAPS, {"hash": "sha-1", "node": "urn:client", "ver": ver}))
     for asked in [iq for iq in client.heard_but_keep("iq") if iq.get("type") == "get"]:

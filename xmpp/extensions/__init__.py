@@ -21,6 +21,7 @@ from xmpp.jid import JID
 
 if TYPE_CHECKING:
     from presence.address import Address
+    from presence.watching import Change
     from xmpp.host import Outbound, Resumed
     from xmpp.hosted import Service
     from xmpp.relay import Carried
@@ -169,6 +170,9 @@ class Extension:
     "A message was sent to this client."
     kept: Callable[[Request, str, list[Element]], Awaitable[None]] | None = None
     "The client has put these into a collection of `presence.ports.KeptStore`; none: it took something out."
+    person: Callable[[XmppRouter, Change, bool], None] | None = None
+    """What is known of somebody as a person (RFC 4480) has changed, for those here who see them. True: by
+    what their XMPP clients say."""
     copied: Callable[[Session, InstantMessage, bool], None] | None = None
     "Another client of the same user sent (True) or received a message."
 
@@ -233,6 +237,7 @@ class Registry:
         self.account_identities = tuple(pair for e in extensions for pair in e.account_identities)
         self.account_items = tuple(e.account_items for e in extensions if e.account_items is not None)
         self.kept = tuple(e.kept for e in extensions if e.kept is not None)
+        self.person = tuple(e.person for e in extensions if e.person is not None)
         self.capable = tuple(e.capable for e in extensions if e.capable is not None)
         self.opened = tuple(e.opened for e in extensions if e.opened is not None)
         self.detached = tuple(e.detached for e in extensions if e.detached is not None)
