@@ -48,8 +48,8 @@ class Phones(Protocol):
     def stream_of(self, address: Address, flow: Flow) -> Flow | None:
         """A connection that leads to the same phone of an account as a UDP flow."""
 
-    def contact_of(self, address: Address, target: Uri) -> Uri:
-        """Where a phone is that gave its own GRUU as Contact; any other target as it is."""
+    def contact_of(self, address: Address, target: Uri, flow: Flow) -> Uri:
+        """What a phone is called on a flow that gave its own GRUU as Contact; any other target as it is."""
 
 
 class Notifications:
@@ -154,7 +154,7 @@ class Notifications:
             headers += [("Content-Type", body.content_type), *body.headers]
             data = body.numbered(subscription.dialog.local_cseq)
         dialog, request = subscription.dialog.request("NOTIFY", headers, data)
-        request.uri = self._phones.contact_of(subscription.watcher, request.uri)
+        request.uri = self._phones.contact_of(subscription.watcher, request.uri, flow)
         return dialog, request
 
     def _rendered(self, subscription: Subscription, document: PresenceDocument) -> _Rendered:

@@ -404,7 +404,7 @@ class Notifier:
                 or (subscription.listed and not flow.reliable)
             ):
                 continue
-            target = self._phones.contact_of(watcher, parse_uri(subscription.dialog.remote_target))
+            target = self._phones.contact_of(watcher, parse_uri(subscription.dialog.remote_target), flow)
             # Where it can still be reached, another port is another phone.
             same = (target.user, target.host) == (here.user, here.host) and (
                 old is None or target.port == here.port

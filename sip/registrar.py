@@ -190,7 +190,10 @@ class Registrar:
                     agent=binding.agent,
                     trace=trace,
                 )
+        left = {binding.id for binding in decided.bindings}
         for binding in decided.dropped:
+            if binding.id in left:
+                continue
             log.info("phone_unregistered", address=str(address), endpoint=binding.endpoint, trace=trace)
 
     # --- where phones are -----------------------------------------------------------------------
@@ -311,8 +314,8 @@ class Registrar:
             raise ProtocolError(480)
         return address, endpoint
 
-    def contact_of(self, address: Address, target: Uri) -> Uri:
-        """Where a phone is that gave its own GRUU as Contact; any other target as it is."""
+    def contact_of(self, address: Address, target: Uri, flow: Flow) -> Uri:
+        """What a phone is called on a flow that gave its own GRUU as Contact; any other target as it is."""
         if target.parameter("gr") is None or not self._service.serves(target.host):
             return target
         endpoint, now = endpoint_of(target), self._runtime.now()
@@ -320,7 +323,7 @@ class Registrar:
         for located in self._here.of(address):
             binding = located.binding
             meant = temporary.holds(binding) if temporary is not None else binding.endpoint == endpoint
-            if meant and binding.expires > now:
+            if meant and located.flow == flow and binding.expires > now:
                 return parse_uri(binding.contact)
         return target
 

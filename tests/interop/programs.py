@@ -132,14 +132,20 @@ class Baresip(Terminal):
     """The baresip phone without sound, in a terminal; commanded through its ctrl_tcp module."""
 
     def __init__(
-        self, directory: Path, account: str, contacts: tuple[str, ...] = (), listen: str = "127.0.0.1:0"
+        self,
+        directory: Path,
+        account: str,
+        contacts: tuple[str, ...] = (),
+        listen: str = "127.0.0.1:0",
+        modules: tuple[str, ...] = (),
     ) -> None:
-        """`account` and `contacts` are lines as in its files."""
+        """`account` and `contacts` are lines as in its files, `modules` further ones to load."""
         super().__init__(directory, "baresip", "-f", str(directory))
         self.control = free_port()
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "config").write_text(
             f"sip_listen {listen}\nmodule_path /usr/lib/baresip/modules\nmodule stdio.so\n"
+            f"{''.join(f'module {name}.so' + chr(10) for name in modules)}"
             "module_tmp account.so\nmodule_app contact.so\nmodule_app presence.so\nmodule_app menu.so\n"
             f"module ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{self.control}\n"
         )

@@ -62,3 +62,34 @@ async def test_baresip_and_an_xmpp_client_see_each_other_and_chat(
         assert heard["from"].bare == bob.address
         await baresip.quit()
         await desk.offline(bob.address)
+
+
+async def test_two_connections_of_one_baresip_are_one_phone(stage: Stage, tmp_path: Path) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    server = f"sip:127.0.0.1:{stage.tandem.sip_port};transport="
+    account = (
+        f"<sip:{bob.address}>;auth_pass={bob.password};regint=60;pubint=0;sipnat=outbound"
+        f';outbound="{server}tcp";outbound2="{server}udp"'
+    )
+    async with (
+        stage.client(alice) as desk,
+        Baresip(tmp_path / "baresip", account, modules=("uuid",)) as baresip,
+    ):
+        seen = await desk.online(bob.address)
+
+        async def both() -> bool:
+            answer = await stage.tandem.api("/api/sessions", address=bob.address)
+            ways = [each["transport"] for each in answer["sessions"] if each["kind"] == "sip binding"]
+            return sorted(ways) == ["tcp", "udp"]
+
+        await until("both flows are registered", both, 10)
+        desk.say(bob.address, "Once to both")
+        screen = await baresip.shows("Once to both")
+        desk.say(bob.address, "And once more")
+        screen = await baresip.shows("And once more")
+        assert screen.count("Once to both") == 1
+        assert {p["from"] for p in desk.presences.matching(lambda p: p["from"].bare == bob.address)} == {
+            seen["from"]
+        }
+        await baresip.quit()
+        await desk.offline(bob.address)

@@ -22,11 +22,17 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
         yield opened
 
 
-async def login(page: Page, stage: Stage, person: Person, *, tls: bool = False) -> None:
+INSTANCE = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
+
+
+async def login(
+    page: Page, stage: Stage, person: Person, *, tls: bool = False, phone: str = "phone", reg_id: int = 0
+) -> None:
     port = stage.tandem.sip_webs_port if tls else stage.tandem.sip_web_port
     server = f"{'wss' if tls else 'ws'}://{stage.host}:{port}/sip"
-    await page.run("await phone.start(...args)", server, person.address, person.password)
-    registered = await page.run("return await phone.register()")
+    await page.run(f"await {phone}.start(...args)", server, person.address, person.password)
+    options = {"instanceId": INSTANCE, "regId": reg_id} if reg_id else {}
+    registered = await page.run(f"return await {phone}.register(args[0])", options)
     assert registered["status"] == 200
     assert ".invalid" in registered["contacts"][0]
 
@@ -74,6 +80,31 @@ async def test_it_works_over_tls_and_a_closed_tab_is_gone(page: Page, stage: Sta
         await page.open("sipjs.html")
         await login(page, stage, bob, tls=True)
         await page.until("phone.heard.find(m => m.body == 'for later')")
+
+
+async def test_two_connections_of_one_phone_and_its_gruu(page: Page, stage: Stage) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    gruu = f"sip:{bob.address};gr=urn:uuid:{INSTANCE}"
+    async with stage.client(alice) as desk:
+        await login(page, stage, bob, reg_id=1)
+        await login(page, stage, bob, phone="other", reg_id=2)
+        told = await page.run("return [phone, other].map(p => String(p.agent.contact.pubGruu))")
+        assert told == [gruu, gruu]
+
+        # It watches from its GRUU, and takes only what comes to where it really is.
+        assert await page.run("return await phone.subscribe(args[0])", alice.address) == "Subscribed"
+        assert await page.run("return phone.subscriber.dialog !== undefined")
+        desk.show("away", "at lunch")
+        await page.until("phone.notified.find(n => n.body.includes('at lunch'))")
+
+        desk.say(bob.address, "once")
+        await page.until("phone.heard.find(m => m.body == 'once')")
+        await page.run("await phone.agent.transport.disconnect()")
+        desk.say(bob.address, "by the other way")
+        await page.until("other.heard.find(m => m.body == 'by the other way')")
+        assert await page.run("return other.heard.map(m => m.body)") == ["by the other way"]
+        await desk.echo()
+        assert desk.presences.matching(lambda p: p["type"] == "unavailable") == []
 
 
 async def test_a_wrong_password_is_refused(page: Page, stage: Stage) -> None:

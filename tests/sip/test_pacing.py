@@ -109,7 +109,7 @@ class NoPhones:
     def stream_of(self, address: Address, flow: Flow) -> Flow | None:
         return None
 
-    def contact_of(self, address: Address, target: Uri) -> Uri:
+    def contact_of(self, address: Address, target: Uri, flow: Flow) -> Uri:
         return target
 
 
