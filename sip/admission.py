@@ -16,6 +16,8 @@ from sip.profiles import profile_of
 from sip.settings import SipSettings
 
 _MAX_TAG = 64
+_MAX_CONTENT = 16_384
+"Bytes of what a SUBSCRIBE brings."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class Wanted:
     "Who is in the list, where it came along."
     media: str
     "Media type of what it is notified of; with a list, of each resource's state."
+    content: bytes
+    "What it brought to say what it is about, where its package reads that."
     condition: str
     "Entity-tag the watcher has, or `*`; empty: none (RFC 5839 §5.2)."
 
@@ -63,6 +67,7 @@ def wanted(request: Request, settings: SipSettings, *, named: bool = False) -> W
         listed=listed,
         names=names,
         media=_media(request, package, listed, settings),
+        content=content_of(request, package),
         condition=condition_of(request),
     )
 
@@ -92,6 +97,18 @@ def _check_list(request: Request, package: Package) -> None:
     accept = request.accept
     if accept is not None and not any(kind.includes(eventlist.MULTIPART) for kind in accept):
         raise ProtocolError(406, headers=(("Accept", eventlist.MULTIPART),))
+
+
+def content_of(request: Request, package: Package) -> bytes:
+    """The body, of a package that reads one (RFC 6665 §4.1.2.1). Raises `ProtocolError` 413, 415."""
+    if not package.reads or not request.body:
+        return b""
+    kind = request.content_type
+    if kind is None or kind.value != package.reads:
+        raise ProtocolError(415, headers=(("Accept", package.reads),))
+    if len(request.body) > _MAX_CONTENT:
+        raise ProtocolError(413)
+    return request.body
 
 
 def condition_of(request: Request) -> str:

@@ -129,6 +129,12 @@ class ResourceList:
         within = [inner.authorisation(envelope) for inner in self._within.values()]
         return None if None in within else any(within)
 
+    def kept(self, owner: Address) -> bool | None:
+        if owner == self._reader.watcher and self._roll.kept:
+            return None
+        within = [inner.kept(owner) for inner in self._within.values()]
+        return None if None in within else any(within)
+
     @property
     def more(self) -> bool:
         return bool(self._due)

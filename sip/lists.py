@@ -47,6 +47,10 @@ class Roll(Protocol):
         """Others may be in it now."""
 
     @property
+    def kept(self) -> bool:
+        """It is among what the watcher's phones keep here."""
+
+    @property
     def asks(self) -> bool:
         """Subscribing to it asks those in it who have not decided yet."""
 
@@ -55,6 +59,7 @@ class Roster:
     """One's buddies. Who is there was asked when they were made a buddy."""
 
     asks = False
+    kept = False
 
     def __init__(self, service: PresenceService, owner: Address) -> None:
         self._service = service
@@ -72,6 +77,7 @@ class Given:
     """What came with the SUBSCRIBE; it stays as it is (RFC 5367 §5.1)."""
 
     asks = True
+    kept = False
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -84,9 +90,10 @@ class Given:
 
 
 class Named:
-    """A list with an address of its own; read anew when its subscription is refreshed."""
+    """A list with an address of its own, which may point to people of the roster."""
 
     asks = True
+    kept = True
 
     def __init__(self, lookup: Lookup, watcher: Address, address: Address, event: str) -> None:
         self._lookup = lookup
@@ -97,7 +104,8 @@ class Named:
         return dict(list(found.items())[:MOST])
 
     def changed(self, envelope: AuthorisationChanged) -> bool:
-        return False
+        mine = envelope.owner == self._wanted[0]
+        return mine and envelope.item.shows() != envelope.previous.shows()
 
 
 def given(request: Request) -> dict[Address, str] | None:

@@ -25,7 +25,7 @@ from presence.ports import AuthorisationChanged, Metrics, PresenceChanged
 from presence.service import PresenceService
 from sip import eventlist
 from sip.addressing import to_uri
-from sip.admission import Wanted, condition_of, expires_of, package_of, wanted
+from sip.admission import Wanted, condition_of, content_of, expires_of, package_of, wanted
 from sip.dialog import Dialog
 from sip.dialogs import Dialogs
 from sip.documents import render_of
@@ -41,6 +41,7 @@ from sip.settings import SipSettings
 from sip.subscription import RECORD, Subscription, restore
 from sip.topology import Topology
 from sip.uri import parse_uri
+from sip.xcap.library import Library
 
 log = structlog.get_logger()
 
@@ -58,9 +59,11 @@ class Notifier:
         metrics: Metrics,
         phones: Phones,
         topology: Topology,
+        library: Library,
         lookup: Lookup = no_lists,
     ) -> None:
         """`lookup`: lists with addresses of their own."""
+        self._library = library
         self._lookup = lookup
         self._phones = phones
         self._settings = settings
@@ -132,6 +135,7 @@ class Notifier:
             condition=asked.condition,
             listed=asked.listed,
             names=asked.names,
+            content=asked.content,
         )
         self._feed(subscription, ask=asked.expires > 0)
         return subscription
@@ -165,6 +169,8 @@ class Notifier:
         subscription.feed = subscription.package.feed(
             self._service, watcher, presentity, self._hearing.document
         )
+        if subscription.feed is None:
+            subscription.feed = subscription.package.follow(self._library, watcher, subscription.content)
         allowed = subscription.package.allowed(watcher, presentity, self._settings)
         if subscription.feed is not None and not allowed:
             # RFC 3857 §4.6, RFC 3680 §4.6; whether there is such a person is nobody's business.
@@ -238,6 +244,9 @@ class Notifier:
         expires = expires_of(request, self._settings)
         subscription.dialog = subscription.dialog.received(request)
         subscription.condition = condition_of(request)
+        if asked := content_of(request, package):
+            subscription.content = asked
+            self._feed(subscription)
         subscription.failures = 0
         self._dialogs.pin(subscription, self._way(subscription, flow))
         subscription.expires = self._runtime.now() + expires
@@ -363,6 +372,15 @@ class Notifier:
                 self._pacing.urge(subscription)
             elif not item.seen and not item.pending_in and (previous.seen or previous.pending_in):
                 self.end(subscription, "rejected")
+
+    def kept(self, owner: Address) -> None:
+        """What somebody's phones keep here changed."""
+        for subscription in self._hearing.watchers(owner):
+            told = subscription.feed.kept(owner) if subscription.feed is not None else False
+            if told is None:
+                self._runtime.spawn(self._reload(subscription))
+            elif told:
+                self._pacing.push(subscription)
 
     def account_gone(self, address: Address) -> None:
         """Nobody watches it any more, and it watches nobody; its phones are told not to try again."""

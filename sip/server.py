@@ -14,6 +14,7 @@ from presence.ports import (
     Deliver,
     Envelope,
     Failed,
+    KeptChanged,
     Metrics,
     PresenceChanged,
 )
@@ -37,6 +38,8 @@ from sip.settings import SipSettings
 from sip.topology import Topology
 from sip.uas import UserAgentServer
 from sip.writing import Writer
+from sip.xcap.library import Library
+from sip.xcap.usages import pidf_manipulation
 
 
 class SipServer:
@@ -55,18 +58,20 @@ class SipServer:
         is_here: Callable[[str], bool],
         topology: Topology,
         mark: str,
+        library: Library,
         lookup: Lookup = no_lists,
         passwords: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`lookup`: lists that have an address. `passwords`: see `Following`."""
         self._settings = settings
         self._runtime = runtime
+        self._library = library
         self._metrics = metrics
         sealer = Sealer(secret)
         self.registrar = Registrar(settings, service, runtime, metrics, sealer)
         self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
         self.notifier = Notifier(
-            settings, service, runtime, sender, metrics, self.registrar, topology, lookup
+            settings, service, runtime, sender, metrics, self.registrar, topology, library, lookup
         )
         self.following = Following(settings, service, accounts, runtime, sender, metrics, passwords)
         writer = Writer(settings)
@@ -102,6 +107,8 @@ class SipServer:
             case AuthorisationChanged():
                 self.notifier.authorisation(envelope)
                 self.assistant.authorisation(envelope)
+            case KeptChanged():
+                self.notifier.kept(envelope.owner)
             case Failed():
                 self.deliverer.failed(envelope)
             case AccountChanged():
@@ -110,6 +117,10 @@ class SipServer:
                     self.deliverer.forget(envelope.address)
                     self.notifier.account_gone(envelope.address)
                     self._runtime.spawn(self.registrar.account_gone(envelope.address))
+                    self._runtime.spawn(pidf_manipulation.withdraw(self._library, envelope.address))
+                else:
+                    # Whom they block, perhaps.
+                    self.notifier.kept(envelope.address)
             case _:
                 # The XMPP side's own: relayed stanzas and the like.
                 return

@@ -43,6 +43,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     listed: bool = False
     "Not written by earlier versions, which knew one list by its address."
     names: tuple[tuple[Address, str], ...] | None = None
+    content: bytes = b""
 
 
 _SCHEMA = 1
@@ -56,6 +57,7 @@ class Subscription:
         "active",
         "begun",
         "condition",
+        "content",
         "cut",
         "decided",
         "dialog",
@@ -100,6 +102,7 @@ class Subscription:
         condition: str = "",
         listed: bool = False,
         names: Mapping[Address, str] | None = None,
+        content: bytes = b"",
     ) -> None:
         self.key = (
             RECORD
@@ -117,6 +120,8 @@ class Subscription:
         self.since = since
         self.media = media or package.notified
         "Media type of what it is notified of."
+        self.content = content
+        "What it brought to say what it is about."
         self.condition = condition
         "Entity-tag the watcher need not be told again, or `*` (RFC 5839)."
         self.active = False
@@ -189,6 +194,7 @@ class Subscription:
             self.condition,
             self.listed,
             tuple(self.names.items()) if self.names is not None else None,
+            self.content,
         )
         return {self.key: msgspec.msgpack.encode(kept)}
 
@@ -217,6 +223,7 @@ def restore(data: bytes) -> Subscription | None:
         condition=kept.condition,
         listed=kept.listed,
         names=dict(kept.names) if kept.names is not None else None,
+        content=kept.content,
     )
     subscription.active = kept.active
     subscription.begun = True

@@ -171,6 +171,7 @@ class SipDoor:
             mark=mark,
             lookup=partial(rls_services.members, self._library),
             passwords=await asyncio.to_thread(_passwords, self._settings),
+            library=self._library,
         )
         await self._listener.start(self._context)
         await self._resume()

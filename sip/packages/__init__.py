@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from presence.address import Address
 from presence.model import PresenceDocument
@@ -17,6 +17,9 @@ from sip.documents import Body
 from sip.errors import ProtocolError
 from sip.published import Published
 from sip.settings import SipSettings
+
+if TYPE_CHECKING:
+    from sip.xcap.library import Library
 
 DocumentOf = Callable[[Address], PresenceDocument | None]
 "What is known of somebody whose presence a feed hears of; None before the first snapshot."
@@ -41,6 +44,10 @@ class Feed(Protocol):
     def body(self, version: int, room: int | None) -> Body:
         """What is to be said next, in at most `room` bytes if it can be; what does not fit stays due."""
 
+    def kept(self, owner: Address) -> bool | None:
+        """What somebody's phones keep here changed. True: there is something to say; None: it must be loaded
+        again."""
+
     @property
     def more(self) -> bool:
         """Something is left to say."""
@@ -64,6 +71,8 @@ class Package(Protocol):
     "What is published of it is soon untrue: it is believed for `max_call_expires` at most."
     lists: bool
     "A list of it can be subscribed to (RFC 4662)."
+    reads: str
+    "Media type of what a SUBSCRIBE may bring to say what it is about; empty: nothing is read."
 
     def parse(self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]) -> Published:
         """A published body. Raises `ProtocolError`."""
@@ -76,6 +85,10 @@ class Package(Protocol):
     def allowed(self, watcher: Address, presentity: Address, settings: SipSettings) -> bool:
         """Of a package with feeds: whether this watcher is served at all. The roster is not asked."""
 
+    def follow(self, library: Library, owner: Address, asked: bytes) -> Feed | None:
+        """Of the owner's own documents (`sip.xcap`); `asked` came with the SUBSCRIBE. None: it has nothing to
+        do with them. Raises `ProtocolError`."""
+
 
 class PackageDefaults:
     """Of a package that is only subscribed to."""
@@ -83,6 +96,7 @@ class PackageDefaults:
     published: tuple[str, ...] = ()
     brief = False
     lists = False
+    reads = ""
 
     def parse(self, body: bytes, now: float, lang: str, on_the_phone: Literal["dnd", "away"]) -> Published:
         raise ProtocolError(489)
@@ -94,6 +108,9 @@ class PackageDefaults:
 
     def allowed(self, watcher: Address, presentity: Address, settings: SipSettings) -> bool:
         return watcher == presentity
+
+    def follow(self, library: Library, owner: Address, asked: bytes) -> Feed | None:
+        return None
 
 
 _packages: dict[str, Package] = {}

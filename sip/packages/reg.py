@@ -79,6 +79,9 @@ class Registrations:
     def authorisation(self, envelope: AuthorisationChanged) -> bool | None:
         return False
 
+    def kept(self, owner: Address) -> bool | None:
+        return False
+
     @property
     def more(self) -> bool:
         return bool(self._due)

@@ -68,6 +68,9 @@ class Watchers:
             self._due[watcher] = ("terminated", "rejected")
         return True
 
+    def kept(self, owner: Address) -> bool | None:
+        return False
+
     @property
     def more(self) -> bool:
         return bool(self._due)

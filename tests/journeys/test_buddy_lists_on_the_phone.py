@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.stage import Person, Stage
-from tests.support.xcapclient import ELEMENT, LISTS, RULES, Xcap
+from tests.support.xcapclient import ELEMENT, LISTS, RULES, SERVICES, Xcap
 
 pytestmark = pytest.mark.journey
 
@@ -58,6 +58,18 @@ async def test_what_the_xmpp_client_does_to_the_roster_is_on_the_phone(stage: St
         assert f'<entry uri="sip:{bob.address}"><display-name>Robert</display-name></entry>' in shown
         await desk.xmpp.del_roster_item(bob.address)
         assert bob.address not in await phone.get("resource-lists")
+
+
+async def test_a_phone_is_told_when_the_xmpp_client_changed_its_list(stage: Stage) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    async with stage.client(alice) as desk, xcap(stage, alice) as lists, stage.phone(alice, "tls") as phone:
+        await phone.register()
+        watch = await phone.subscribe(alice.address, event="xcap-diff", Accept="application/xcap-diff+xml")
+        first = await watch.state("active")
+        assert f'sel="resource-lists/users/sip:{alice.address}/index"' in first.text
+        await desk.xmpp.update_roster(bob.address, name="Robert", groups=["Chess"])
+        told = await watch.notified("the new list", lambda n: "resource-lists" in n.text)
+        assert f'new-etag="{await lists.tag("resource-lists")}"' in told.text
 
 
 async def test_a_request_is_granted_by_the_phones_rules(stage: Stage) -> None:
@@ -119,3 +131,29 @@ async def test_the_whole_list_of_a_phone_is_taken_over(stage: Stage) -> None:
         await desk.pushes.take("bob", says(bob.address, "<group>Family</group>"))
         await desk.pushes.take("carol", says(carol.address, "<group>work</group>"))
         assert await phone.get("resource-lists") == text
+
+
+async def test_a_list_with_an_address_follows_the_xmpp_clients_group(stage: Stage) -> None:
+    alice, bob, carol = await stage.friends("alice", "bob", "carol")
+    team = f"team-{alice.address}"
+    async with stage.client(alice) as desk, xcap(stage, alice) as lists, stage.phone(alice, "tcp") as phone:
+        await desk.xmpp.update_roster(bob.address, name="Bob", groups=["Team"])
+        pointer = lists.url("resource-lists", 'resource-lists/list[@name="Team"]')
+        await lists.put(
+            "rls-services",
+            '<rls-services xmlns="urn:ietf:params:xml:ns:rls-services">'
+            f'<service uri="sip:{team}"><resource-list>{pointer}</resource-list>'
+            "<packages><package>presence</package></packages></service></rls-services>",
+            SERVICES,
+        )
+        await phone.register()
+        watch = await phone.subscribe(
+            team,
+            Supported="eventlist",
+            Accept="multipart/related, application/rlmi+xml, application/pidf+xml",
+        )
+        first = await watch.state("active")
+        assert bob.address in first.text
+        assert carol.address not in first.text
+        await desk.xmpp.update_roster(carol.address, name="Carol", groups=["Team"])
+        await watch.notified("carol in the list", lambda n: carol.address in n.text)

@@ -24,6 +24,7 @@ from presence.memory import MemoryBus
 from presence.messages import Delivery, InstantMessage
 from presence.model import PresenceDocument, PresenceTuple, Source, Text
 from presence.ports import (
+    AccountChanged,
     Accounts,
     Deliver,
     Endpoint,
@@ -135,11 +136,14 @@ class House:
         await self.web.start()
         self.ports = {one.transport: one.port for one in self.door.listening}
         self.ports["ws"] = self.web.listening[0][2]
-        self._pump = asyncio.create_task(self._deliver(self.door))
+        self._pump = asyncio.create_task(self._deliver(self.door, service))
 
-    async def _deliver(self, door: SipDoor) -> None:
+    async def _deliver(self, door: SipDoor, service: PresenceService) -> None:
         while True:
             for envelope in await self.bus.receive(self.node, 0.1):
+                if isinstance(envelope, AccountChanged):
+                    service.blocking.forget(envelope.address)
+                    service.orders.forget(envelope.address)
                 door.receive(envelope)  # type: ignore[arg-type]
             await self.bus.maintain(time.time())
 

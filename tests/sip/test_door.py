@@ -69,7 +69,7 @@ async def test_options_tell_what_is_served_and_ask_nobody(house: House) -> None:
         response = await phone.request("OPTIONS", "sip:example.org", authenticate=False)
         assert response.status == 200
         assert response["Allow"] == "MESSAGE, NOTIFY, OPTIONS, PUBLISH, REGISTER, SUBSCRIBE"
-        assert response["Allow-Events"] == "dialog, presence, presence.winfo, reg"
+        assert response["Allow-Events"] == "dialog, presence, presence.winfo, reg, xcap-diff"
         assert {"application/pidf+xml", "text/plain", "message/cpim"} < set(response["Accept"].split(", "))
 
 

@@ -163,7 +163,7 @@ async def test_a_phone_that_lost_its_connection_gets_the_whole_list_on_the_next_
     ("event", "fields", "status", "named", "value"),
     [
         ("presence", {"Supported": "path"}, 421, "Require", "eventlist"),
-        ("presence.winfo", {}, 489, "Allow-Events", "dialog, presence, presence.winfo, reg"),
+        ("presence.winfo", {}, 489, "Allow-Events", "dialog, presence, presence.winfo, reg, xcap-diff"),
         ("presence", {"Require": "no-such-option"}, 420, "Unsupported", "no-such-option"),
     ],
 )

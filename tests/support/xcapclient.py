@@ -36,6 +36,11 @@ class Xcap:
         assert answer.status_code == 200, answer
         return answer.text
 
+    async def tag(self, auid: str) -> str:
+        """Entity-tag of a document."""
+        answer = await self._http.get(self.url(auid))
+        return str(answer.headers["ETag"]).strip('"')
+
     async def put(self, auid: str, body: str, kind: str, selector: str = "") -> httpx.Response:
         answer = await self._http.put(
             self.url(auid, selector), content=body.encode(), headers={"Content-Type": kind}

@@ -58,6 +58,9 @@ class Usage:
     names: tuple[str, ...] = ()
     "The only documents there can be; empty: any."
 
+    always: tuple[str, ...] = ()
+    "Documents everybody has, written or not."
+
     def stored_as(self, name: str) -> tuple[str, str]:
         """Usage and name it is kept under: some documents have several names."""
         return self.auid, name

@@ -48,6 +48,12 @@ async def publish(library: Library, owner: Address, document: Document) -> None:
     await library.service.publish(owner, Update(put_sources=(write,)))
 
 
+async def withdraw(library: Library, owner: Address) -> None:
+    """There is no such account any more."""
+    await library.service.publish(owner, Update(drop_sources=(SOURCE,)))
+    await library.service.belongings.discard(Address("", owner.domain), KEEPERS, owner.local)
+
+
 async def restate(library: Library) -> None:
     """Put them all once more: the bus may have lost them."""
     for name in library.domains:

@@ -31,6 +31,7 @@ class PresenceRules(Usage):
     namespace = rules.RULES
     namespaces = (rules.RULES, rules.COMMON)
     schema = "pres-rules"
+    always = ("index",)
     names = ("index", "pres-rules")
 
     def __init__(self, auid: str) -> None:

@@ -31,6 +31,7 @@ class ResourceLists(Usage):
     namespace = NAMESPACE
     namespaces = (NAMESPACE,)
     schema = "resource-lists"
+    always = ("index",)
 
     async def show(self, library: Library, place: Place) -> Document | None:
         written = await library.written(place)

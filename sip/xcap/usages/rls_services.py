@@ -38,6 +38,7 @@ class ListServices(Usage):
     namespace = NAMESPACE
     namespaces = (NAMESPACE, buddies.NAMESPACE)
     schema = "rls-services"
+    always = ("index",)
 
     async def show(self, library: Library, place: Place) -> Document | None:
         written = await library.written(place)

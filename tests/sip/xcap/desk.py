@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from lxml import etree
+
 from presence.address import Address
 from presence.edge.accounts import AccountSettings, open_accounts
 from presence.edge.sql import SqlStore
@@ -19,11 +21,17 @@ from sip.xcap.library import Library
 from sip.xcap.server import Question, Reply, XcapServer
 from tests.sip.house import ALICE, BOB, CAROL, DOMAIN, Tally
 
+VECTORS = Path(__file__).parents[2] / "vectors" / "xcap"
 ROOT = f"https://xcap.{DOMAIN}/xcap-root"
 LISTS = "application/resource-lists+xml"
 RULES = "application/auth-policy+xml"
 SERVICES = "application/rls-services+xml"
 ELEMENT = "application/xcap-el+xml"
+
+
+def fits(data: bytes, schema: str) -> None:
+    """Raises where a document does not fit the schema of its RFC."""
+    etree.XMLSchema(etree.parse(VECTORS / f"{schema}.xsd")).assertValid(etree.fromstring(data))
 
 
 class Desk:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from lxml import etree
 
 from presence.address import Address
 from presence.composition import compose
@@ -14,17 +11,11 @@ from sip.xcap.server import Question
 from sip.xcap.usages import pidf_manipulation
 from sip.xcap.usages.rls_services import packages_of, people, services_of
 from tests.sip.house import ALICE, BOB, CAROL, DOMAIN
-from tests.sip.xcap.desk import ELEMENT, LISTS, ROOT, SERVICES, Desk
+from tests.sip.xcap.desk import ELEMENT, LISTS, ROOT, SERVICES, Desk, fits
 
-VECTORS = Path(__file__).parents[2] / "vectors" / "xcap"
 INDEX = "resource-lists/index"
 EMPTY = '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists">{}</resource-lists>'
 PIDF = "application/pidf+xml"
-
-
-def fits(data: bytes, schema: str) -> None:
-    """Raises where a document does not fit the schema of its RFC."""
-    etree.XMLSchema(etree.parse(VECTORS / f"{schema}.xsd")).assertValid(etree.fromstring(data))
 
 
 # --- whose documents ------------------------------------------------------------------------------------
