@@ -316,11 +316,11 @@ class Rooms:
         """See `RoomStore.strike`."""
         return await self._store.strike(room, id, stone)
 
-    async def listing(self, domain: str) -> list[Listed]:
-        """Public rooms of a domain, in the order of their names."""
+    async def listing(self, domain: str, *, hidden: bool = False) -> list[Listed]:
+        """Public rooms of a domain, in the order of their addresses; with `hidden`, all of them."""
         found = {each.room: each for each in await self._store.persistent_rooms(domain)}
         found.update((each.room, each) for each in await self._bus.listing(domain))
-        return [found[room] for room in sorted(found) if found[room].public]
+        return [found[room] for room in sorted(found) if hidden or found[room].public]
 
     # --- what comes of it ---------------------------------------------------------------------
 

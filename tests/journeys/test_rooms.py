@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -142,3 +143,21 @@ async def test_what_was_acknowledged_in_a_room_survives_the_whole_gateway(stage:
         assert 201 not in own["muc"]["status_codes"]
         assert [each["muc"]["nick"] for each in occupants] == ["bob"]
         assert [each["body"] for each in history] == [f"line {number}" for number in range(10)]
+
+
+async def test_an_operator_looks_into_rooms_and_ends_one(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    room = f"operated@rooms.{DOMAIN}"
+    async with stage.client(alice, plugins=PLUGINS) as hers:
+        await made(hers, room, roomname="Operated", publicroom=False)
+        assert f"{room}  " in await stage.tandem.command("rooms", "list")
+        shown = await stage.tandem.command("rooms", "show", room)
+        assert "Operated" in shown
+        assert alice.address in shown
+        await stage.tandem.command("rooms", "grant", room, bob.address, "owner")
+        granted = json.loads(await stage.tandem.command("rooms", "show", "--json", room))
+        assert {"address": bob.address, "affiliation": "owner", "nick": ""} in granted["affiliations"]
+        await stage.tandem.command("rooms", "destroy", room, "--yes", "--reason", "cleaned up")
+        gone = await hers.presences.take("the end", lambda p: p["type"] == "unavailable")
+        assert gone["muc"]["destroy"]["reason"] == "cleaned up"
+        assert room not in await stage.tandem.command("rooms", "list")

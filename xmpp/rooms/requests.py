@@ -10,7 +10,7 @@ from presence.address import Address
 from presence.errors import InvalidAddress
 from presence.rooms.administration import Change, GiveAffiliation, GiveRole, administer
 from presence.rooms.decisions import Step, abandon, configure, destroy, occupant, register, unregister
-from presence.rooms.model import Affiliation, Attendance, Occupant, Role, Room
+from presence.rooms.model import Affiliation, Attendance, Occupant, Role, Room, place_mark
 from presence.rooms.privileges import check_owner, may_list
 from presence.rooms.service import Rooms
 from xmpp import iq
@@ -389,7 +389,7 @@ async def forward(request: RoomRequest) -> None:
     elif asked == ("get", VCARD_NS, "vCard"):
         await _reply(request, await _card(request, other.address))
     else:
-        await _pass_on(request, mine, other)
+        await _pass_on(request, room, mine, other)
 
 
 async def _card(request: RoomRequest, owner: Address) -> Element:
@@ -400,7 +400,7 @@ async def _card(request: RoomRequest, owner: Address) -> Element:
     return card
 
 
-async def _pass_on(request: RoomRequest, mine: Occupant, other: Occupant) -> None:
+async def _pass_on(request: RoomRequest, room: Room, mine: Occupant, other: Occupant) -> None:
     """From the asker's place in the room; its id says where the answer goes."""
     stanza = request.stanza
     if len(stanza.get("id")) > MAX_ID:
@@ -413,7 +413,7 @@ async def _pass_on(request: RoomRequest, mine: Occupant, other: Occupant) -> Non
         **stanza.attrs,
         "from": sender.full,
         "to": to.full,
-        "id": f"{request.seat.token} {stanza.get('id')}",
+        "id": f"{place_mark(room.head, request.seat.token)} {stanza.get('id')}",
     }
     question = Element("iq", CLIENT_NS, attrs, stanza.children)
     if not await request.router.pass_on(carry(question, sender, to), to):
@@ -422,14 +422,16 @@ async def _pass_on(request: RoomRequest, mine: Occupant, other: Occupant) -> Non
 
 async def give_back(request: RoomRequest) -> None:
     """An occupant's answer goes to the client that asked."""
-    token, _, id = request.stanza.get("id").partition(" ")
+    mark, _, id = request.stanza.get("id").partition(" ")
     room = request.rooms.known(request.room)
     if room is None or not id:
         return
-    mine, asking = room.by_token(request.seat.token), room.by_token(token)
-    if mine is None or asking is None or asking.nick != request.to.resource:
+    mine, asking = room.by_token(request.seat.token), room.occupants.get(request.to.resource)
+    if mine is None or asking is None:
         return
-    to = _place(next(each for each in asking.attendances if each.token == token))
+    places = (each for each in asking.attendances if place_mark(room.head, each.token) == mark)
+    place = next(places, None)
+    to = _place(place) if place is not None else None
     if to is None:
         return
     sender = JID(request.to.local, request.to.domain, mine.nick)
