@@ -96,6 +96,9 @@ class Unguarded:
     async def succeeded(self, peer: str, account: str) -> None:
         """Nobody is remembered."""
 
+    async def admits(self, what: str, peer: str, most: int, seconds: int) -> float:
+        return 0.0
+
     async def bans(self) -> list[Ban]:
         return []
 

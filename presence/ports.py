@@ -726,6 +726,10 @@ class Guard(Protocol):
     async def succeeded(self, peer: str, account: str) -> None:
         """The network knows the account's password: others' failures must not keep it out."""
 
+    async def admits(self, what: str, peer: str, most: int, seconds: int) -> float:
+        """Count something a network may do `most` times in so many seconds; returns the seconds until it may
+        again, 0: it may now."""
+
     async def bans(self) -> list[Ban]: ...
     async def lift(self, name: str) -> int:
         """End the bans of a network or an account, and forget its failures. Returns how many bans."""

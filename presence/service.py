@@ -6,6 +6,7 @@ It decides with pure functions and performs with the ports; it holds no state of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 import structlog
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from presence.exchange import Exchange, arrival, exchange, parting
 from presence.guarding import Unguarded
 from presence.history import History
 from presence.identifiers import Identifiers
+from presence.invitations import Invitations
 from presence.messages import Delivery, Failure, InstantMessage
 from presence.model import Snapshot, Text
 from presence.orders import StandingOrders, answered
@@ -102,6 +104,7 @@ class PresenceService:
         "What people answer to whoever asks to see them."
         self.belongings: KeptStore = store
         "What clients keep with the server."
+        self.invitations = Invitations(store, clock)
         self.tokens = Tokens(store, clock)
         "What clients log in with instead of a password."
         self._new_id = Identifiers(clock)
@@ -363,11 +366,64 @@ class PresenceService:
             await self._accounts.seen_on_xmpp(address)
             await self._bus.broadcast(AccountChanged(address=address))
 
+    # --- accounts: each raises `Refused` NOT_ALLOWED where they are kept elsewhere ---------------------
+
     async def change_password(self, address: Address, password: str) -> None:
-        """Of the account's own user. Raises `Refused`: NOT_ALLOWED where passwords are kept elsewhere,
-        BAD_REQUEST for what is no password."""
+        """Raises `Refused`: BAD_REQUEST for what is no password, ITEM_NOT_FOUND."""
         await self._accounts.set_password(address, password)
         await self._bus.broadcast(AccountChanged(address=address))
+
+    async def add_account(self, address: Address, password: str) -> None:
+        """Raises `Refused`: CONFLICT when it exists, BAD_REQUEST for what is no password."""
+        await self._accounts.add(address, password)
+        await self._bus.broadcast(AccountChanged(address=address))
+        log.info("account_made", address=str(address))
+
+    async def register(self, address: Address, password: str, token: str = "") -> None:
+        """Somebody makes an account for themselves; with an invitation's token, by its terms. Raises
+        `Refused`: CONFLICT also for an account that is promised to another, NOT_ACCEPTABLE when the
+        invitation is not for this one, or used up."""
+        invitation = await self.invitations.find(token) if token else None
+        ours = invitation is not None and invitation.reserved in ("", str(address))
+        if token and not (ours and invitation is not None and invitation.domain == address.domain):
+            raise Refused(Condition.NOT_ACCEPTABLE, "the invitation is not for this account, or no more")
+        promised = invitation is not None and bool(invitation.local)
+        if not promised and await self.invitations.promised(address):
+            raise Refused(Condition.CONFLICT, f"there already is an account {address}")
+        await self.add_account(address, password)
+        if invitation is None:
+            return
+        if not await self.invitations.take(token):
+            await self.delete_account(address)
+            raise Refused(Condition.NOT_ACCEPTABLE, "the invitation is used up")
+        inviter = invitation.inviter
+        if invitation.befriends and inviter is not None and await self._account(inviter) is not None:
+            await self.befriend(address, inviter)
+
+    async def befriend(self, one: Address, other: Address) -> None:
+        """Both list and see each other; nobody is asked."""
+        for user, contact in ((one, other), (other, one)):
+            await self.act(user, contact, Act.SUBSCRIBED)  # before the request, so that it needs no answer
+        for user, contact in ((one, other), (other, one)):
+            await self.act(user, contact, Act.SUBSCRIBE)
+
+    async def delete_account(self, address: Address) -> None:
+        """Its contacts see it leave for good; sessions, registrations and dialogs end. Raises `Refused`
+        ITEM_NOT_FOUND."""
+        if await self._accounts.find(address) is None:
+            raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
+        _, items = await self._store.roster(address)
+        for item in items:
+            with suppress(Refused):
+                await self.remove_item(address, item.contact)
+        await self._accounts.delete(address)
+        await self._bus.broadcast(AccountChanged(address=address, gone=True))
+        log.info("account_deleted", address=str(address))
+
+    async def set_enabled(self, address: Address, enabled: bool) -> None:
+        """Keep somebody out, or let them in again. Raises `Refused` ITEM_NOT_FOUND."""
+        await self._accounts.set_enabled(address, enabled)
+        await self._bus.broadcast(AccountChanged(address=address, gone=not enabled))
 
     # --- messages -----------------------------------------------------------------------------
 

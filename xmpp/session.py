@@ -275,6 +275,10 @@ class Session:
         if to.bare == self.address:
             return
         service = self.router.service
+        if stanza.get("type") == "subscribe":
+            for hook in self.router.registry.asks:
+                if await hook(self, stanza, to):
+                    return
         try:
             await service.act(
                 self.address,

@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from presence.address import canonical_domain
+from presence.address import canonical_domain, parse_address
 from presence.errors import InvalidAddress
 from presence.listening import split_listen
 from xmpp.relays import parse_relay
 
+CONTACTS = ("abuse", "admin", "feedback", "sales", "security", "status", "support")
+"XEP-0157 §3."
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "DIGEST-MD5")
 "What can be set, without -PLUS."
 
@@ -149,6 +151,23 @@ class XmppSettings(BaseModel):
     """Days a client may stay away and still log in with the token it was given instead of its password
     (XEP-0484). A new password, and disabling the account, end all tokens at once. 0: no tokens."""
 
+    admins: tuple[str, ...] = ()
+    "Addresses that may administer the server from their clients (XEP-0133)."
+    contacts: dict[str, tuple[str, ...]] = {}
+    """Addresses told to whoever looks for them (XEP-0157): `abuse`, `admin`, `feedback`, `sales`, `security`,
+    `status`, `support` → URIs such as `mailto:abuse@example.org`, `xmpp:admin@example.org`."""
+    registration: Literal["closed", "invited", "open"] = "closed"
+    """Who may make an account with a client (XEP-0077): nobody, who has an invitation (XEP-0445, `tandem user
+    invite`), anybody."""
+    registrations_per_hour: int = Field(default=5, ge=1)
+    "Times one network (an IPv4 address, an IPv6 /64) may try, over all processes."
+    invitations: Literal["nobody", "admins", "everybody"] = "admins"
+    "Who may make invitations with a client (XEP-0401)."
+    invitation_days: float = Field(default=7.0, gt=0, le=366)
+    "Days an invitation is good for."
+    account_removal: bool = False
+    "People may delete their own account with a client (XEP-0077)."
+
     relays: tuple[str, ...] = ()
     """STUN and TURN servers told to clients (XEP-0215): `stun:HOST`, `turn:HOST:PORT?transport=udp`,
     `turns:HOST`."""
@@ -223,6 +242,20 @@ class XmppSettings(BaseModel):
     def _relays(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             parse_relay(text)
+        return value
+
+    @field_validator("admins")
+    @classmethod
+    def _people(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if nobody := [text for text in value if not parse_address(text).local]:
+            raise ValueError(f"{', '.join(nobody)}: user@domain is wanted")
+        return tuple(str(parse_address(text)) for text in value)
+
+    @field_validator("contacts")
+    @classmethod
+    def _roles(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if unknown := [name for name in value if name not in CONTACTS]:
+            raise ValueError(f"{', '.join(unknown)}: not one of {', '.join(CONTACTS)}")
         return value
 
     @field_validator("listen", "listen_tls", "listen_web", "listen_web_tls", "listen_components")

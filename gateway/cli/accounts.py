@@ -10,7 +10,7 @@ from typing import TypeVar
 from gateway import config, log
 from gateway.cli.app import fail
 from gateway.exits import Exit
-from gateway.wiring import backend, make_state_dir, valkey_dir
+from gateway.wiring import Backend, backend, make_state_dir, valkey_dir
 from presence.edge.embedded import answers, socket_path
 from presence.errors import Condition, Refused, Unavailable
 from presence.ports import AccountChanged, Accounts
@@ -20,12 +20,17 @@ T = TypeVar("T")
 
 def with_accounts(chosen: config.Settings, use: Callable[[Accounts], Awaitable[T]]) -> T:
     """Do something with the accounts; what is wrong ends the command."""
+    return with_store(chosen, lambda made: use(made.accounts))
+
+
+def with_store(chosen: config.Settings, use: Callable[[Backend], Awaitable[T]]) -> T:
+    """The same with all that needs no bus."""
 
     async def work() -> T:
         made = backend(chosen, "cli")
         try:
             await made.store.migrate()
-            return await use(made.accounts)
+            return await use(made)
         finally:
             await made.close()
 

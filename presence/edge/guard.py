@@ -143,6 +143,25 @@ class RedisGuard:
         except Unavailable:
             self._known.discard((network, account))
 
+    async def admits(self, what: str, peer: str, most: int, seconds: int) -> float:
+        """See `presence.ports.Guard.admits`."""
+        if peer in self._exempt:
+            return 0.0
+        key = f"t:guard:{what} {network_of(peer)}"
+        try:
+            count = int(await self._commands.command("INCR", key))
+            if count == 1:
+                await self._commands.command("EXPIRE", key, seconds)
+            if count <= most:
+                return 0.0
+            left = int(await self._commands.command("TTL", key))
+            if left < 0:  # a process died between the two
+                await self._commands.command("EXPIRE", key, seconds)
+        except Unavailable:
+            return 0.0
+        log.info("network_slowed", what=what, network=network_of(peer), count=count)
+        return float(max(1, left))
+
     async def _knows(self, network: str, account: str) -> bool:
         return bool(await self._commands.command("EXISTS", f"t:guard:known {network} {account}"))
 

@@ -34,6 +34,10 @@ class Watchman:
     async def succeeded(self, peer: str, account: str) -> None:
         self.heard.append(("succeeded", peer, account))
 
+    async def admits(self, what: str, peer: str, most: int, seconds: int) -> float:
+        self.heard.append((what, peer, ""))
+        return self.seconds
+
     async def bans(self) -> list[Ban]:
         return []
 

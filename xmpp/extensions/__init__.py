@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from presence.messages import InstantMessage
+from xmpp.commands import Command
 from xmpp.element import Element
 from xmpp.entrance import Entrance
 from xmpp.jid import JID
@@ -110,6 +111,12 @@ class Extension:
 
     features: tuple[str, ...] = ()
     "Service discovery features of the server."
+    server_form: Callable[[Request], Element | None] | None = None
+    "A form that the server tells with its features (XEP-0128)."
+    server_nodes: Callable[[Request], Awaitable[Element | None]] | None = None
+    "Answers service discovery at a node of the server; None for what is none of its nodes."
+    commands: tuple[Command, ...] = ()
+    "What people can do at the server with their clients (XEP-0050)."
     account_features: tuple[str, ...] = ()
     "Service discovery features of an account."
     account_identities: tuple[tuple[str, str], ...] = ()
@@ -164,6 +171,8 @@ class Extension:
     resumed: Callable[[Session], None] | None = None
     "The client is back, over another connection; it has been sent what it missed."
     closed: Callable[[Session, str], None] | None = None
+    asks: Callable[[Session, Element, JID], Awaitable[bool]] | None = None
+    "The client asks to see somebody; True: everything is done."
     accepted: Callable[[Session, Element, InstantMessage], None] | None = None
     "The bus has a message of this client."
     delivered: Callable[[Session, InstantMessage], None] | None = None
@@ -224,6 +233,10 @@ class Registry:
         self.conversational = frozenset(ns for e in extensions for ns in e.conversational)
         self.elements = {ns: handle for e in extensions for ns, handle in e.elements.items()}
         self.negotiable = {ns: answer for e in extensions for ns, answer in e.negotiable.items()}
+        self.server_forms = tuple(e.server_form for e in extensions if e.server_form is not None)
+        self.server_nodes = tuple(e.server_nodes for e in extensions if e.server_nodes is not None)
+        self.commands = {command.node: command for e in extensions for command in e.commands}
+        self.asks = tuple(e.asks for e in extensions if e.asks is not None)
         self.entrances = tuple(e.entrance for e in extensions if e.entrance is not None)
         self.at_binding = {ns: enable for e in extensions for ns, enable in e.at_binding.items()}
         self.bound = tuple(e.bound for e in extensions if e.bound is not None)

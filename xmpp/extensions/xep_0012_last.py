@@ -19,8 +19,6 @@ async def _last(request: Request) -> Element:
     address = request.to.bare
     if request.target is Target.USER:
         decision = await router.service.decide(request.session.address, address)
-        if decision.standing is Standing.NO_SUCH_PRESENTITY:
-            raise StanzaError("service-unavailable")
         if decision.standing is not Standing.ACTIVE:
             raise StanzaError("forbidden")
     (snapshot,) = await router.service.snapshots([address])

@@ -12,7 +12,9 @@ ITEMS_NS = "http://jabber.org/protocol/disco#items"
 
 
 async def _info(request: Request) -> Element:
-    await _check(request)
+    found = await _check(request)
+    if found is not None:
+        return found
     known = request.router.registry
     if request.target is Target.SERVER:
         identities = [{"category": "server", "type": "im", "name": "Tandem"}]
@@ -23,11 +25,16 @@ async def _info(request: Request) -> Element:
         features = known.account_features
     query = E("query", INFO_NS, {}, *(E("identity", INFO_NS, identity) for identity in identities))
     query.children.extend(E("feature", INFO_NS, {"var": var}) for var in features)
+    if request.target is Target.SERVER:  # XEP-0128
+        forms = (makes(request) for makes in known.server_forms)
+        query.children.extend(form for form in forms if form is not None)
     return query
 
 
 async def _items(request: Request) -> Element:
-    await _check(request)
+    found = await _check(request)
+    if found is not None:
+        return found
     query = E("query", ITEMS_NS)
     if request.target is Target.SERVER:
         for service in request.router.hosted.values():
@@ -39,15 +46,22 @@ async def _items(request: Request) -> Element:
     return query
 
 
-async def _check(request: Request) -> None:
-    """There are no nodes; another account is shown to whom it shows its presence (§8)."""
+async def _check(request: Request) -> Element | None:
+    """The answer of a node of the server; there are no others. Another account is shown to whom it shows its
+    presence (§8)."""
     if request.payload.get("node"):
+        if request.target is Target.SERVER:
+            for answers in request.router.registry.server_nodes:
+                found = await answers(request)
+                if found is not None:
+                    return found
         raise StanzaError("item-not-found")
     if request.target is Target.USER:
         service = request.router.service
         decision = await service.decide(request.session.address, request.to.bare)
         if decision.standing is not Standing.ACTIVE:
             raise StanzaError("service-unavailable")
+    return None
 
 
 EXTENSION = Extension(

@@ -112,6 +112,8 @@ def account_hints(chosen: Settings) -> Iterator[str]:
             f"accounts.backend: {known.name} cannot prove a digest, so SIP phones cannot log in; they need "
             "an HA1 (sql, users_txt) or a server that checks digests (radius)"
         )
+    if known is not None and chosen.xmpp.registration != "closed" and not known.creates:
+        yield f"xmpp.registration: {known.name} makes no accounts, so clients cannot either"
     if known is not None and "PLAIN" not in chosen.xmpp.mechanisms and known.name != "sql":
         yield f"xmpp.mechanisms: without PLAIN nobody of {known.name} can log in with XMPP"
 

@@ -3,6 +3,7 @@ is told over the bus."""
 
 from __future__ import annotations
 
+import datetime
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +11,13 @@ from typing import Annotated
 import typer
 
 from gateway.cli import listing, users_file
-from gateway.cli.accounts import tell, with_accounts
+from gateway.cli.accounts import tell, with_accounts, with_store
 from gateway.cli.app import app, err, fail, settings
 from gateway.exits import Exit
+from gateway.wiring import Backend
 from presence.address import Address, parse_address
-from presence.errors import InvalidAddress
+from presence.errors import Condition, InvalidAddress, Refused
+from presence.invitations import Ticket, uri
 from presence.ports import AccountChanged, Accounts
 
 user = typer.Typer(no_args_is_help=True, help="Manage accounts.")
@@ -81,6 +84,37 @@ def enable(context: typer.Context, address: AddressArgument) -> None:
     err.print(f"{wanted} can log in again.", markup=False)
 
 
+@user.command()
+def invite(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Option(help="The account to be made; else they choose.", metavar="LOCAL")
+    ] = "",
+    buddy: Annotated[
+        str, typer.Option(help="Whoever accepts and this account become each other's buddies.")
+    ] = "",
+    domain: Annotated[str, typer.Option(help="Where; the first of the domains if not given.")] = "",
+    days: Annotated[
+        float | None, typer.Option(help="Good for so long; else xmpp.invitation_days.", min=0.01, max=366)
+    ] = None,
+) -> None:
+    """Print a link with which somebody makes an account themselves, with a password nobody else knows. It is
+    good once."""
+    chosen = settings(context)
+    if chosen.xmpp.registration == "closed":
+        fail("accounts are not made by clients here (setting: xmpp.registration = invited)")
+    inviter = account_address(buddy) if buddy else None
+    where = domain or (inviter.domain if inviter is not None else chosen.domains[0])
+    wanted = account_address(f"{name}@{where}") if name else None
+    if where not in chosen.domains or (inviter is not None and inviter.domain not in chosen.domains):
+        fail(f"only {', '.join(chosen.domains)} are served here (setting: domains)")
+    seconds = (days if days is not None else chosen.xmpp.invitation_days) * 86_400
+    ticket = with_store(chosen, lambda made: _invite(made, where, wanted, inviter, seconds))
+    typer.echo(uri(ticket, may_register=True))
+    ends = datetime.datetime.fromtimestamp(ticket.invitation.expires, datetime.UTC)
+    err.print(f"Good once, until {ends:%Y-%m-%d %H:%M} UTC.", markup=False)
+
+
 @user.command("import")
 def import_(
     context: typer.Context,
@@ -126,6 +160,22 @@ def list_(
         who = "policy.phone (no XMPP login yet)" if account.phone_only else "in person"
         rows.append((str(account.address), "enabled" if account.enabled else "disabled", who))
     listing.show(("address", "state", "answers requests"), rows)
+
+
+async def _invite(
+    made: Backend, domain: str, wanted: Address | None, inviter: Address | None, seconds: float
+) -> Ticket:
+    if inviter is not None:
+        await _must_exist(made.accounts, inviter)
+    if wanted is not None and await made.accounts.find(wanted) is not None:
+        raise Refused(Condition.CONFLICT)
+    return await made.service.invitations.invite(
+        domain,
+        inviter=inviter,
+        befriends=inviter is not None,
+        local=wanted.local if wanted is not None else "",
+        seconds=seconds,
+    )
 
 
 async def _set(accounts: Accounts, address: Address, password: str) -> None:
