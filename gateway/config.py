@@ -136,6 +136,12 @@ class PolicySettings(Section):
     phone: Literal["allow", "ask", "deny"] = "allow"
     """Who may see someone who has only a phone and so cannot answer: `allow` everybody of the own domains,
     `ask` (it waits until an XMPP client logs in), `deny`."""
+    blocked: Literal["polite", "refuse"] = "polite"
+    """What a phone is told that wants to see somebody who blocks its user. `polite`: they are never there
+    (RFC 5025 §3.2.1); `refuse`: 403, and an end of what was seen before."""
+    composition: Literal["priority", "newest", "busiest"] = "priority"
+    """Which of a person's phones and clients comes first, and so speaks for them on a lamp: the one with the
+    highest priority, the one that changed last, or the one that wants to be disturbed least."""
 
 
 class CertificateFiles(Section):

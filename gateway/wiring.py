@@ -120,6 +120,8 @@ def backend(settings: Settings, node: str) -> Backend:
         metrics=metrics,
         clock=time.time,
         phone_policy=settings.policy.phone,
+        polite=settings.policy.blocked == "polite",
+        composition=settings.policy.composition,
         history=History(bus, archive, store) if kept else None,
         rooms=rooms if settings.rooms.enabled else None,
         neighbours=frozenset(each.domain for each in settings.xmpp.components),

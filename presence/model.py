@@ -31,6 +31,17 @@ class Text(msgspec.Struct, frozen=True, array_like=True):
     "BCP 47 tag, or empty when the sender gave none."
 
 
+class Timed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was or will be, at another time than now (RFC 4481)."""
+
+    begin: float
+    "Unix seconds."
+    until: float | None = None
+    "None: nobody knows."
+    open: bool | None = None
+    notes: tuple[Text, ...] = ()
+
+
 class PresenceTuple(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One service of a presentity (RFC 3863 §4.1.2); one resource in XMPP's words."""
 
@@ -48,6 +59,11 @@ class PresenceTuple(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     "When this state began, Unix seconds; PIDF timestamp, XEP-0203 stamp."
     idle_since: float | None = None
     "Last user input, Unix seconds (RFC 4480 user-input, XEP-0319)."
+    capabilities: tuple[str, ...] | None = None
+    """What it can do, e.g. `audio`, `video`, `message`, `text` (RFC 5196, RFC 3840); None: not known."""
+    rich: tuple[tuple[str, str], ...] = ()
+    "What else RPID says of a service, element → value: `service-class` → `electronic` (RFC 4480)."
+    timed: tuple[Timed, ...] = ()
     opaque: dict[str, bytes] = {}
     "Payload only the named package reads, e.g. `xmpp`: serialised extension elements."
 
@@ -62,6 +78,8 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     idle_since: float | None = None
     ringing: bool = False
     "A call of theirs rings. Lamps show it; RPID has no word for it."
+    rich: tuple[tuple[str, str], ...] = ()
+    "What else RPID says of a person, element → value: `place-type` → `office` (RFC 4480)."
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -21,6 +21,9 @@ class Standing(StrEnum):
     ACTIVE = "active"
     PENDING = "pending"
     REJECTED = "rejected"
+    VEILED = "veiled"
+    """Rejected without being told: the watcher sees somebody who is never there (polite-block, RFC 5025
+    §3.2.1)."""
     NO_SUCH_PRESENTITY = "no-such-presentity"
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from presence.address import Address
 from presence.blocking import Blocking
+from presence.composition import Rule, compose
 from presence.errors import Condition, Conflict, Refused, Unavailable
 from presence.exchange import Exchange, arrival, exchange, parting
 from presence.guarding import Unguarded
@@ -20,9 +21,9 @@ from presence.history import History
 from presence.identifiers import Identifiers
 from presence.invitations import Invitations
 from presence.messages import Delivery, Failure, InstantMessage
-from presence.model import Snapshot, Text
-from presence.orders import StandingOrders, answered
-from presence.policy import Decision, PhonePolicy, Standing, answer, weigh
+from presence.model import PresenceDocument, Snapshot, Text
+from presence.orders import Handling, StandingOrders, answered, handling
+from presence.policy import BLOCKED, Decision, PhonePolicy, Standing, answer, weigh
 from presence.ports import (
     Account,
     AccountChanged,
@@ -76,12 +77,15 @@ class PresenceService:
         metrics: Metrics,
         clock: Callable[[], float],
         phone_policy: str = "allow",
+        polite: bool = False,
+        composition: str = "priority",
         guard: Guard | None = None,
         history: History | None = None,
         rooms: Rooms | None = None,
         neighbours: frozenset[str] = frozenset(),
     ) -> None:
-        """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `history`: the
+        """`phone_policy` answers for owners with only a phone: `allow`, `ask` or `deny`. `polite`: who is
+        blocked is not told so, and sees somebody who is not there. `history`: the
         message archive, where there is one; `rooms` likewise. `neighbours`: domains of others that can be
         reached. `clock`: Unix seconds."""
         self._node = node
@@ -94,6 +98,8 @@ class PresenceService:
         self._metrics = metrics
         self._clock = clock
         self._policy = PhonePolicy(phone_policy)
+        self._polite = polite
+        self._rule = Rule(composition)
         self.history = history
         "Everybody's archived messages; None when nothing is archived."
         self.rooms = rooms
@@ -166,6 +172,10 @@ class PresenceService:
             self.note(trace, "published", address, detail=f"version {committed.version}")
         return committed
 
+    def compose(self, snapshot: Snapshot) -> PresenceDocument:
+        """What a fully authorised watcher may see, by the rule that is set (`presence.composition`)."""
+        return compose(snapshot, self._rule)
+
     async def watch(self, addresses: Sequence[Address]) -> list[Snapshot]:
         """This node wants to hear of these presentities; their state now. The caller answers for
         authorisation."""
@@ -213,7 +223,8 @@ class PresenceService:
             return Decision(Standing.ACTIVE, "own presence")
         blocked = await self.blocking.blocks(presentity, watcher)
         item = await self._store.item(presentity, watcher)
-        return weigh(presentity, item, await self._answer(account, watcher), blocked=blocked)
+        decision = weigh(presentity, item, await self._answer(account, watcher), blocked=blocked)
+        return await self._veil(decision, watcher, presentity)
 
     async def knows(self, address: Address) -> bool:
         """Somebody here has that address."""
@@ -243,7 +254,7 @@ class PresenceService:
         if not granted and not waiting and decision.standing is not Standing.REJECTED:
             await self.act(watcher, presentity, Act.SUBSCRIBE, notes=notes, trace=trace)
             decision = weigh(presentity, await self._store.item(presentity, watcher), in_place)
-        return decision
+        return await self._veil(decision, watcher, presentity)
 
     async def act(
         self,
@@ -525,6 +536,17 @@ class PresenceService:
         if orders is not None:
             return answered(orders, watcher)
         return answer(account, self._policy, own_people=self.serves(watcher.domain))
+
+    async def _veil(self, decision: Decision, watcher: Address, presentity: Address) -> Decision:
+        """A refusal that the watcher is not to learn of."""
+        if decision.standing is not Standing.REJECTED:
+            return decision
+        if decision.reason == BLOCKED:
+            polite = self._polite
+        else:
+            orders = await self.orders.of(presentity)
+            polite = orders is not None and handling(orders, watcher) is Handling.POLITE_BLOCK
+        return Decision(Standing.VEILED, decision.reason) if polite else decision
 
     def _refusal(self, message: InstantMessage, condition: Condition, text: str) -> Refused:
         self._metrics.count("messages_refused_total", condition=condition)

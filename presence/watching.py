@@ -7,7 +7,7 @@ ends, drops what is not newer, and tells what a change consists of.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -55,9 +55,10 @@ class _Watched(Generic[W]):
 class WatchTable(Generic[W]):
     """Pure; holds documents only of presentities that somebody watches."""
 
-    __slots__ = ("_watched", "_watching")
+    __slots__ = ("_compose", "_watched", "_watching")
 
-    def __init__(self) -> None:
+    def __init__(self, compose: Callable[[Snapshot], PresenceDocument] = compose) -> None:
+        self._compose = compose
         self._watched: dict[Address, _Watched[W]] = {}
         self._watching: dict[W, set[Address]] = {}
 
@@ -121,5 +122,5 @@ class WatchTable(Generic[W]):
         previous = watched.document
         if previous is not None and snapshot.version <= previous.version:
             return None
-        watched.document = compose(snapshot)
+        watched.document = self._compose(snapshot)
         return difference(previous, watched.document)

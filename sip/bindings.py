@@ -20,6 +20,7 @@ from sip.flow import ROUTED, Flow
 from sip.headers import NameAddr
 from sip.message import Request
 from sip.pidf import from_q
+from sip.rich import capabilities_of
 from sip.settings import SipSettings
 from sip.topology import origin_of
 from sip.uri import equivalent, parse_uri
@@ -98,7 +99,12 @@ def flows_of(bindings: Iterable[Binding], id: str) -> tuple[Binding, ...]:
 def presence_of(flows: Sequence[Binding]) -> Source:
     """What a registration alone says: the phone is there."""
     first, since = flows[0], min(b.registered for b in flows)
-    shown = PresenceTuple(id=first.id, priority=from_q(first.q or None), since=since)
+    shown = PresenceTuple(
+        id=first.id,
+        priority=from_q(first.q or None),
+        since=since,
+        capabilities=capabilities_of(first.parameters),
+    )
     return Source(id=first.source, tuples=(shown,), since=since)
 
 

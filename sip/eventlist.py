@@ -25,6 +25,7 @@ from presence.ports import AuthorisationChanged
 from presence.service import PresenceService
 from sip.addressing import to_uri
 from sip.documents import Body, Render
+from sip.hearing import nobody
 from sip.lists import Lookup, Named, Roll
 from sip.packages import DocumentOf
 from sip.xml import escape
@@ -178,8 +179,10 @@ class ResourceList:
 
     def _state(self, resource: Address) -> _State | None:
         """What may be seen of a resource; written once for each of its documents."""
-        active = self._standing.get(resource) is Standing.ACTIVE
-        document = self._reader.document_of(resource) if active else None
+        standing = self._standing.get(resource)
+        document = self._reader.document_of(resource) if standing is Standing.ACTIVE else None
+        if standing is Standing.VEILED:
+            document = nobody(resource)
         if document is None:
             return None
         known = self._states.get(resource)

@@ -32,11 +32,11 @@ def fits(request: Request, limit: int) -> bool:
 
 
 def smaller(document: PresenceDocument) -> Iterator[PresenceDocument]:
-    """Documents that say less and less: no alternatives and no person's notes; the best tuple's note alone,
-    cut; no notes; half of the tuples, and again, best first; the last says open or closed and nothing
-    else."""
-    person = replace(document.person or Person(), notes=(), mood=())
-    tuples = document.tuples
+    """Documents that say less and less: no alternatives, no rich presence and no person's notes; the best
+    tuple's note alone, cut; no notes; half of the tuples, and again, best first; the last says open or closed
+    and nothing else."""
+    person = replace(document.person or Person(), notes=(), mood=(), rich=())
+    tuples = tuple(replace(t, capabilities=None, rich=(), timed=()) for t in document.tuples)
     yield replace(document, person=person, tuples=tuple(replace(t, notes=t.notes[:1]) for t in tuples))
     shortened = tuple(
         replace(t, notes=tuple(replace(note, text=note.text[:_SHORT]) for note in t.notes[:1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from presence.address import Address
 from presence.model import PresenceDocument, Snapshot
@@ -13,6 +14,12 @@ from sip.subscription import Subscription
 
 CHUNK = 500
 "Presentities or records that go to the bus at once."
+
+
+@lru_cache(maxsize=1024)
+def nobody(address: Address) -> PresenceDocument:
+    """What those see who are blocked without being told: somebody who is not there, and never was."""
+    return PresenceDocument(address=address, version=0)
 
 
 class Hearing:
@@ -30,7 +37,7 @@ class Hearing:
         self._runtime = runtime
         self._tell = tell
         self._reload = reload
-        self._table: WatchTable[Subscription] = WatchTable()
+        self._table: WatchTable[Subscription] = WatchTable(service.compose)
 
     def __contains__(self, presentity: Address) -> bool:
         return presentity in self._table
@@ -77,7 +84,7 @@ class Hearing:
         if change is None or not change.visible:
             return
         for subscription in self._table.watchers(snapshot.address):
-            if subscription is but or not subscription.active:
+            if subscription is but or subscription.veiled or not subscription.active:
                 continue
             told = subscription.feed.presence(snapshot.address) if subscription.feed is not None else True
             if told is None:

@@ -162,6 +162,10 @@ class Notifications:
         known = self._bodies.get(key)
         if known is not None and known.document is document:
             return known
+        if subscription.veiled:
+            # Others see more of the same person.
+            body = render_of(subscription.package.name, subscription.media)(document)
+            return _Rendered(document, body, body.tag())
         body = render_of(subscription.package.name, subscription.media)(document)
         rendered = self._bodies[key] = _Rendered(document, body, body.tag())
         if len(self._bodies) > _BODIES:

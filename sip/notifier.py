@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from presence.address import Address
-from presence.composition import compose
+from presence.model import PresenceDocument
 from presence.policy import Decision, Standing
 from presence.ports import AuthorisationChanged, Metrics, PresenceChanged
 from presence.service import PresenceService
@@ -31,7 +31,7 @@ from sip.dialogs import Dialogs
 from sip.documents import render_of
 from sip.errors import ProtocolError
 from sip.flow import Flow
-from sip.hearing import CHUNK, Hearing
+from sip.hearing import CHUNK, Hearing, nobody
 from sip.lists import Given, Lookup, Named, Roll, Roster, given, no_lists
 from sip.message import Request, Response, new_tag, respond
 from sip.notification import Notifications, Phones
@@ -88,7 +88,7 @@ class Notifier:
             metrics,
             self._dialogs,
             self._notifications,
-            document_of=self._hearing.document,
+            document_of=self._document,
             forget=self._remove,
         )
 
@@ -186,7 +186,7 @@ class Notifier:
             decision = await self._decide(subscription, ask=True, trace=trace)
             self._judge(decision.standing)
             if not subscription.decided:
-                subscription.active = decision.standing is Standing.ACTIVE
+                subscription.judge(decision.standing)
             subscription.reserve()
             await self._service.put_records(subscription.record())
         except BaseException:
@@ -210,16 +210,19 @@ class Notifier:
         """RFC 6665 §4.4.3: the state once, in a dialog that ends with it. Asks nobody."""
         decision = await self._decide(subscription)
         self._judge(decision.standing)
-        subscription.active = decision.standing is Standing.ACTIVE
+        subscription.judge(decision.standing)
         if subscription.feed is not None:
             await self._hearing.listen(subscription)
         (snapshot,) = await self._service.snapshots([subscription.presentity])
-        document = compose(snapshot) if subscription.active else None
+        document = nobody(subscription.presentity)
+        if not subscription.veiled:
+            document = self._service.compose(snapshot)
+        shown = document if subscription.active else None
         subscription.ending = "timeout"
 
         def notify() -> None:
             assert subscription.flow is not None
-            notification, way = self._notifications.write(subscription, document, subscription.flow)
+            notification, way = self._notifications.write(subscription, shown, subscription.flow)
             self._sender.send(notification, way, lambda answer: None)
             self._hearing.leave(subscription)
 
@@ -254,10 +257,10 @@ class Notifier:
             # What was decided meanwhile was heard of; should it have been lost, it is made good for here.
             decision = await self._decide(subscription)
             subscription.ending = _withdrawn(subscription, decision)
-            subscription.active = decision.standing is Standing.ACTIVE
+            subscription.judge(decision.standing)
             if subscription.feed is not None:
                 await self._hearing.listen(subscription)
-        document = self._hearing.document(subscription.presentity)
+        document = self._document(subscription)
         known = not subscription.ending and self._notifications.matches(subscription, document)
         accepted = self._accepted(request, subscription, flow, expires, 204 if known else 200)
         if expires:
@@ -288,6 +291,13 @@ class Notifier:
         if ask:
             return await self._service.request(subscription.watcher, subscription.presentity, trace=trace)
         return await self._service.decide(subscription.watcher, subscription.presentity)
+
+    def _document(self, subscription: Subscription) -> PresenceDocument | None:
+        """What the watcher may see: nothing while pending, nothing once rejected."""
+        if not subscription.active:
+            return None
+        presentity = subscription.presentity
+        return nobody(presentity) if subscription.veiled else self._hearing.document(presentity)
 
     def _judge(self, standing: Standing) -> None:
         if standing is Standing.NO_SUCH_PRESENTITY:
@@ -366,12 +376,28 @@ class Notifier:
             if subscription.watcher != envelope.contact:
                 continue
             subscription.decided = True
-            if item.seen and not subscription.active:
-                subscription.active = True
+            if item.seen and (subscription.veiled or not subscription.active):
+                subscription.judge(Standing.ACTIVE)
                 self._pacing.save(subscription)
                 self._pacing.urge(subscription)
             elif not item.seen and not item.pending_in and (previous.seen or previous.pending_in):
-                self.end(subscription, "rejected")
+                # From this moment it hears nothing; what it is told remains to be seen.
+                subscription.active = False
+                self._runtime.spawn(self._withdraw(subscription))
+
+    async def _withdraw(self, subscription: Subscription) -> None:
+        """The presentity denied, cancelled or blocked."""
+        decision = await self._decide(subscription)
+        if decision.standing is Standing.ACTIVE:
+            # It was granted anew meanwhile, or by a policy.
+            subscription.judge(decision.standing)
+        elif decision.standing is Standing.VEILED:
+            subscription.judge(decision.standing)
+            self._pacing.save(subscription)
+        else:
+            self.end(subscription, "rejected")
+            return
+        self._pacing.push(subscription)
 
     def kept(self, owner: Address) -> None:
         """What somebody's phones keep here changed."""
@@ -480,7 +506,7 @@ class Notifier:
             await self._hearing.listen(subscription)
         decision = await self._decide(subscription)
         reason = _withdrawn(subscription, decision)
-        subscription.active = decision.standing is Standing.ACTIVE
+        subscription.judge(decision.standing)
         if reason:
             self.end(subscription, reason)
         else:

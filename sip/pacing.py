@@ -19,7 +19,6 @@ from functools import partial
 
 import structlog
 
-from presence.address import Address
 from presence.model import PresenceDocument
 from presence.ports import Metrics
 from presence.service import PresenceService
@@ -50,10 +49,11 @@ class Pacing:
         dialogs: Dialogs,
         notifications: Notifications,
         *,
-        document_of: Callable[[Address], PresenceDocument | None],
+        document_of: Callable[[Subscription], PresenceDocument | None],
         forget: Callable[[Subscription], object],
     ) -> None:
-        """`forget` takes a subscription out of all tables, and its record off the bus."""
+        """`document_of`: what the watcher may see. `forget` takes a subscription out of all tables, and its
+        record off the bus."""
         self._interval = settings.notify_interval
         self._patience = settings.notify_patience
         self._service = service
@@ -105,8 +105,7 @@ class Pacing:
             if subscription.ending:
                 self._forget(subscription)
             return
-        # What the watcher may see: nothing while pending, nothing once rejected.
-        document = self._document_of(subscription.presentity) if subscription.active else None
+        document = self._document_of(subscription)
         if self._known(subscription, document):
             subscription.due = False
             return

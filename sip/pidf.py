@@ -3,7 +3,6 @@
 Documents are always built anew from the model; nothing of a publisher's XML is passed on. What phones write
 around the standard (prefixes, missing parts, a note in three places) is read as far as it has one meaning.
 
-# GAP RFC 4480: of a tuple's rich presence only activities and user-input are read
 # GAP RFC 5262, RFC 5263: no partial documents
 """
 
@@ -19,6 +18,17 @@ from presence.model import Person, PresenceDocument, PresenceTuple, Show, Text
 from sip.addressing import to_uri
 from sip.errors import ProtocolError
 from sip.published import Published
+from sip.rich import (
+    OF_PERSONS,
+    OF_SERVICES,
+    PREFIXES,
+    read_capabilities,
+    read_rich,
+    read_timed,
+    write_capabilities,
+    write_rich,
+    write_timed,
+)
 from sip.xml import entity_of, escape, parse_xml
 
 CONTENT_TYPE = "application/pidf+xml"
@@ -121,7 +131,7 @@ def parse_pidf(
     if root.tag != f"{_PIDF}presence":
         raise ProtocolError(400, "Bad PIDF: no presence element")
     root_lang = root.get(_LANG, lang)
-    person = _person(root, now, root_lang)
+    person = _person(root, now, root_lang) or _early_person(root)
     common = _notes(root, _PIDF, root_lang)
     elements = root.findall(f"{_PIDF}tuple")
     if len(elements) > _MAX_TUPLES:
@@ -161,6 +171,9 @@ def _tuple(
         priority=None if contact is None else from_q(contact.get("priority")),
         since=_time(_text(element, f"{_PIDF}timestamp"), now) or now,
         idle_since=idle,
+        capabilities=read_capabilities(element),
+        rich=read_rich(element, OF_SERVICES),
+        timed=read_timed(element, lambda text: _time(text, _LAST_SECOND), element.get(_LANG, lang)),
     )
 
 
@@ -190,8 +203,22 @@ def _person(root: Element, now: float, lang: str) -> Person | None:
         mood=tuple(_names(mood))[:_MAX_ACTIVITIES] if mood is not None else (),
         notes=_notes(element, _MODEL, element.get(_LANG, lang)),
         idle_since=_idle(element, now),
+        rich=read_rich(element, OF_PERSONS),
     )
     return person if person != Person() else None
+
+
+def _early_person(root: Element) -> Person | None:
+    """Before there was an element for the person (RFC 4479), their activities and mood stood in tuples."""
+    for element in root.findall(f"{_PIDF}tuple"):
+        mood = element.find(f"{_RPID}mood")
+        person = Person(
+            activities=_activities(element),
+            mood=tuple(_names(mood))[:_MAX_ACTIVITIES] if mood is not None else (),
+        )
+        if person != Person():
+            return person
+    return None
 
 
 def _activities(element: Element) -> tuple[str, ...]:
@@ -263,10 +290,7 @@ def from_q(text: str | None) -> int | None:
 # --- writing --------------------------------------------------------------------------------------
 
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<presence xmlns="urn:ietf:params:xml:ns:pidf"'
-_PREFIXES = (
-    ("<dm:", ' xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model"'),
-    ("<rpid:", ' xmlns:rpid="urn:ietf:params:xml:ns:pidf:rpid"'),
-)
+_PREFIXES = (("<dm:", ' xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model"'), *PREFIXES)
 "Declared only where they are used: a packet is small."
 
 
@@ -300,6 +324,7 @@ def _tuple_xml(each: PresenceTuple, uri: str) -> str:
     if each.open:
         if each.idle_since is not None:
             parts.append(f'<rpid:user-input last-input="{_stamp(each.idle_since)}">idle</rpid:user-input>')
+        parts += [write_rich(each.rich), write_capabilities(each.capabilities), write_timed(each, _stamp)]
         q = to_q(each.priority)
         parts.append(f'<contact priority="{q}">{uri}</contact>' if q else f"<contact>{uri}</contact>")
     parts += [_note_xml("note", note) for note in each.notes]
@@ -321,12 +346,14 @@ def _person_xml(document: PresenceDocument, tuples: tuple[PresenceTuple, ...]) -
     moods = [name for name in person.mood if name in MOODS]
     if moods:
         parts.append("<rpid:mood>" + "".join(f"<rpid:{n}/>" for n in moods) + "</rpid:mood>")
+    parts.append(write_rich(person.rich))
     if person.idle_since is not None:
         parts.append(f'<rpid:user-input last-input="{_stamp(person.idle_since)}">idle</rpid:user-input>')
     # where nothing is known of the person, the best service's words are hers
     notes = person.notes or (best.notes if best.open and document.person is None else ())
     parts += [_note_xml("dm:note", note) for note in notes]
-    return f'<dm:person id="person">{"".join(parts)}</dm:person>' if parts else ""
+    inner = "".join(parts)
+    return f'<dm:person id="person">{inner}</dm:person>' if inner else ""
 
 
 def _note_xml(tag: str, note: Text) -> str:

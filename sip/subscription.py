@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from presence.address import Address
+from presence.policy import Standing
 from sip.dialog import Dialog
 from sip.flow import Flow, parse_flow
 from sip.packages import Feed, Package, packages
@@ -44,6 +45,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     "Not written by earlier versions, which knew one list by its address."
     names: tuple[tuple[Address, str], ...] | None = None
     content: bytes = b""
+    veiled: bool = False
 
 
 _SCHEMA = 1
@@ -84,6 +86,7 @@ class Subscription:
         "throttle",
         "told",
         "urgent",
+        "veiled",
         "watcher",
     )
 
@@ -126,6 +129,8 @@ class Subscription:
         "Entity-tag the watcher need not be told again, or `*` (RFC 5839)."
         self.active = False
         "Authorised; otherwise pending, and nothing may be shown."
+        self.veiled = False
+        "Active as far as the phone can tell; it sees somebody who is never there."
         self.decided = False
         "The authorisation was heard of."
         self.begun = False
@@ -164,6 +169,11 @@ class Subscription:
     def state(self) -> str:
         return "active" if self.active else "pending"
 
+    def judge(self, standing: Standing) -> None:
+        """How far it is authorised."""
+        self.veiled = standing is Standing.VEILED
+        self.active = self.veiled or standing is Standing.ACTIVE
+
     def cancel_timers(self) -> None:
         for timer in (self.throttle, self.expiry):
             if timer is not None:
@@ -195,6 +205,7 @@ class Subscription:
             self.listed,
             tuple(self.names.items()) if self.names is not None else None,
             self.content,
+            self.veiled,
         )
         return {self.key: msgspec.msgpack.encode(kept)}
 
@@ -226,5 +237,6 @@ def restore(data: bytes) -> Subscription | None:
         content=kept.content,
     )
     subscription.active = kept.active
+    subscription.veiled = kept.veiled
     subscription.begun = True
     return subscription

@@ -13,7 +13,6 @@ from typing import Any, assert_never
 import structlog
 
 from presence.address import Address
-from presence.composition import compose
 from presence.errors import Refused, Unavailable
 from presence.messages import Delivery, Failure, InstantMessage
 from presence.model import Snapshot
@@ -79,7 +78,7 @@ class XmppRouter:
         services = [each for make in self.registry.hosts for each in make(self)]
         self.hosted: dict[str, Service] = {each.domain: each for each in services}
         "Services at domains of their own."
-        self.watching: WatchTable[Session] = WatchTable()
+        self.watching: WatchTable[Session] = WatchTable(service.compose)
         self._sessions: dict[Address, dict[str, Session]] = {}
         "By resource."
         self._count = 0
@@ -251,7 +250,7 @@ class XmppRouter:
         document = self.watching.document(address)
         if document is None:
             (snapshot,) = await self.service.snapshots([address])
-            document = compose(snapshot)
+            document = self.service.compose(snapshot)
         there = [t for t in document.tuples if t.open and to.resource in ("", t.id)]
         if not there:
             return [write_absence(address, document)]

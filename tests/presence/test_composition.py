@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from presence.address import Address
-from presence.composition import compose
+from presence.composition import Rule, compose
 from presence.model import LastSeen, Person, PresenceDocument, PresenceTuple, Show, Snapshot, Source, Text
 
 BOB = Address("bob", "example.org")
@@ -160,3 +161,38 @@ def test_order_of_arrival_does_not_matter_and_names_are_unique(given_sources: li
     assert len({t.id for t in composed.tuples}) == len(composed.tuples)
     for others in itertools.permutations(given_sources):
         assert document(*others) == composed
+
+
+# --- which comes first ----------------------------------------------------------------------------
+
+
+def test_the_operators_rule_says_who_speaks_for_the_person() -> None:
+    def source(name: str, **fields: Any) -> Source:
+        return Source(id=f"xmpp:{name}", tuples=(PresenceTuple(id=name, **fields),))
+
+    snapshot = Snapshot(
+        address=Address("alice", "example.org"),
+        version=1,
+        sources=(
+            source("high", priority=9, since=1.0),
+            source("new", priority=1, since=9.0),
+            source("busy", show=Show.DND, since=5.0),
+            source("gone", open=False, priority=99, since=99.0),
+        ),
+    )
+
+    def order(rule: Rule) -> list[str]:
+        return [each.id for each in compose(snapshot, rule).tuples]
+
+    assert order(Rule.PRIORITY) == ["high", "new", "busy", "gone"]
+    assert order(Rule.NEWEST) == ["new", "busy", "high", "gone"]
+    assert order(Rule.BUSIEST) == ["busy", "high", "new", "gone"]
+
+
+def test_who_is_on_the_phone_by_any_source_is_on_the_phone() -> None:
+    sources = tuple(
+        Source(id=f"s:{n}", person=Person(activities=(activity,)), since=float(n))
+        for n, activity in enumerate(("on-the-phone", "meeting"))
+    )
+    document = compose(Snapshot(address=Address("alice", "example.org"), version=1, sources=sources))
+    assert document.person == Person(activities=("on-the-phone",))

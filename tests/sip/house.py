@@ -78,6 +78,8 @@ class House:
     ) -> None:
         self.node = node
         self.policy = policy
+        self.polite = True
+        "Who is blocked is not told so."
         self.store = store
         self.accounts = accounts
         self.bus = bus
@@ -104,6 +106,7 @@ class House:
             clock=time.time,
             guard=self.guard,
             phone_policy=self.policy,
+            polite=self.polite,
         )
 
     # --- the door's life ------------------------------------------------------------------------

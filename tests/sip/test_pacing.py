@@ -129,7 +129,7 @@ class Bench:
         notifications = Notifications(given, self.clock, self.wire, metrics, NoPhones())
         self.pacing = Pacing(
             given, service, self.clock, self.wire, metrics, self.dialogs, notifications,
-            document_of=lambda address: self.document, forget=self.dialogs.remove,
+            document_of=lambda subscription: self.document, forget=self.dialogs.remove,
         )  # fmt: skip
         dialog = Dialog(
             call_id="c", local_tag="l", remote_tag="r", local_uri="sip:alice@example.org",

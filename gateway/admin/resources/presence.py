@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.admin.resource import ApiError, Desk, address_of, answer, resource
-from presence.composition import compose
 
 
 @resource("/api/presence/{address}")
@@ -21,7 +20,7 @@ async def show(request: Request, desk: Desk) -> Response:
         raise ApiError(404, f"there is no account {address}")
     now = desk.clock()
     (snapshot,) = await desk.bus.snapshots([address], now)
-    document = compose(snapshot)
+    document = desk.service.compose(snapshot)
     return answer(
         {
             "address": address,

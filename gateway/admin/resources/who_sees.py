@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from gateway.admin.inquiry import ask_sessions
 from gateway.admin.resource import ApiError, Desk, address_of, answer, resource
-from presence.composition import compose
 
 
 @resource("/api/who-sees")
@@ -32,8 +31,8 @@ async def who_sees(request: Request, desk: Desk) -> Response:
             "decision": decision,
             "watcher_item": watchers,
             "presentity_item": presentitys,
-            "document": compose(snapshot),
-            "online": compose(snapshot).online,
+            "document": desk.service.compose(snapshot),
+            "online": desk.service.compose(snapshot).online,
             "places": sessions,
             "silent": silent,
         }

@@ -4,7 +4,8 @@ The rules are a view of the one table: `allow` is a subscription of the watcher,
 entry of the blocklist, `confirm` means that the owner is asked. What is said of nobody in particular becomes
 standing orders (`presence.orders`). There is one such document for each user, whatever it is called.
 
-# GAP RFC 5025 §3.2.1: whom one blocks politely is refused like whom one blocks
+# GAP RFC 5025 §3.2.1: of people who are named, whether they are blocked politely is the operator's choice
+# (`policy.blocked`), not the rule's
 # GAP RFC 5025 §3.2.1: somebody who is blocked stays allowed in the view where a list of OMA's allows them
 """
 
