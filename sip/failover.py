@@ -16,8 +16,8 @@ _REMEMBERED = 1000
 
 
 def failed(answer: Answer) -> bool:
-    """Whether the next target is worth a try: nobody answered, the way is broken, or a 503."""
-    return answer.response is None or answer.status == 503
+    """Whether the next target is worth a try: nobody answered at all, the way is broken, or a 503."""
+    return answer.status == 503 or (answer.response is None and not answer.heard)
 
 
 class Avoided:

@@ -54,6 +54,8 @@ class Answer:
     response: Response | None
     "The final one."
     silence: Silence | None = None
+    heard: bool = False
+    "There was a provisional one: somebody has the request."
 
     @property
     def status(self) -> int:

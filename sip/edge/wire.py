@@ -54,6 +54,8 @@ class Wire:
         # No INVITE is accepted here, and one with a forged sender must not make us send eleven refusals.
         self._layer = TransactionLayer(Timers(repeat_refusals=False))
         self._waiting: dict[Key, Callable[[Answer], None]] = {}
+        self._heard: set[Key] = set()
+        "Of those, what somebody is working on."
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = float("inf")
         self._arming = False
@@ -175,13 +177,16 @@ class Wire:
                 case Answered():
                     self._answered(effect.key, Answer(effect.response))
                 case TimedOut():
-                    self._answered(effect.key, Answer(None, Silence.TIMEOUT))
+                    self._answered(effect.key, Answer(None, Silence.TIMEOUT, heard=effect.key in self._heard))
                 case TransportFailed():
                     self._answered(effect.key, Answer(None, Silence.BROKEN))
                 case Cancelled():
                     # No INVITE of ours waits for anybody: it was answered before its CANCEL came.
                     pass
-                case Provisional() | Stray() | Acknowledged():
+                case Provisional():
+                    if effect.key in self._waiting:
+                        self._heard.add(effect.key)
+                case Stray() | Acknowledged():
                     pass
                 case _:
                     assert_never(effect)
@@ -191,6 +196,8 @@ class Wire:
 
     def _answered(self, key: Key, answer: Answer) -> None:
         done = self._waiting.pop(key, None)
+        if self._heard:
+            self._heard.discard(key)
         if done is not None:
             self._loop.call_soon(self._report, done, answer)
 

@@ -19,6 +19,7 @@ SILENT = Answer(None, Silence.TIMEOUT)
         (SILENT, True),
         (Answer(None, Silence.BROKEN), True),
         (Answer(None, Silence.UNREACHABLE), True),
+        (Answer(None, Silence.TIMEOUT, heard=True), False),
         (Answer(Response(503)), True),
         (Answer(Response(500)), False),
         (Answer(Response(404)), False),
