@@ -62,6 +62,11 @@ class Blocking:
         self._cache[owner] = now + CACHE_SECONDS, found
         return found
 
+    def known(self, owner: Address) -> Blocklist | None:
+        """The list as it was read last, for those who cannot wait; None when it never was."""
+        cached = self._cache.get(owner)
+        return cached[1] if cached is not None else None
+
     async def blocks(self, owner: Address, other: Address, resource: str = "") -> bool:
         """Nobody blocks oneself, whatever the list says."""
         if owner == other:
@@ -78,7 +83,9 @@ class Blocking:
 
     def forget(self, owner: Address) -> None:
         """The list changed, perhaps in another process."""
-        self._cache.pop(owner, None)
+        cached = self._cache.get(owner)
+        if cached is not None:
+            self._cache[owner] = 0.0, cached[1]
 
     async def block(self, owner: Address, names: Sequence[str], trace: str = "") -> None:
         """Raises `Refused` RESOURCE_CONSTRAINT (the list is full)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, assert_never
 
@@ -275,6 +276,8 @@ class XmppRouter:
             case KeptChanged():
                 return
             case AccountChanged(address=address, gone=gone):
+                if not gone and address in self._sessions:
+                    self.runtime.spawn(self._read_blocklist(address))
                 if gone:
                     for session in self.sessions_of(address):
                         session.kick(StreamError("not-authorized", "the account is no more"))
@@ -284,6 +287,11 @@ class XmppRouter:
                     hear(envelope)
             case _:
                 assert_never(envelope)
+
+    async def _read_blocklist(self, owner: Address) -> None:
+        """It may have changed, and some look at it who cannot wait for it."""
+        with suppress(Unavailable):
+            await self.service.blocking.of(owner)
 
     def _deliver(self, message: InstantMessage, endpoints: tuple[str, ...], *, delayed: bool) -> None:
         mine = self._sessions.get(message.recipient, {})

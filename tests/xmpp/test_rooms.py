@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from presence.rooms.ports import Write
 from tests.xmpp.rooms_scene import (
     ROOMS,
     TEA,
@@ -366,3 +369,45 @@ async def test_a_client_that_left_takes_nothing_along(xmpp: Scene) -> None:
     assert router.service.rooms is not None
     assert router.service.rooms._copies == {}
     assert alice.heard()
+
+
+async def test_nobody_hears_whom_they_block(xmpp: Scene) -> None:
+    alice, bob, carol = await three(xmpp)
+    await join(carol, "caz")
+    block = E("block", "urn:xmpp:blocking", {}, E("item", "urn:xmpp:blocking", {"jid": f"{TEA}/bob"}))
+    await carol.ask("set", block)
+    for client in (alice, carol):
+        client.heard()
+    await say(bob, "hello all")
+    await bob.message(f"{TEA}/caz", "hello you")
+    await say(alice, "hello")
+    assert [summary(each) for each in carol.heard("message")] == ["message-groupchat ali hello"]
+    assert len(alice.heard("message")) == 2
+    await bob.here(E("show", CLIENT_NS, {}, "away"), to=f"{TEA}/bob")
+    assert [summary(each) for each in carol.heard()] == ["presence bob"]
+    await carol.here(type="unavailable", to=f"{TEA}/caz")
+    carol.heard()
+    heard = [summary(each) for each in await join(carol, "caz") if each.name == "message"]
+    assert heard == ["message-groupchat ali hello", "subject"]
+
+
+async def test_a_message_is_acknowledged_when_the_bus_has_it(xmpp: Scene) -> None:
+    alice, bob, _ = await three(xmpp)
+    handled = bob.session.progress.handled
+    at_once = xmpp.rooms.write
+    arrived, answered = asyncio.Event(), asyncio.Event()
+
+    async def slow(write: Write) -> bool:
+        arrived.set()
+        await answered.wait()
+        return await at_once(write)
+
+    xmpp.rooms.write = slow  # type: ignore[method-assign]
+    message = E("message", CLIENT_NS, {"type": "groupchat", "to": TEA, "from": bob.jid})
+    await bob.session.receive(message.append(E("body", CLIENT_NS, {}, "hello")))
+    await arrived.wait()
+    assert bob.session.progress.handled == handled
+    answered.set()
+    await xmpp.settle()
+    assert bob.session.progress.handled == handled + 1
+    assert [summary(each) for each in alice.heard()] == ["message-groupchat bob hello"]

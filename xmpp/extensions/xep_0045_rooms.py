@@ -2,7 +2,6 @@
 
 GAP XEP-0045 §10.1.4: presence is broadcast for all roles (no `muc#roomconfig_presencebroadcast`).
 GAP XEP-0045 §7.2.1: who enters as in the old groupchat protocol is told to use this one.
-GAP XEP-0191 §3.1: what a blocked occupant says in a room is shown; whom one blocks one cannot write to.
 """
 
 from __future__ import annotations

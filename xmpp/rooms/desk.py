@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -83,7 +84,7 @@ class RoomDesk:
         self._seats: dict[str, Seat] = {}
         "By token."
         self._paces: dict[str, Pace] = {}
-        self._showing = Showing(self._seats.get, self._has_left)
+        self._showing = Showing(self._seats.get, self._has_left, self._blocks)
 
     # --- from the bus -----------------------------------------------------------------------------------
 
@@ -147,6 +148,19 @@ class RoomDesk:
             del told[name]
         if seat.session.ended and not seat.rooms:
             self._forget(seat)
+
+    def _blocks(self, seat: Seat, room: Address, nick: str) -> bool:
+        """XEP-0191 §3.1, for what is said. Who is there is shown nevertheless."""
+        blocking = self.router.service.blocking
+        listed = blocking.known(seat.session.address)
+        if listed is None:
+            self.router.runtime.spawn(self._read_blocklist(seat))
+            return False
+        return listed.covers(room, nick)
+
+    async def _read_blocklist(self, seat: Seat) -> None:
+        with suppress(Unavailable):
+            await self.router.service.blocking.of(seat.session.address)
 
     def _paced(self, seat: Seat) -> None:
         if not self._paces[seat.token].allows(self.router.clock()):

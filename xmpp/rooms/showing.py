@@ -74,10 +74,17 @@ class Seat:
 class Showing:
     """Which of our clients are in which room. Moved on by events alone."""
 
-    def __init__(self, find: Callable[[str], Seat | None], left: Callable[[Seat, Address], None]) -> None:
-        """`find`: a client of ours by its token. `left`: it is not in the room any more."""
+    def __init__(
+        self,
+        find: Callable[[str], Seat | None],
+        left: Callable[[Seat, Address], None],
+        blocks: Callable[[Seat, Address, str], bool],
+    ) -> None:
+        """`find`: a client of ours by its token. `left`: it is not in the room any more. `blocks`: its user
+        wants to hear nothing of that nickname, or of the whole room."""
         self._find = find
         self._left = left
+        self._blocks = blocks
         self._rooms: dict[Address, dict[str, Seat]] = {}
 
     def show(self, shown: Shown) -> None:
@@ -90,12 +97,13 @@ class Showing:
         seats = self._rooms.get(room.address, {})
         match event:
             case Said(message=message):
-                self._all(seats, write_said(message))
+                self._all(seats, write_said(message), room.address, message.sender_tuple)
             case Whispered(nick=nick, message=message):
                 stanza = write_said(message, more=f"<x xmlns='{USER_NS}'/>")
                 for each in room.occupants[nick].attendances:
-                    if each.token in seats:
-                        seats[each.token].send(stanza, "message")
+                    seat = seats.get(each.token)
+                    if seat is not None and not self._blocks(seat, room.address, message.sender_tuple):
+                        seat.send(stanza, "message")
             case Entered():
                 self._entered(room, event, shown.envelope)
             case Left():
@@ -111,7 +119,8 @@ class Showing:
             case Updated():
                 self._updated(room, event, seats)
             case Configured(changes=changes):
-                self._all(seats, write_notice(room.address, statuses=sorted(_codes(room, changes))))
+                notice = write_notice(room.address, statuses=sorted(_codes(room, changes)))
+                self._all(seats, notice, room.address)
             case Affected(address=address, affiliation=affiliation, reason=reason):
                 item = write_item(affiliation, Role.NONE, jid=str(address), reason=reason)
                 notice = write_notice(room.address, item, groupchat=False)
@@ -124,7 +133,7 @@ class Showing:
                     if mine.role is Role.MODERATOR:
                         seat.send(request, "message")
             case Decorated():
-                self._all(seats, write_notice(room.address, statuses=(CHANGED,)))
+                self._all(seats, write_notice(room.address, statuses=(CHANGED,)), room.address)
                 for seat in seats.values():
                     seat.send(write_picture(room), "presence")
             case Destroyed():
@@ -150,10 +159,12 @@ class Showing:
 
     # --- to whom ----------------------------------------------------------------------------------------
 
-    def _all(self, seats: dict[str, Seat], stanza: Addressable) -> None:
+    def _all(self, seats: dict[str, Seat], stanza: Addressable, room: Address, nick: str = "") -> None:
+        """A message to everybody who wants to hear that nickname."""
         head, tail = stanza.head, stanza.tail
         for seat in seats.values():
-            seat.session.send(head + seat.to + tail, "message")
+            if not self._blocks(seat, room, nick):
+                seat.session.send(head + seat.to + tail, "message")
 
     def _with_occupants(self, room: Room, seats: dict[str, Seat]) -> Iterator[tuple[Seat, Occupant]]:
         for token, seat in list(seats.items()):
@@ -219,7 +230,11 @@ class Showing:
         if event.created:
             statuses.append(CREATED)
         seat.send(write_occupant(room, mine, reveal=True, statuses=statuses), "presence")
-        history = [write_said(message, delayed=True).to(seat.to) for message in envelope.history]
+        history = [
+            write_said(message, delayed=True).to(seat.to)
+            for message in envelope.history
+            if not self._blocks(seat, room.address, message.sender_tuple)
+        ]
         most = seat.rooms.get(room.address)
         if most is not None:
             while history and sum(map(characters, history)) > most:
