@@ -161,3 +161,20 @@ async def test_an_operator_looks_into_rooms_and_ends_one(stage: Stage) -> None:
         gone = await hers.presences.take("the end", lambda p: p["type"] == "unavailable")
         assert gone["muc"]["destroy"]["reason"] == "cleaned up"
         assert room not in await stage.tandem.command("rooms", "list")
+
+
+async def test_a_room_goes_on_when_the_bus_was_killed(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    room = f"outage@rooms.{DOMAIN}"
+    async with stage.client(alice, plugins=PLUGINS) as hers:
+        his = await elsewhere(stage, bob, await node_of(stage, hers))
+        await made(hers, room)
+        await enter(his, room, "bob")
+        stage.tandem.kill("valkey")
+        his.say(room, "through the outage", kind="groupchat")
+        await hers.messages.take("his line", lambda m: m["body"] == "through the outage", patience=LEASE)
+        await until("all is well", stage.tandem.healthy, LEASE)
+        hers.say(room, "and after it", kind="groupchat")
+        await his.messages.take("her line", lambda m: m["body"] == "and after it", patience=LEASE)
+        assert said(hers, room) == said(his, room) == ["through the outage", "and after it"]
+        await his.close()
