@@ -1,7 +1,8 @@
 """A flow: the path one peer's packets take, and the way back to it (RFC 5626 §3.1).
 
 Requests to a phone always go down the flow it last spoke on, never to a host name it wrote: behind NATs
-and on WebSockets there is no other way to reach it.
+and on WebSockets there is no other way to reach it. So connections are used in both directions whether or not
+they were offered for it (`alias`, RFC 5923).
 """
 
 from __future__ import annotations

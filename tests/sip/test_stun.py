@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sip import stun
 from tests.sip.house import BOB, open_house
@@ -47,6 +49,12 @@ def test_what_must_be_understood_and_is_not_is_said() -> None:
 def test_what_is_no_request_is_not_answered(data: bytes) -> None:
     assert stun.is_stun(data)
     assert stun.answer(data, "192.0.2.1", 1) == b""
+
+
+@given(st.binary(max_size=80))
+def test_whatever_comes_is_answered_or_not_but_understood(rest: bytes) -> None:
+    head = b"\x00\x01" + (len(rest) // 4 * 4).to_bytes(2, "big") + REQUEST[4:]
+    assert stun.answer(head + rest[: len(rest) // 4 * 4], "192.0.2.1", 1)[:2] in (b"\x01\x01", b"\x01\x11")
 
 
 def test_sip_is_not_taken_for_it() -> None:
