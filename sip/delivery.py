@@ -136,7 +136,7 @@ class Deliverer:
             self._done(lane, message, Delivery.DELIVERED)
             return
         if not located.flow.reliable and self._too_long(request):
-            other = self._registrar.stream(located)
+            other = self._registrar.stream(lane.address, located)
             if other is not None:
                 located = other
             elif message.bodies and media_of(request) != PLAIN:

@@ -33,7 +33,7 @@ _PHONE = re.compile(r"phone-[0-9a-f]{8}")
 
 def endpoint_of(uri: Uri) -> str:
     """The endpoint a public GRUU's `gr` names; empty for none."""
-    name = unescape(uri.parameter("gr") or "")[:1023]
+    name = unescape(uri.parameter("gr") or "")[:1023] if uri.parameters else ""
     if not name:
         return ""
     if name.lower().startswith("urn:"):

@@ -273,21 +273,20 @@ class Registrar:
     def speaking(self, address: Address, flow: Flow, origin: str = "") -> Located | None:
         """Which phone of the account sent something: the one on this flow, else the only one at that host.
         `origin`: where a proxy before us has it from (`sip.topology.origin_of`)."""
-        ways = self.phones(address)
         if origin:
-            return _behind(ways, origin)
-        for located in ways:
-            if located.flow == flow:
+            return _behind(self.phones(address), origin)
+        for owner, located in self._here.on(flow):
+            if owner == address and located.binding.expires + _GRACE > self._runtime.now():
                 return located
+        ways = self.phones(address)
         same_host = {way.binding.endpoint: way for way in reversed(ways) if way.flow.host == flow.host}
         return next(iter(same_host.values())) if len(same_host) == 1 else None
 
-    def stream(self, located: Located) -> Located | None:
+    def stream(self, address: Address, located: Located) -> Located | None:
         """Another way to the same phone that can carry long messages: same instance, or same host."""
-        for address, _ in self._here.on(located.flow):
-            for other in self.phones(address):
-                if other.flow != located.flow and other.flow.reliable and _same_device(other, located):
-                    return other
+        for other in self.phones(address):
+            if other.flow != located.flow and other.flow.reliable and _same_device(other, located):
+                return other
         return None
 
     def stream_of(self, address: Address, flow: Flow) -> Flow | None:
@@ -295,7 +294,7 @@ class Registrar:
         located = self.speaking(address, flow)
         if located is None or located.flow.reliable:
             return located.flow if located is not None else None
-        other = self.stream(located)
+        other = self.stream(address, located)
         return other.flow if other is not None else None
 
     async def target(self, uri: Uri) -> tuple[Address, str]:
@@ -463,4 +462,9 @@ def _same_flow(one: Binding, other: Binding) -> bool:
 def _same_device(one: Located, other: Located) -> bool:
     if one.binding.instance or other.binding.instance:
         return one.binding.instance == other.binding.instance
-    return one.flow.host == other.flow.host
+    return _host(one) == _host(other)
+
+
+def _host(located: Located) -> str:
+    """Where a phone is, as far as anybody knows."""
+    return located.binding.origin.rpartition(":")[0] or located.flow.host
