@@ -37,6 +37,7 @@ from presence.ports import (
     PresenceChanged,
     Relay,
     Restating,
+    Waiting,
 )
 from presence.rooms.ports import RoomChanged
 
@@ -280,6 +281,7 @@ class Node:
                 | AuthorisationChanged()
                 | Failed()
                 | KeptChanged()
+                | Waiting()
                 | RoomChanged()
             ):
                 self.door.receive(envelope)

@@ -201,6 +201,13 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     failure: Failure
 
 
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag="waiting"):
+    """To every node: a message waits, or goes only where no XMPP client is, and the recipient has asked to be
+    woken. One node does it (`Bus.lease`)."""
+
+    message: InstantMessage
+
+
 class KeptChanged(msgspec.Struct, frozen=True, kw_only=True, tag="kept"):
     """What a person's phones keep with the server (their buddy lists and rules) changed. Sent to every node
     that holds an endpoint of theirs or is interested in their presence."""
@@ -223,6 +230,7 @@ Envelope = (
     | AuthorisationChanged
     | Failed
     | KeptChanged
+    | Waiting
     | AccountChanged
     | RoomChanged
 )

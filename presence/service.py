@@ -12,6 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from presence.address import Address
+from presence.alarms import Alarms
 from presence.blocking import Blocking
 from presence.composition import Rule, compose
 from presence.errors import Condition, Conflict, Refused, Unavailable
@@ -20,7 +21,7 @@ from presence.guarding import Unguarded
 from presence.history import History
 from presence.identifiers import Identifiers
 from presence.invitations import Invitations
-from presence.messages import Delivery, Failure, InstantMessage
+from presence.messages import Accepted, Delivery, Failure, InstantMessage
 from presence.model import PresenceDocument, Snapshot, Text
 from presence.orders import Handling, StandingOrders, answered, handling
 from presence.policy import BLOCKED, Decision, PhonePolicy, Standing, answer, weigh
@@ -43,6 +44,7 @@ from presence.ports import (
     Submission,
     TraceEntry,
     Update,
+    Waiting,
 )
 from presence.rooms.service import Rooms
 from presence.subscriptions import Act, RosterItem, removal
@@ -111,6 +113,8 @@ class PresenceService:
         self.belongings: KeptStore = store
         "What clients keep with the server."
         self.invitations = Invitations(store, clock)
+        self.alarms = Alarms(store, clock)
+        "Who wants to be woken."
         self.tokens = Tokens(store, clock)
         "What clients log in with instead of a password."
         self._new_id = Identifiers(clock)
@@ -469,7 +473,19 @@ class PresenceService:
         accepted = submission.accepted
         self._metrics.count("messages_submitted_total", outcome=accepted)
         self.note(message.trace, "submitted", recipient, message.sender, accepted)
+        if accepted is not Accepted.DUPLICATE and self.alarms.concerns(message, submission.endpoints):
+            await self._wake(message)
         return submission
+
+    async def _wake(self, message: InstantMessage) -> None:
+        """Nobody with an XMPP client hears of it now: somebody may want to be told in another way."""
+        with suppress(Unavailable):  # the message is safe; only its bell does not ring
+            if await self.alarms.wanted(message.recipient):
+                await self._bus.broadcast(Waiting(message=message))
+
+    async def claims(self, what: str, seconds: float) -> bool:
+        """Whether this process is the one that does it. Raises `Unavailable`."""
+        return await self._bus.lease(what, self._owner, seconds)
 
     async def settle(
         self,

@@ -346,6 +346,9 @@ class ComponentSession:
     async def _iq(self, stanza: Element, sender: JID, to: JID) -> None:
         asks = stanza.get("type") in iq.REQUESTS
         whom = iq.target(to, sender)
+        if not asks and not to.resource:
+            self._router.answered(stanza, sender, to)
+            return
         if whom is None or not asks:
             if to.resource and not await self._router.pass_on(carry(stanza, sender, to), to) and asks:
                 raise StanzaError("service-unavailable")

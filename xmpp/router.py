@@ -29,6 +29,7 @@ from presence.ports import (
     Metrics,
     PresenceChanged,
     Relay,
+    Waiting,
 )
 from presence.rooms.ports import RoomChanged
 from presence.rooms.service import Rooms
@@ -275,6 +276,9 @@ class XmppRouter:
                 self._failed(failure)
             case KeptChanged():
                 return
+            case Waiting(message=message):
+                for wake in self.registry.waiting:
+                    wake(self, message)
             case AccountChanged(address=address, gone=gone):
                 if not gone and address in self._sessions:
                     self.runtime.spawn(self._read_blocklist(address))
@@ -457,12 +461,21 @@ class XmppRouter:
         decision = await self.service.decide(sender.bare, session.address)
         return decision.standing is Standing.ACTIVE
 
+    def answered(self, stanza: Element, sender: JID, to: JID) -> None:
+        """A result or error of a request that was made in the name of an account."""
+        for hook in self.registry.answered:
+            hook(self, stanza, sender, to)
+
     async def bounce(self, carried: Carried) -> None:
         """Tell the sender that the resource is not there."""
         sender = parse_jid(carried.sender)
         attrs = {"from": carried.to, "to": carried.sender, "type": "error", "id": carried.id}
         error = StanzaError("service-unavailable").element(CLIENT_NS)
-        stanza = serialise(Element(carried.name, CLIENT_NS, attrs, [error]), CLIENT_NS).encode()
+        element = Element(carried.name, CLIENT_NS, attrs, [error])
+        if carried.name == "iq" and not sender.resource:
+            self.answered(element, parse_jid(carried.to), sender)
+            return
+        stanza = serialise(element, CLIENT_NS).encode()
         answer = Carried(carried.name, "error", carried.to, carried.sender, carried.id, stanza)
         try:
             await self.pass_on(answer, sender)

@@ -217,6 +217,7 @@ class Session:
             if to.resource and to.local and self.router.service.serves(to.domain):
                 await self._launch(stanza, number, self._forward(stanza, to, None))
                 return True
+            self.router.answered(stanza, self._jid, to)
             return False  # answers to us: pings, roster pushes
         iq.payload(stanza)
         self._local(to)

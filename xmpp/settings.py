@@ -92,6 +92,18 @@ class ComponentSettings(BaseModel):
             raise ValueError(f"not a domain: {error}") from error
 
 
+class PushSettings(BaseModel):
+    """Notifications for clients that sleep (XEP-0357), through the push services they name."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    content: Literal["count", "sender", "body"] = "count"
+    """What the push service, and whoever is behind it, learns of a message: only that there is one, who sent
+    it, or all of it."""
+    interval: float = Field(default=5.0, ge=0, le=600)
+    "Seconds within which further messages make one more notification together."
+
+
 class UploadSettings(BaseModel):
     """Files that clients share (XEP-0363), served at `/upload` of the HTTP addresses."""
 
@@ -226,6 +238,7 @@ class XmppSettings(BaseModel):
 
     web: WebSettings = WebSettings()
     upload: UploadSettings = UploadSettings()
+    push: PushSettings = PushSettings()
 
     fake_iterations: int = Field(default=10_000, ge=4096)
     "SCRAM iterations pretended for unknown users: as many as real accounts have, so that nobody can tell."

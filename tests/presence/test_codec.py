@@ -30,6 +30,7 @@ from presence.ports import (
     Relay,
     TraceEntry,
     Update,
+    Waiting,
 )
 from presence.rooms.events import Entered, Left, Said
 from presence.rooms.model import Delta
@@ -65,6 +66,7 @@ EXAMPLES: list[Inbound] = [
     ),
     AccountChanged(address=ALICE),
     KeptChanged(owner=ALICE),
+    Waiting(message=message()),
     RoomChanged(
         room=TEA,
         version=3,

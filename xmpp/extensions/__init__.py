@@ -175,6 +175,10 @@ class Extension:
     "The client asks to see somebody; True: everything is done."
     accepted: Callable[[Session, Element, InstantMessage], None] | None = None
     "The bus has a message of this client."
+    waiting: Callable[[XmppRouter, InstantMessage], None] | None = None
+    "A message waits for somebody who has no client here or elsewhere, and wants to be woken."
+    answered: Callable[[XmppRouter, Element, JID, JID], None] | None = None
+    "(router, stanza, sender, addressee): the result or error of a request that the server made for somebody."
     delivered: Callable[[Session, InstantMessage], None] | None = None
     "A message was sent to this client."
     kept: Callable[[Request, str, list[Element]], Awaitable[None]] | None = None
@@ -256,6 +260,8 @@ class Registry:
         self.detached = tuple(e.detached for e in extensions if e.detached is not None)
         self.closed = tuple(e.closed for e in extensions if e.closed is not None)
         self.accepted = tuple(e.accepted for e in extensions if e.accepted is not None)
+        self.waiting = tuple(e.waiting for e in extensions if e.waiting is not None)
+        self.answered = tuple(e.answered for e in extensions if e.answered is not None)
         self.delivered = tuple(e.delivered for e in extensions if e.delivered is not None)
         self.copied = tuple(e.copied for e in extensions if e.copied is not None)
 
