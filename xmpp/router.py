@@ -89,7 +89,8 @@ class XmppRouter:
     # --- sessions: `Host` -------------------------------------------------------------------------------
 
     def features(self, address: Address) -> list[Element]:
-        return [make() for make in self.registry.stream_features]
+        features = [make() for make in self.registry.stream_features]
+        return [*features, *(says(self) for says in self.registry.announcements)]
 
     async def bind(
         self, address: Address, resource: str | None, outbound: Any, lang: str, *, replace: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.stage import Stage
+from tests.support.tandem import DOMAIN
 
 pytestmark = pytest.mark.interop
 
@@ -72,3 +73,17 @@ async def test_the_roster_is_kept_and_pushed(stage: Stage) -> None:
         assert set(item["groups"]) == {"Friends", "Büro"}
     async with stage.client(alice, "again") as again:
         assert again.roster["roster"]["items"][bob.address]["name"] == "Bob"
+
+
+async def test_the_server_says_in_its_stream_features_what_it_is(stage: Stage) -> None:
+    """XEP-0115 §6.3: the hash is that of what is found at its node."""
+    (alice,) = await stage.friends("alice")
+    async with stage.raw() as stream:
+        await stream.starttls()
+        await stream.authenticate(alice.address.partition("@")[0], alice.password)
+        features = await stream.open()
+        (caps,) = features.findall("{http://jabber.org/protocol/caps}c")
+    async with stage.client(alice, plugins=("xep_0030", "xep_0115")) as desk:
+        node = f"{caps.get('node')}#{caps.get('ver')}"
+        info = await desk.xmpp.plugin["xep_0030"].get_info(jid=DOMAIN, node=node)
+        assert desk.xmpp.plugin["xep_0115"].generate_verstring(info["disco_info"], "sha-1") == caps.get("ver")

@@ -73,6 +73,7 @@ async def test_stream_features_are_optional_extras_of_old_and_the_rosters(xmpp: 
         ("sub", "urn:xmpp:features:pre-approval"),
         ("sm", "urn:xmpp:sm:3"),
         ("csi", "urn:xmpp:csi:0"),
+        ("c", "http://jabber.org/protocol/caps"),
     ]
 
 

@@ -11,8 +11,9 @@ from presence.subscriptions import Subscription
 from tests.xmpp.scene import Client, Scene, bare
 from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import read_error
-from xmpp.extensions.xep_0115_caps import INFO_NS, verification
+from xmpp.extensions.xep_0030_disco import INFO_NS
 from xmpp.extensions.xep_0115_caps import NS as CAPS
+from xmpp.extensions.xep_0115_caps import verification
 from xmpp.extensions.xep_0163_pep import MAX_NODES
 from xmpp.forms import FORM_TYPE, read_form
 from xmpp.forms import NS as FORM

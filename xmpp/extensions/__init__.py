@@ -111,7 +111,7 @@ class Extension:
 
     features: tuple[str, ...] = ()
     "Service discovery features of the server."
-    server_form: Callable[[Request], Element | None] | None = None
+    server_form: Callable[[XmppRouter], Element | None] | None = None
     "A form that the server tells with its features (XEP-0128)."
     server_nodes: Callable[[Request], Awaitable[Element | None]] | None = None
     "Answers service discovery at a node of the server; None for what is none of its nodes."
@@ -125,6 +125,8 @@ class Extension:
     "Service discovery items of an account that whoever asks may see."
     stream_features: tuple[Callable[[], Element], ...] = ()
     "Stream features after authentication."
+    announces: Callable[[XmppRouter], Element] | None = None
+    "A stream feature after authentication that says what this server is."
     iq: tuple[Iq, ...] = ()
     transient: frozenset[tuple[str, str]] = frozenset()
     "(namespace, name) of message payloads that are worthless later: alone in a message, it is never stored."
@@ -237,6 +239,7 @@ class Registry:
         self.conversational = frozenset(ns for e in extensions for ns in e.conversational)
         self.elements = {ns: handle for e in extensions for ns, handle in e.elements.items()}
         self.negotiable = {ns: answer for e in extensions for ns, answer in e.negotiable.items()}
+        self.announcements = tuple(e.announces for e in extensions if e.announces is not None)
         self.server_forms = tuple(e.server_form for e in extensions if e.server_form is not None)
         self.server_nodes = tuple(e.server_nodes for e in extensions if e.server_nodes is not None)
         self.commands = {command.node: command for e in extensions for command in e.commands}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from presence.service import Standing
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import EVERYWHERE, Extension, Iq, Request, Status, Target
+
+if TYPE_CHECKING:
+    from xmpp.router import XmppRouter
 
 INFO_NS = "http://jabber.org/protocol/disco#info"
 ITEMS_NS = "http://jabber.org/protocol/disco#items"
@@ -15,19 +20,26 @@ async def _info(request: Request) -> Element:
     found = await _check(request)
     if found is not None:
         return found
-    known = request.router.registry
     if request.target is Target.SERVER:
-        identities = [{"category": "server", "type": "im", "name": "Tandem"}]
-        features = known.features
-    else:
-        pairs = (("account", "registered"), *known.account_identities)
-        identities = [{"category": category, "type": type_} for category, type_ in pairs]
-        features = known.account_features
+        return server_info(request.router)
+    known = request.router.registry
+    pairs = (("account", "registered"), *known.account_identities)
+    return _described(
+        [{"category": category, "type": type_} for category, type_ in pairs], known.account_features
+    )
+
+
+def server_info(router: XmppRouter) -> Element:
+    """What the server says it is, with its forms (XEP-0128)."""
+    query = _described([{"category": "server", "type": "im", "name": "Tandem"}], router.registry.features)
+    forms = (makes(router) for makes in router.registry.server_forms)
+    query.children.extend(form for form in forms if form is not None)
+    return query
+
+
+def _described(identities: list[dict[str, str]], features: tuple[str, ...]) -> Element:
     query = E("query", INFO_NS, {}, *(E("identity", INFO_NS, identity) for identity in identities))
     query.children.extend(E("feature", INFO_NS, {"var": var}) for var in features)
-    if request.target is Target.SERVER:  # XEP-0128
-        forms = (makes(request) for makes in known.server_forms)
-        query.children.extend(form for form in forms if form is not None)
     return query
 
 

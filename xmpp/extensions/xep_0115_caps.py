@@ -12,7 +12,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from xmpp.element import CLIENT_NS, E, Element
-from xmpp.extensions import Extension, Status
+from xmpp.extensions import Extension, Request, Status
+from xmpp.extensions.xep_0030_disco import INFO_NS, server_info
 from xmpp.forms import FORM_TYPE, read_form
 from xmpp.forms import NS as FORM_NS
 from xmpp.serialiser import serialise
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from xmpp.session import Session
 
 NS = "http://jabber.org/protocol/caps"
-INFO_NS = "http://jabber.org/protocol/disco#info"
+NODE = "https://github.com/tandem-gateway/tandem"
 CACHED = 1000
 NOTIFY = "+notify"
 "End of the features that are remembered: the node before it is one the client wants to hear of (XEP-0163)."
@@ -138,12 +139,41 @@ def verification(query: Element, hash: str) -> str:
     return base64.b64encode(digest).decode()
 
 
+# --- the server's own (§6.3) ----------------------------------------------------------------------------
+
+
+def _own(router: XmppRouter) -> tuple[str, Element]:
+    """What the server is, and its hash: the same for as long as it runs."""
+    key = f"{NS} own"
+    if key not in router.extra:
+        info = server_info(router)
+        router.extra[key] = verification(info, "sha-1"), info
+    found: tuple[str, Element] = router.extra[key]
+    return found
+
+
+def _announced(router: XmppRouter) -> Element:
+    return E("c", NS, {"hash": "sha-1", "node": NODE, "ver": _own(router)[0]})
+
+
+async def _at_node(request: Request) -> Element | None:
+    """Service discovery of the server by what it announces."""
+    ver, info = _own(request.router)
+    if request.payload.get("node") != f"{NODE}#{ver}" or request.payload.ns != INFO_NS:
+        return None
+    answer = info.copy()
+    answer.attrs["node"] = request.payload.get("node")
+    return answer
+
+
 EXTENSION = Extension(
     spec="XEP-0115",
     name="Entity Capabilities",
     version="1.6.0",
-    status=Status.PARTIAL,
-    notes="Of clients; the server's own are not announced.",
+    status=Status.COMPLETE,
+    notes="Of clients, and the server's own in its stream features.",
     features=(NS,),
+    announces=_announced,
+    server_nodes=_at_node,
     incoming=_incoming,
 )

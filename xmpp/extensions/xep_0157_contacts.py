@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from xmpp.element import Element
-from xmpp.extensions import Extension, Request, Status
+from xmpp.extensions import Extension, Status
 from xmpp.forms import write_form
+
+if TYPE_CHECKING:
+    from xmpp.router import XmppRouter
 
 FORM = "http://jabber.org/network/serverinfo"
 
 
-def _form(request: Request) -> Element | None:
+def _form(router: XmppRouter) -> Element | None:
     """§3."""
-    contacts = request.router.settings.contacts
+    contacts = router.settings.contacts
     fields = {f"{role}-addresses": uris for role, uris in contacts.items()}
     return write_form("result", FORM, fields) if fields else None
 
