@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -27,6 +28,9 @@ from presence.edge.embedded import EmbeddedValkey
 from presence.errors import Unavailable
 
 log = structlog.get_logger()
+
+_BEHIND = 5
+"How much the process that writes the archive gives way to those that serve clients (nice)."
 
 
 def placed(settings: Settings) -> Settings:
@@ -102,6 +106,8 @@ def serve(settings: Settings, file: Path | None, role: Role, index: int) -> Exit
     die_with_supervisor()
     settings = placed(settings)
     name = f"{role}-{index}"
+    if role is Role.ADMIN:
+        os.nice(_BEHIND)
     logging.configure(settings.log.level, settings.log.format, node=name)
     try:
         prepare(settings)

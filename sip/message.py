@@ -5,7 +5,6 @@ Header values stay text until somebody asks for them; a parsed value is kept unt
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -21,7 +20,7 @@ from sip.uri import Uri
 T = TypeVar("T")
 _LONG_NAME = 36
 "Bytes of a name, its colon and the end of its line; no name of ours is longer."
-_TAG_KEY = secrets.token_bytes(16)
+_TAG_KEY = secrets.token_hex(16)
 _MAGIC_COOKIE = "z9hG4bK"
 _COPIED = ("Via", "From", "To", "Call-ID", "CSeq")
 _COPIED_IN_DIALOG = ("Via", "Record-Route", "From", "To", "Call-ID", "CSeq")
@@ -385,7 +384,7 @@ def _stateless_tag(request: Request) -> str:
     # RFC 3261 §8.2.7: the same for a retransmission, whoever answers it.
     get = request.headers._fields.get
     text = f"{get('Call-ID', _NOTHING)[0]}\0{get('From', _NOTHING)[0]}\0{get('CSeq', _NOTHING)[0]}"
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, key=_TAG_KEY).hexdigest()
+    return f"{hash(_TAG_KEY + text) & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
 _NOTHING = [""]

@@ -107,8 +107,11 @@ class SqlArchive:
         ]
         if not values:
             return
+        if self._database.writer is not None:
+            await self._database.writer.write(_SQLITE_INSERT, values)
+            return
         async with self._database.writing() as connection:
-            if connection.dialect.name == "sqlite":  # straight to the driver: a third of the time
+            if connection.dialect.name == "sqlite":
                 await connection.exec_driver_sql(_SQLITE_INSERT, values)
             else:
                 named = [dict(zip(_COLUMNS, value, strict=True)) for value in values]

@@ -99,17 +99,19 @@ class Batches:
         return future
 
     def tell(self, then: Callable[[Unavailable | None], None], key: Word, *words: Word) -> None:
-        """One call whose answer nobody needs."""
-        self._add(key, words, Told(then))
+        """One call whose answer nobody waits for."""
+        self._add(key, words, Told(then), urgent=False)
 
-    def _add(self, key: Word, words: tuple[Word, ...], waiting: Waiting) -> None:
+    def _add(self, key: Word, words: tuple[Word, ...], waiting: Waiting, *, urgent: bool = True) -> None:
         batch = self._open
         if batch is None or batch.written or len(batch) >= MOST:
             batch = self._open = Batch(self._head())
             batch.add(key, words, waiting)
-            self._link.call_batch(batch.words, batch, numbered=self._numbered)
+            self._link.call_batch(batch.words, batch, numbered=self._numbered, urgent=urgent)
         else:
             batch.add(key, words, waiting)
+            if urgent or len(batch) == MOST:
+                self._link.hurry()
 
     def close(self) -> None:
         self._open = None

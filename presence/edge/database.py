@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from presence.edge.migrations import steps
 from presence.edge.reading import LocalReader, Query
 from presence.edge.tables import schema_versions
+from presence.edge.writing import PRAGMAS, LocalWriter
 from presence.errors import PresenceError, Unavailable
 
 MIGRATION_LOCK = 0x7A4DE3
@@ -35,6 +36,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         self._local = LocalReader.of(url)
+        self._writer = LocalWriter.of(url)
 
     async def rows(self, query: Query, **values: Any) -> Sequence[Sequence[Any]]:
         """All rows of a small question, by their columns' order. Booleans may come as 0 and 1."""
@@ -45,6 +47,11 @@ class Database:
         async with self.reading() as connection:
             answer = await connection.execute(query.statement, values)
             return [tuple(row) for row in answer]
+
+    @property
+    def writer(self) -> LocalWriter | None:
+        """The short way to write many rows, where there is one."""
+        return self._writer
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -78,6 +85,8 @@ class Database:
         """Give the connections back."""
         if self._local is not None:
             self._local.close()
+        if self._writer is not None:
+            self._writer.close()
         await self._engine.dispose()
 
 
@@ -98,7 +107,7 @@ def _engine(url: str) -> AsyncEngine:
     def prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver's own transactions would begin too late
         cursor = connection.cursor()
-        for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -25,6 +25,8 @@ PATIENCE = 5.0
 "Seconds a command waits for its answer, over reconnections."
 WAITING_LIMIT = 100_000
 "Commands without an answer; beyond that callers are refused at once."
+LEISURE = 0.02
+"Seconds a call nobody waits for may lie here, for others to go with it: each write wakes the server."
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 NOT_LOADED = "ERR Function not found"
 ELSEWHERE = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED", NOT_LOADED)
@@ -111,6 +113,8 @@ class Link(asyncio.Protocol):
         "Connections that were lost."
         self._number = 0
         self._scheduled = False
+        self._leisurely: asyncio.TimerHandle | None = None
+        "When what nobody waits for goes out at last."
         self._queue: deque[Command] = deque()
         "Not written yet."
         self._sent: deque[Command] = deque()
@@ -162,30 +166,46 @@ class Link(asyncio.Protocol):
         return future
 
     def call_batch(
-        self, words: Callable[[], tuple[Word, ...]], waiting: Waiting, *, numbered: bool = False
+        self,
+        words: Callable[[], tuple[Word, ...]],
+        waiting: Waiting,
+        *,
+        numbered: bool = False,
+        urgent: bool = True,
     ) -> None:
-        """As `call`, in this place of the order, with words that are asked for when they are written."""
+        """As `call`, in this place of the order, with words that are asked for when they are written. What is
+        not `urgent` goes with the next call that is, or a moment later."""
         number = self._numbered() if numbered else ()
         deadline = self._loop.time() + self._patience
-        self._enqueue(Command(words, waiting, deadline, True, numbered, number))
+        self._enqueue(Command(words, waiting, deadline, True, numbered, number), urgent=urgent)
+
+    def hurry(self) -> None:
+        """Everything goes out with the end of this loop turn."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
 
     def _numbered(self) -> tuple[Word, ...]:
         self._number += 1
         return (self.key, self._number, FIRST)
 
-    def _enqueue(self, command: Command) -> None:
+    def _enqueue(self, command: Command, *, urgent: bool = True) -> None:
         if self._closed or len(self._queue) + len(self._sent) >= WAITING_LIMIT:
             command.future.set_exception(
                 Unavailable("the bus is closed" if self._closed else "the bus is overloaded")
             )
             return
         self._queue.append(command)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        if urgent:
+            self.hurry()
+        elif self._leisurely is None:
+            self._leisurely = self._loop.call_later(LEISURE, self._flush)
 
     def _flush(self) -> None:
         self._scheduled = False
+        if self._leisurely is not None:
+            self._leisurely.cancel()
+            self._leisurely = None
         if not self._ready or self._paused or not self._queue or self._transport is None:
             return
         queue = self._queue

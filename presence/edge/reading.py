@@ -39,6 +39,15 @@ class Query:
         return {name: value for name, value in self._compiled.params.items() if value is not None}
 
 
+def local_path(url: str) -> str | None:
+    """Of the SQLite file behind a URL; None for any other database."""
+    parsed = make_url(url)
+    path = parsed.database or ""
+    if parsed.get_backend_name() != "sqlite" or path in ("", ":memory:") or path.startswith("file:"):
+        return None
+    return path
+
+
 class LocalReader:
     """A read-only connection of the loop's own."""
 
@@ -49,11 +58,8 @@ class LocalReader:
     @classmethod
     def of(cls, url: str) -> LocalReader | None:
         """For the URL of a SQLite file; None for any other database."""
-        parsed = make_url(url)
-        path = parsed.database or ""
-        if parsed.get_backend_name() != "sqlite" or path in ("", ":memory:") or path.startswith("file:"):
-            return None
-        return cls(path)
+        path = local_path(url)
+        return cls(path) if path is not None else None
 
     def rows(self, query: Query, values: Mapping[str, Any]) -> Sequence[Sequence[Any]] | None:
         """All rows, or None when the engine is to be asked."""

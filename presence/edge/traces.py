@@ -10,7 +10,7 @@ from presence.edge.link import PATIENCE, Link
 from presence.ports import TraceEntry
 
 KEY = "t:trace"
-FLUSH_SECONDS = 0.05
+FLUSH_SECONDS = 0.1
 FLUSH_ENTRIES = 200
 BATCH = 200
 KEPT = 100_000
