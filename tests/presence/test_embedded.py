@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from presence.edge.embedded import Durability, EmbeddedValkey, answers, find_server, socket_path
+from presence.edge.embedded import (
+    Durability,
+    EmbeddedValkey,
+    answers,
+    find_server,
+    socket_path,
+    sync_appended,
+)
 from presence.edge.redis import RedisBus
 from presence.edge.server import Server, parse_server
 from presence.errors import Unavailable
@@ -38,6 +45,27 @@ async def test_durability_memory_forgets(tmp_path: Path) -> None:
 async def test_fsync_is_what_the_server_is_told(tmp_path: Path) -> None:
     async with EmbeddedValkey(tmp_path, durability=Durability.FSYNC) as url, RedisBus(url) as bus:
         assert await bus._call("CONFIG", "GET", "appendfsync") == [b"appendfsync", b"always"]
+
+
+async def test_everysec_hands_every_write_to_the_kernel_before_it_is_answered(tmp_path: Path) -> None:
+    """Valkey's own `everysec` puts writes off while a large one before them is being synced."""
+    for number in range(6):
+        valkey = EmbeddedValkey(tmp_path)
+        async with valkey as url, RedisBus(url) as bus:
+            await bus.command("SET", "large", os.urandom(4_000_000))
+            await bus.command("SET", "number", number)
+            assert valkey.pid is not None
+            os.kill(valkey.pid, signal.SIGKILL)
+        async with EmbeddedValkey(tmp_path) as url, RedisBus(url) as bus:
+            assert await bus.command("GET", "number") == str(number).encode()
+
+
+async def test_what_was_appended_is_synced_while_files_come_and_go(tmp_path: Path) -> None:
+    sync_appended(tmp_path)
+    (tmp_path / "appendonlydir").mkdir()
+    (tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof").write_bytes(b"*1")
+    (tmp_path / "appendonlydir" / "appendonly.aof.2.incr.aof").symlink_to("gone")
+    sync_appended(tmp_path)
 
 
 async def test_nobody_else_can_open_the_socket(tmp_path: Path) -> None:
