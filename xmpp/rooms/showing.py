@@ -21,7 +21,7 @@ from presence.rooms.events import (
     VoiceAsked,
     Whispered,
 )
-from presence.rooms.model import Occupant, Role, Room, seen_by
+from presence.rooms.model import Affiliation, Occupant, Role, Room, seen_by
 from presence.rooms.ports import RoomChanged
 from presence.rooms.service import Shown
 from xmpp.presence import Addressable, escape_jid
@@ -71,6 +71,27 @@ class Seat:
         self.session.send(stanza.to(self.to), name)
 
 
+class Album:
+    """Occupants as they are written for whoever enters: once while they stay as they are."""
+
+    __slots__ = ("_written",)
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[str, bool], tuple[Occupant, Affiliation, bytes, Addressable]] = {}
+
+    def of(self, room: Room, occupant: Occupant, reveal: bool) -> Addressable:
+        key = occupant.nick, reveal
+        affiliation, secret = room.affiliation(occupant.address), room.head.secret
+        found = self._written.get(key)
+        if found is not None and found[0] is occupant and found[1:3] == (affiliation, secret):
+            return found[3]
+        if len(self._written) > 2 * len(room.occupants) + 16:  # of those who left
+            self._written.clear()
+        written = write_occupant(room, occupant, reveal=reveal)
+        self._written[key] = occupant, affiliation, secret, written
+        return written
+
+
 class Showing:
     """Which of our clients are in which room. Moved on by events alone."""
 
@@ -86,6 +107,7 @@ class Showing:
         self._left = left
         self._blocks = blocks
         self._rooms: dict[Address, dict[str, Seat]] = {}
+        self._albums: dict[Address, Album] = {}
 
     def show(self, shown: Shown) -> None:
         """All events of an envelope."""
@@ -219,9 +241,10 @@ class Showing:
         if room.head.card:
             seat.send(write_picture(room), "presence")
         reveal = seen_by(mine.role, room.configuration)
+        album = self._albums.setdefault(room.address, Album())
         for other in room.occupants.values():
             if other.nick != mine.nick:
-                seat.send(write_occupant(room, other, reveal=reveal), "presence")
+                seat.send(album.of(room, other, reveal), "presence")
         statuses = [SELF]
         if not room.configuration.anonymous:
             statuses.append(OPEN_ROOM)
@@ -262,6 +285,7 @@ class Showing:
             seats.pop(seat.token, None)
             if not seats:
                 del self._rooms[room]
+                self._albums.pop(room, None)
         self._left(seat, room)
 
 
