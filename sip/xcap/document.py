@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from xml.parsers import expat
 
 from sip.xcap.conflicts import Conflicting
@@ -100,13 +101,25 @@ class Element:
 
 
 class Document:
-    """Immutable. Raises `NotWellFormed`, `NotUtf8`."""
+    """Immutable. It is read when it is looked into: what is only sent as it is need not be."""
 
-    __slots__ = ("data", "root")
+    __slots__ = ("_root", "data")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.root = _read(data)
+        self._root: Element | None = None
+
+    @property
+    def root(self) -> Element:
+        """Raises `NotWellFormed`, `NotUtf8`."""
+        if self._root is None:
+            self._root = _read(self.data)
+        return self._root
+
+    def read(self) -> Document:
+        """Itself, if it can be read. Raises `NotWellFormed`, `NotUtf8`."""
+        assert self.root is not None
+        return self
 
     def source(self, element: Element) -> bytes:
         """The element as it stands in the text."""
@@ -229,6 +242,7 @@ class _Reader:
             self._open[-1].text += data
 
 
+@lru_cache(maxsize=2048)
 def _expanded(name: str) -> tuple[Name, str]:
     """Expat's triplet as an expanded name and a prefix."""
     parts = name.split(_SEPARATOR)
@@ -242,7 +256,7 @@ def _expanded(name: str) -> tuple[Name, str]:
 def parse_document(data: bytes) -> Document:
     """What a client put. Raises `Conflicting`: not-well-formed, not-utf-8."""
     try:
-        return Document(data.removeprefix(b"\xef\xbb\xbf"))
+        return Document(data.removeprefix(b"\xef\xbb\xbf")).read()
     except NotWellFormed as error:
         raise Conflicting("not-well-formed", str(error)) from None
     except NotUtf8:
@@ -262,7 +276,7 @@ def parse_fragment(data: bytes, scope: dict[str, str]) -> Fragment:
     not-xml-frag, not-utf-8."""
     text = data.removeprefix(b"\xef\xbb\xbf").strip()
     try:
-        wrapped = Document(b"".join((f"<f{written(scope)}>".encode(), text, b"</f>")))
+        wrapped = Document(b"".join((f"<f{written(scope)}>".encode(), text, b"</f>"))).read()
     except NotWellFormed as error:
         raise Conflicting("not-xml-frag", str(error)) from None
     except NotUtf8:

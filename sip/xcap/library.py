@@ -62,7 +62,7 @@ class Library:
         collection, name = place.usage.stored_as(place.name)
         kept = await self.service.belongings.kept(place.user, _collection(collection), name)
         try:
-            return Document(kept[0].data) if kept else None
+            return Document(kept[0].data).read() if kept else None
         except (NotWellFormed, NotUtf8):  # pragma: no cover - it was read before it was kept
             return None
 

@@ -201,7 +201,7 @@ def _written(document: Document, element: Element, name: Name) -> tuple[tuple[in
 
 def _again(document: Document, splice: Splice) -> Document:
     try:
-        return document.spliced([splice])
+        return document.spliced([splice]).read()
     except NotWellFormed as error:
         raise Conflicting("not-xml-frag", str(error)) from None
     except NotUtf8:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from presence.address import Address, make_address
 from presence.errors import InvalidAddress
 from sip.addressing import to_address
@@ -9,6 +11,7 @@ from sip.errors import ProtocolError
 from sip.uri import parse_uri
 
 
+@lru_cache(maxsize=8192)
 def address_of(text: str) -> Address | None:
     """The person a URI names; None for what names nobody a roster could hold. Parameters are no matter."""
     text = text.strip()

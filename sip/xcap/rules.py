@@ -227,7 +227,7 @@ def shown(rules: Rules, owner: Address, allowed: set[Address], blocked: set[Addr
     else is named as either."""
     to_allow: list[Address] = []
     to_block: list[Address] = []
-    gone: list[Element] = []
+    gone: set[Element] = set()
     excepted: dict[int, tuple[Rule, Many | None, list[Address]]] = {}
     document = rules.document
     for person in sorted((rules.named() | allowed | blocked) - {owner}):
@@ -238,7 +238,7 @@ def shown(rules: Rules, owner: Address, allowed: set[Address], blocked: set[Addr
             for rule in rules.rules:
                 if not rule.concerns(person) or rule.handling in _REFUSALS:
                     continue
-                gone += rule.ones.get(person, [])
+                gone.update(rule.ones.get(person, []))
                 wide: list[Many | None] = [many for many in rule.manys if many.concerns(person)]
                 for many in wide or ([None] if not rule.identity else []):
                     key = id(many.element if many else rule.element)
@@ -247,13 +247,13 @@ def shown(rules: Rules, owner: Address, allowed: set[Address], blocked: set[Addr
                 to_block.append(person)
         elif person in allowed:
             if verdict.handling is not Handling.ALLOW:
-                gone += _named_in(rules, person, _REFUSALS)
+                gone.update(_named_in(rules, person, _REFUSALS))
                 to_allow.append(person)
         else:
             refusing = _named_in(rules, person, _REFUSALS)
-            gone += refusing + _named_in(rules, person, (Handling.ALLOW,))
+            gone.update(refusing, _named_in(rules, person, (Handling.ALLOW,)))
             if refusing:
-                gone += _exceptions(rules, person)
+                gone.update(_exceptions(rules, person))
     splices = [_except(document, *each) for each in excepted.values()]
     splices += _without(document, rules, gone)
     for name, handling, people in (
@@ -294,7 +294,7 @@ def _except(document: Document, rule: Rule, many: Many | None, people: list[Addr
     )
 
 
-def _without(document: Document, rules: Rules, gone: list[Element]) -> list[Splice]:
+def _without(document: Document, rules: Rules, gone: set[Element]) -> list[Splice]:
     """An identity with nobody in it would be everybody: then the rule goes."""
     splices = [document.removal(e) for e in gone if e.local == "except"]
     for rule in rules.rules:
@@ -316,7 +316,7 @@ def _naming(
     name: str,
     handling: Handling,
     people: list[Address],
-    gone: list[Element],
+    gone: set[Element],
 ) -> Splice:
     """Add people to our rule, or make it."""
     mine = next((rule for rule in rules.rules if rule.id == name), None)

@@ -18,7 +18,8 @@ MAX_SELECTOR = 8192
 _MAX_STEPS = 32
 _NCNAME = r"[^\W\d][\w.\-]*"
 _QNAME = rf"(?:{_NCNAME}:)?{_NCNAME}"
-_LITERAL = r'"[^"<]*"|\'[^\'<]*\''
+_LITERAL = r'"[^"]*"|\'[^\']*\''
+"Clients write `<` and `&` as they are, and as XML has them: both are understood."
 _STEP = re.compile(
     rf"(?P<name>\*|{_QNAME})(?:\[(?P<position>[0-9]{{1,9}})\])?"
     rf"(?:\[@(?P<attribute>{_QNAME})=(?P<value>{_LITERAL})\])?"

@@ -8,8 +8,6 @@ roster who is only there: it cannot know them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from presence.address import Address
 from presence.errors import Condition, Refused
 from presence.service import PresenceService
@@ -22,7 +20,7 @@ from sip.xcap.library import Library
 from sip.xcap.manipulation import path_of
 from sip.xcap.usages import Change, Place, Usage, pres_rules, register
 
-_UNIQUE = (("list", "name"), ("entry", "uri"), ("entry-ref", "ref"), ("external", "anchor"))
+_UNIQUE = {"list": "name", "entry": "uri", "entry-ref": "ref", "external": "anchor"}
 
 
 class ResourceLists(Usage):
@@ -92,24 +90,19 @@ async def _fulfil(service: PresenceService, owner: Address, wishes: Wishes) -> N
 def check_lists(root: Element) -> None:
     """RFC 4826 §3.4.5, of a list and all in it. Raises `Conflicting`."""
     for element in root.walk():
-        for name, attribute in _UNIQUE:
-            values = [each.attributes.get(("", attribute)) for each in element.all(NAMESPACE, name)]
-            for twin in _twins(element, name, values):
-                raise not_unique(f"{path_of(twin)}/@{attribute}")
+        seen: set[tuple[str, str]] = set()
+        for each in element.children:
+            attribute = _UNIQUE.get(each.local) if each.name[0] == NAMESPACE else None
+            value = each.attributes.get(("", attribute)) if attribute is not None else None
+            if value is None:
+                continue
+            if (each.local, value) in seen:
+                raise not_unique(f"{path_of(each)}/@{attribute}")
+            seen.add((each.local, value))
         if element.name == (NAMESPACE, "entry-ref") and _absolute(element.get("ref")):
             raise Conflicting("constraint-failure", "ref: a path relative to the XCAP root is wanted")
         if element.name == (NAMESPACE, "external") and not _is_http(element.get("anchor")):
             raise Conflicting("constraint-failure", "anchor: an absolute HTTP URI is wanted")
-
-
-def _twins(parent: Element, name: str, values: list[str | None]) -> Iterator[Element]:
-    seen: set[str] = set()
-    for element, value in zip(parent.all(NAMESPACE, name), values, strict=True):
-        if value is None:
-            continue
-        if value in seen:
-            yield element
-        seen.add(value)
 
 
 def _absolute(ref: str) -> bool:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from xml.sax.saxutils import escape, quoteattr
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sip.xcap.conflicts import Conflicting, XcapError
 from sip.xcap.document import Document, parse_document
@@ -151,6 +156,8 @@ def test_a_slash_in_a_value_is_no_separator() -> None:
 
 
 def test_references_in_a_value_are_what_they_stand_for() -> None:
+    for value in ("a&amp;b&lt;", "a&b<", "a&#38;b&#x3c;"):
+        assert got(b'<r><e u="a&amp;b&lt;"/></r>', f'r/e[@u="{value}"]')[0] == b'<e u="a&amp;b&lt;"/>'
     assert got(b'<r><e u="&quot;a&amp;b&quot;"/></r>', "r/e[@u='\"a&amp;b\"']")[0] == (
         b'<e u="&quot;a&amp;b&quot;"/>'
     )
@@ -301,3 +308,49 @@ def test_documents_that_are_not_taken(body: bytes, condition: str) -> None:
     with pytest.raises(Conflicting) as refused:
         parse_document(body)
     assert refused.value.condition == condition
+
+
+# --- whatever is put comes back --------------------------------------------------------------------------
+
+NAMES = st.from_regex(r"[a-z]{1,3}", fullmatch=True)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12)
+
+
+@st.composite
+def elements(draw: st.DrawFn, depth: int = 3) -> str:
+    name = draw(NAMES)
+    attributes = draw(st.dictionaries(NAMES.filter(lambda key: key != "new"), TEXTS, max_size=2))
+    written = "".join(f" {key}={quoteattr(value)}" for key, value in attributes.items())
+    if not depth or draw(st.booleans()):
+        return f"<{name}{written}{draw(st.sampled_from(['', ' ']))}/>"
+    inner = draw(st.lists(st.one_of(elements(depth - 1), TEXTS.map(escape)), max_size=3))
+    return f"<{name}{written}>{''.join(inner)}</{name}>"
+
+
+@given(st.lists(elements(), max_size=4), elements(), st.sampled_from(["", " ", "\n <!-- c -->\n"]))
+def test_what_is_put_is_what_is_fetched_and_removing_it_leaves_what_was(
+    others: list[str], new: str, between: str
+) -> None:
+    document = Document(f"<r>{between.join(others)}</r>".encode())
+    name = Document(new.encode()).root.local
+    selector = parse_selector(f"r/{name}[@new='{{x}}']", "", "")
+    new = new.replace(f"<{name}", f"<{name} new='{{x}}'", 1)
+    after, created = put(document, selector, new.encode())
+    assert created
+    assert fetch(after, selector) == (new.encode(), ELEMENT)
+    assert put(after, selector, new.encode())[0].data == after.data
+    left = delete(after, selector)
+    assert left.data == document.data or b"<r/>" in document.data
+
+
+@given(st.text(max_size=60), st.text(max_size=20))
+def test_no_selector_is_anything_but_understood_or_refused(text: str, query: str) -> None:
+    with suppress(XcapError):
+        assert parse_selector(text, query, "urn:x").steps
+
+
+@given(st.binary(max_size=200))
+def test_no_body_is_anything_but_a_document_or_refused(body: bytes) -> None:
+    with suppress(Conflicting):
+        parsed = parse_document(body)
+        assert parsed.source(parsed.root)
