@@ -18,6 +18,8 @@ class Dialogs:
         self._by_dialog: dict[Name, Subscription] = {}
         self._by_watcher: dict[Address, dict[Name, Subscription]] = {}
         "Watcher → (Call-ID, its tag, package) → subscription."
+        self._about: dict[Address, dict[Subscription, None]] = {}
+        "Presentity → subscriptions to its presence."
         self._on_flow: dict[Flow, set[Subscription]] = {}
 
     def __len__(self) -> int:
@@ -38,6 +40,10 @@ class Dialogs:
         """In the order they came."""
         return tuple(self._by_watcher.get(watcher, {}).values())
 
+    def about(self, presentity: Address) -> tuple[Subscription, ...]:
+        """Those to somebody's presence, in the order they came."""
+        return tuple(self._about.get(presentity, ()))
+
     def on(self, flow: Flow) -> tuple[Subscription, ...]:
         return tuple(self._on_flow.get(flow, ()))
 
@@ -53,6 +59,8 @@ class Dialogs:
         """Whoever adds removes its twin first."""
         self._by_watcher.setdefault(subscription.watcher, {})[_name(subscription)] = subscription
         self._by_dialog[subscription.dialog.id] = subscription
+        if subscription.package.name == "presence" and not subscription.listed:
+            self._about.setdefault(subscription.presentity, {})[subscription] = None
         if subscription.flow is not None:
             self._on_flow.setdefault(subscription.flow, set()).add(subscription)
 
@@ -78,6 +86,10 @@ class Dialogs:
         mine.pop(_name(subscription), None)
         if not mine:
             self._by_watcher.pop(subscription.watcher, None)
+        about = self._about.get(subscription.presentity, {})
+        about.pop(subscription, None)
+        if not about:
+            self._about.pop(subscription.presentity, None)
         self.pin(subscription, None)
         subscription.cancel_timers()
         return True

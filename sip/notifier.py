@@ -36,6 +36,7 @@ from sip.lists import Given, Lookup, Named, Roll, Roster, given, no_lists
 from sip.message import Request, Response, new_tag, respond
 from sip.notification import Notifications, Phones
 from sip.pacing import Pacing
+from sip.packages import Attendance, Attending
 from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
 from sip.subscription import RECORD, Subscription, restore
@@ -175,6 +176,8 @@ class Notifier:
         if subscription.feed is not None and not allowed:
             # RFC 3857 §4.6, RFC 3680 §4.6; whether there is such a person is nobody's business.
             raise ProtocolError(403)
+        if isinstance(subscription.feed, Attending):
+            subscription.feed.attend(self._attendances(presentity))
 
     async def _begin(
         self, subscription: Subscription, request: Request, flow: Flow, expires: int, trace: str
@@ -202,6 +205,7 @@ class Notifier:
         )
         self._metrics.count("sip_subscriptions_total", state=subscription.state)
         self._arm_expiry(subscription)
+        self._attended(subscription)
         return Reply(
             self._accepted(request, subscription, flow, expires), partial(self._pacing.start, subscription)
         )
@@ -338,7 +342,25 @@ class Notifier:
         if not self._dialogs.remove(subscription):
             return False
         self._hearing.leave(subscription)
+        self._attended(subscription, over=True)
         return True
+
+    def _attended(self, subscription: Subscription, *, over: bool = False) -> None:
+        """Tell the presentity's own phones that somebody began, or ended, to watch (RFC 3857)."""
+        if subscription.package.name != "presence" or subscription.listed or subscription.veiled:
+            return
+        for own in self._dialogs.of(subscription.presentity):
+            if own.package.name == "presence.winfo" and isinstance(own.feed, Attending):
+                ended = _attendance(subscription) if over else None
+                if own.feed.attend(self._attendances(subscription.presentity), ended):
+                    self._pacing.push(own)
+
+    def _attendances(self, presentity: Address) -> tuple[Attendance, ...]:
+        return tuple(
+            _attendance(each)
+            for each in self._dialogs.about(presentity)
+            if not each.veiled and each.watcher != presentity
+        )
 
     def _remove(self, subscription: Subscription) -> None:
         """Forget it, and the record of it."""
@@ -530,6 +552,17 @@ class Notifier:
         """Timers only; the subscriptions go on in the next process."""
         for subscription in self._dialogs:
             subscription.cancel_timers()
+
+
+def _attendance(subscription: Subscription) -> Attendance:
+    return Attendance(
+        subscription.key,
+        subscription.watcher,
+        subscription.active,
+        subscription.since,
+        subscription.expires,
+        subscription.ending,
+    )
 
 
 def _withdrawn(subscription: Subscription, decision: Decision) -> str:

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from presence.address import Address
 from presence.model import PresenceDocument
@@ -55,6 +55,26 @@ class Feed(Protocol):
     @property
     def tag(self) -> str:
         """Entity-tag of its full state (RFC 5839 §6.4)."""
+
+
+class Attendance(NamedTuple):
+    """A phone's subscription to somebody's presence."""
+
+    id: str
+    watcher: Address
+    active: bool
+    since: float
+    expires: float
+    reason: str
+    "Why it ended; empty while it goes on."
+
+
+@runtime_checkable
+class Attending(Feed, Protocol):
+    """A feed that wants to know which phones watch its owner."""
+
+    def attend(self, live: tuple[Attendance, ...], over: Attendance | None = None) -> bool:
+        """All of them now, and the one that just ended. True: there is something to say."""
 
 
 class Package(Protocol):

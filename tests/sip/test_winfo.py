@@ -105,3 +105,57 @@ async def test_it_goes_on_in_the_next_process_in_full(house: House) -> None:
         after = told(await watch.state("active"))
         assert (after[0], after[2]) == ("full", before[2])
         assert after[1] > before[1]
+
+
+def rows(notify: SipMessage) -> list[dict[str, str]]:
+    return [dict(w.attrib) for w in ElementTree.fromstring(notify.body).iter(f"{NS}watcher")]
+
+
+async def test_each_phones_subscription_is_a_watcher_with_its_times(house: House) -> None:
+    await house.befriend(ALICE, BOB)
+    await house.other.set_item(ALICE, BOB, "Bob & sons", ())
+    async with house.phone(ALICE) as phone, house.phone(BOB) as one, house.phone(BOB) as two:
+        watch = await phone.subscribe(str(ALICE), event="presence.winfo", Accept=ACCEPT)
+        (contact,) = rows(await watch.state("active"))
+        assert (contact["status"], contact["display-name"]) == ("active", "Bob & sons")
+        assert "expiration" not in contact
+        first = await one.subscribe(str(ALICE), expires=100)
+        told = {row["id"]: row for row in rows(await watch.state("active"))}
+        assert told.pop(contact["id"])["status"] == "terminated"
+        (live,) = told.values()
+        assert (live["status"], live["expiration"] in ("99", "100")) == ("active", True)
+        assert int(live["duration-subscribed"]) <= 2
+        await two.subscribe(str(ALICE))
+        (second,) = rows(await watch.state("active"))
+        assert second["id"] not in (live["id"], contact["id"])
+        assert (await first.end()).status == 200
+        (gone,) = rows(await watch.state("active"))
+        assert (gone["id"], gone["status"], gone["event"]) == (live["id"], "terminated", "timeout")
+
+
+async def test_who_takes_a_request_back_gave_up_and_was_not_rejected(house: House) -> None:
+    await house.desk(ALICE)
+    await house.other.act(BOB, ALICE, Act.SUBSCRIBE)
+    await house.befriend(ALICE, CAROL)
+    async with house.phone(ALICE) as phone:
+        watch = await phone.subscribe(str(ALICE), event="presence.winfo", Accept=ACCEPT)
+        await watch.state("active")
+        await house.other.act(BOB, ALICE, Act.UNSUBSCRIBE)
+        assert told(await watch.state("active"))[2] == {"bob": ("terminated", "giveup")}
+        await house.other.act(CAROL, ALICE, Act.UNSUBSCRIBE)
+        assert told(await watch.state("active"))[2] == {"carol": ("terminated", "timeout")}
+
+
+async def test_a_phone_that_does_not_wait_for_the_answer_leaves_its_request_waiting(house: House) -> None:
+    await house.desk(ALICE)
+    async with house.phone(ALICE) as phone, house.phone(BOB) as asker:
+        watch = await phone.subscribe(str(ALICE), event="presence.winfo", Accept=ACCEPT)
+        await watch.state("active")
+        asked = await asker.subscribe(str(ALICE))
+        notify = await watch.notified("bob asks", lambda n: "bob" in n.text)
+        assert told(notify)[2]["bob"] == ("pending", "subscribe")
+        await asked.end()
+        notify = await watch.notified("bob waits", lambda n: "waiting" in n.text)
+        assert {row["status"] for row in rows(notify)} == {"terminated", "waiting"}
+        await house.other.act(ALICE, BOB, Act.SUBSCRIBED)
+        assert told(await watch.state("active"))[2] == {"bob": ("active", "approved")}
