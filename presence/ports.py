@@ -194,6 +194,11 @@ class AuthorisationChanged(msgspec.Struct, frozen=True, kw_only=True, tag="autho
     notes: tuple[Any, ...] = ()
     trace: str = ""
 
+    @property
+    def taken_back(self) -> bool:
+        """The contact did it: a request is withdrawn, or they do not want to see owner any more."""
+        return self.stanza == "unsubscribe"
+
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     """For the nodes of the sender of a message nobody took."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from presence.address import Address
 from presence.ports import AuthorisationChanged
 from presence.service import PresenceService
-from presence.subscriptions import Act, RosterItem
+from presence.subscriptions import RosterItem
 from sip.addressing import to_uri
 from sip.documents import Body
 from sip.packages import Attendance, DocumentOf, Feed, PackageDefaults, register
@@ -97,8 +97,8 @@ class Watchers:
         if status != "pending":
             self._lapsed.pop(watcher, None)
         ended = "rejected"
-        if envelope.stanza == Act.UNSUBSCRIBE:
-            # The watcher did it: one who was waiting has given up.
+        if envelope.taken_back:
+            # Who was waiting has given up.
             ended = "giveup" if before == "pending" else "timeout"
         return self._changed(ended)
 
