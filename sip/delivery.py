@@ -33,10 +33,10 @@ from sip.writing import Writer, readable
 
 log = structlog.get_logger()
 
-_TRANSIENT = frozenset((408, 430, 480, 503, 504))
+_TRANSIENT = frozenset((408, 430, 477, 480, 503, 504))
 "The phone may take it later."
-_FLOW_FAILED = frozenset((408, 430))
-"It did not reach the phone on this flow (RFC 5626 §7)."
+_FLOW_FAILED = frozenset((408, 430, 477))
+"It did not reach the phone on this flow (RFC 5626 §7). 477 is Kamailio's, for a connection that is gone."
 _REMEMBERED = 10_000
 "Deliveries remembered, so that what the bus sends again is not sent to the phone again."
 
@@ -221,7 +221,7 @@ class Deliverer:
         registered over meanwhile."""
         if answer.status == 430:
             self._runtime.spawn(self._registrar.lost(lane.address, located))
-        elif answer.status == 408 or answer.silence is Silence.TIMEOUT:
+        elif answer.status in _FLOW_FAILED or answer.silence is Silence.TIMEOUT:
             self._registrar.doubt(located)
         failed = answer.status in _FLOW_FAILED or answer.silence in (Silence.TIMEOUT, Silence.BROKEN)
         return self._registrar.another(lane.address, lane.endpoint, tried) if failed else None

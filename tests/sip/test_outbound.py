@@ -74,7 +74,7 @@ async def test_when_a_flow_breaks_the_other_takes_over_and_the_phone_stays(house
         await house.until_seen(BOB, online=False)
 
 
-@pytest.mark.parametrize(("status", "left"), [(430, [2]), (408, [1, 2])])
+@pytest.mark.parametrize(("status", "left"), [(430, [2]), (408, [1, 2]), (477, [1, 2])])
 async def test_a_failure_of_the_flow_is_not_the_phones(house: House, status: int, left: list[int]) -> None:
     async with house.phone(BOB, "tcp") as one, house.phone(BOB, "tcp") as two:
         await register(one, 1)
