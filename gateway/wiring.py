@@ -172,6 +172,7 @@ def _xmpp(settings: Settings, made: Backend) -> Door:
         key=settings.key,
         named=settings.named_certificates,
         uploads=settings.xmpp.upload.directory or settings.state_dir / "uploads",
+        sockets=settings.state_dir.absolute() / "web",
         share_ports=settings.processes.xmpp > 1,
     )
 

@@ -101,9 +101,9 @@ def find_server() -> str:
     )
 
 
-def socket_path(data_dir: Path) -> Path:
+def socket_path(data_dir: Path, name: str = "valkey.sock") -> Path:
     """Inside the data directory, or in a private short directory when that path is too long for a socket."""
-    path = data_dir / "valkey.sock"
+    path = data_dir / name
     if len(os.fsencode(path)) < SOCKET_PATH_BYTES:
         return path
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"tandem-{os.getuid()}"

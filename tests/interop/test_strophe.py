@@ -17,7 +17,7 @@ pytestmark = pytest.mark.interop
 
 @pytest.fixture(scope="module")
 async def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    async with open_web_stage(tmp_path_factory.mktemp("tandem")) as stage:
+    async with open_web_stage(tmp_path_factory.mktemp("tandem"), PROCESSES__XMPP="2") as stage:
         yield stage
 
 

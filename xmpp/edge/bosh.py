@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from starlette.requests import Request
@@ -23,6 +24,7 @@ from xmpp.bosh import (
     write_refusal,
 )
 from xmpp.edge.clientstream import ClientStream
+from xmpp.edge.neighbours import Gone, Neighbours, Said
 from xmpp.edge.visitor import Visitor, visitor
 from xmpp.effects import Opened
 from xmpp.element import Element
@@ -187,41 +189,76 @@ class BoshStream(ClientStream):
 class Bosh:
     """All BOSH sessions of this process."""
 
-    def __init__(self, settings: XmppSettings, listener: Callable[[], Listener | None]) -> None:
+    def __init__(
+        self,
+        settings: XmppSettings,
+        listener: Callable[[], Listener | None],
+        sockets: Path | None = None,
+        node: str = "",
+    ) -> None:
+        """`sockets`: directory where the processes of this host find each other; None when there is one."""
         web = settings.web
         self._settings = settings
         self._terms = Terms(web.bosh_wait, web.bosh_hold, web.bosh_inactivity, web.bosh_pause)
         self._listener = listener
         self._streams: dict[str, BoshStream] = {}
+        self._node = node
+        self.neighbours = Neighbours(sockets, node, self._known) if sockets is not None else None
 
     async def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
         """One POST (§5). `headers`: for every answer."""
+
+        async def gone() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+
         try:
             data = await _read(request, self._settings.max_stanza + ROOM)
             element = read_body(data, max_depth=self._settings.max_depth)
-            known = self._stream(element, len(data))
+            said = await self._said(element, data, visitor(request), gone)
         except BindingError as error:
-            return _response(write_refusal(error.condition), 200, CONTENT_TYPE, headers)
-        reply: Reply = asyncio.get_running_loop().create_future()
-        stream = known or self._create(element, visitor(request), reply)
-        if isinstance(stream, bytes):
-            return _response(stream, 200, CONTENT_TYPE, headers)
-        if known is not None:
-            await known.receive(element, reply, len(data))
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(_watch(request, stream, reply))
-            said, status = await reply
-            watching.cancel()
-        return _response(said, status, stream.content_type, headers)
+            said = Said(write_refusal(error.condition), 200, CONTENT_TYPE)
+        return _response(said.data, said.status, said.content_type, headers)
 
-    def _stream(self, element: Element, size: int) -> BoshStream | None:
-        """Whose request it is; None for a new session. Raises `BindingError`."""
+    async def _said(self, element: Element, data: bytes, who: Visitor, gone: Gone) -> Said:
         sid = element.get("sid")
         if not sid:
-            if size > self._settings.max_stanza_before_login:
+            if len(data) > self._settings.max_stanza_before_login:
                 raise BindingError("policy-violation")
-            return None
-        stream = self._streams.get(sid)
+            return await self._begun(element, who, gone)
+        neighbours = self.neighbours
+        node = neighbours.owner(sid) if neighbours is not None else ""
+        if neighbours is not None and node:
+            said = await neighbours.ask(node, data, gone)
+            if said is None:
+                raise BindingError("item-not-found")
+            return said
+        return await self._continued(element, len(data), gone)
+
+    async def _known(self, data: bytes, gone: Gone) -> Said:
+        """A request that another process was given, and whose session is ours."""
+        try:
+            element = read_body(data, max_depth=self._settings.max_depth)
+            return await self._continued(element, len(data), gone)
+        except BindingError as error:
+            return Said(write_refusal(error.condition), 200, CONTENT_TYPE)
+
+    async def _begun(self, element: Element, who: Visitor, gone: Gone) -> Said:
+        reply: Reply = asyncio.get_running_loop().create_future()
+        stream = self._create(element, who, reply)
+        if isinstance(stream, bytes):
+            return Said(stream, 200, CONTENT_TYPE)
+        return await _replied(stream, reply, gone)
+
+    async def _continued(self, element: Element, size: int, gone: Gone) -> Said:
+        stream = self._stream(element, size)
+        reply: Reply = asyncio.get_running_loop().create_future()
+        await stream.receive(element, reply, size)
+        return await _replied(stream, reply, gone)
+
+    def _stream(self, element: Element, size: int) -> BoshStream:
+        """Whose request it is. Raises `BindingError`."""
+        stream = self._streams.get(element.get("sid"))
         if stream is None:
             raise BindingError("item-not-found")
         if size > stream.max_body:
@@ -238,7 +275,7 @@ class Bosh:
             return write_refusal("see-other-uri", web.public_url + BOSH_PATH)
         if listener is None:
             return write_refusal("system-shutdown")
-        sid = secrets.token_urlsafe(24)
+        sid = f"{self._node}.{secrets.token_urlsafe(24)}"
         try:
             core = BoshSession(sid, element, reply, self._terms, listener.loop.time())
         except BindingError as error:
@@ -264,10 +301,17 @@ async def _read(request: Request, most: int) -> bytes:
     return data
 
 
-async def _watch(request: Request, stream: BoshStream, reply: Reply) -> None:
+async def _replied(stream: BoshStream, reply: Reply, gone: Gone) -> Said:
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(_watch(stream, reply, gone))
+        data, status = await reply
+        watching.cancel()
+    return Said(data, status, stream.content_type)
+
+
+async def _watch(stream: BoshStream, reply: Reply, gone: Gone) -> None:
     """Wait for the client to go away without an answer."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    await gone()
     stream.disconnected(reply)
     if not reply.done():
         reply.set_result((b"", 200))

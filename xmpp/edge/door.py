@@ -49,10 +49,11 @@ class XmppDoor:
         key: Path,
         named: Files | None = None,
         uploads: Path | None = None,
+        sockets: Path | None = None,
         share_ports: bool = False,
     ) -> None:
         """The first of `domains` is the default. `uploads`: directory for shared files. `share_ports`:
-        several processes serve the same ports."""
+        several processes serve the same ports, and find each other in the directory `sockets`."""
         self._runtime = LoopRuntime(metrics)
         self.router = XmppRouter(settings, service, accounts, metrics, self._runtime)
         self._settings = settings
@@ -67,6 +68,8 @@ class XmppDoor:
         wanted = uploads if settings.upload.enabled else None
         self._uploads = DirectoryUploads(wanted, settings.upload) if wanted is not None else None
         self._cleaning: asyncio.TimerHandle | None = None
+        shared = sockets if share_ports else None
+        self._web = XmppWeb(settings, self._domains, lambda: self._listener, shared, service.node)
 
     @property
     def listening(self) -> list[Listening]:
@@ -99,6 +102,7 @@ class XmppDoor:
             components={domain: each for domain, each in hosted if isinstance(each, Component)},
         )
         await self._listener.start()
+        await self._web.start()
 
     def _clean_later(self, uploads: DirectoryUploads) -> None:
         clean = partial(self._clean, uploads)
@@ -118,6 +122,7 @@ class XmppDoor:
             self._cleaning.cancel()
         if self._listener is not None:
             await self._listener.stop()
+        await self._web.stop()
         await self.router.stop()
         await self._runtime.drain(self._settings.drain_timeout)
 
@@ -128,7 +133,7 @@ class XmppDoor:
 
     def routes(self) -> list[BaseRoute]:
         """See `presence.ports.Web`."""
-        routes = XmppWeb(self._settings, self._domains, lambda: self._listener).routes()
+        routes = self._web.routes()
         if self._uploads is not None:
             routes += FileServer(self._uploads, self._metrics).routes()
         return routes

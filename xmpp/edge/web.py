@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -38,13 +39,27 @@ class XmppWeb:
     """Answers HTTP while the door is open."""
 
     def __init__(
-        self, settings: XmppSettings, domains: Sequence[str], listener: Callable[[], Listener | None]
+        self,
+        settings: XmppSettings,
+        domains: Sequence[str],
+        listener: Callable[[], Listener | None],
+        sockets: Path | None = None,
+        node: str = "",
     ) -> None:
-        """`listener`: None while the door is shut."""
+        """`listener`: None while the door is shut. `sockets`, `node`: see `Bosh`."""
         self._settings = settings
         self._listener = listener
-        self._bosh = Bosh(settings, listener)
+        self._bosh = Bosh(settings, listener, sockets, node)
         self._origins = Origins(settings.web.origins, tuple(domains), settings.web.public_url)
+
+    async def start(self) -> None:
+        """Be found by the other processes of this host. Raises `OSError`."""
+        if self._bosh.neighbours is not None:
+            await self._bosh.neighbours.start()
+
+    async def stop(self) -> None:
+        if self._bosh.neighbours is not None:
+            await self._bosh.neighbours.stop()
 
     def routes(self) -> list[BaseRoute]:
         return [
