@@ -118,9 +118,9 @@ def _spaced_protocol(sent: str) -> tuple[str, str]:
     parts = [part.strip() for part in sent.split("/", 2)]
     if len(parts) != 3 or parts[0].upper() != "SIP" or parts[1] != "2.0":
         raise Malformed("unknown protocol")
-    transport, *places = parts[2].split(None, 1)
+    transport, *places = parts[2].split(None, 1) or [""]
     if not places:
-        raise Malformed("no sent-by")
+        raise Malformed("no transport and sent-by")
     return transport, places[0]
 
 

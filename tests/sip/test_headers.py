@@ -52,6 +52,8 @@ def test_the_parts_of_a_via() -> None:
     [
         "",
         "SIP/2.0/UDP",
+        "SIP/2.0/",
+        "SIP / 2.0 / ",
         "SIP/1.0/UDP host",
         "SIP/2.0/UDP host;;branch=x",
         "HTTP/2.0/UDP host",
