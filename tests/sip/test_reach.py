@@ -7,10 +7,13 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from presence.address import Address
 from sip.edge.dns import Resolver
 from sip.uri import parse_uri
 from tests.sip.house import ALICE, BOB, PASSWORD, open_house
+from tests.support.authority import Authority
 from tests.support.names import serve_names
 from tests.support.sipclient import Phone
 from tests.support.siphop import next_hop
@@ -119,22 +122,33 @@ async def test_a_long_message_to_a_udp_proxy_goes_over_tcp(tmp_path: Path) -> No
         assert "/TCP " in message["Via"]
 
 
-async def test_tls_to_a_hop_wants_the_certificate_of_the_uris_name(tmp_path: Path) -> None:
-    async with open_house(tmp_path, trusted_peers=("127.0.0.1",), peer_authorities="") as house:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(house.folder / "cert.pem", house.folder / "key.pem")
-        async with next_hop("tls", context=context) as hop, house.phone(BOB) as proxy:
-            await register_through(proxy, f"<sip:127.0.0.1:{hop.port};transport=tls;lr>")
-            await house.say(ALICE, BOB, "secret")
+@pytest.mark.parametrize(("certified", "reached"), [("proxy.test", True), ("other.test", False)])
+async def test_tls_to_a_hop_wants_the_certificate_of_the_uris_name(
+    tmp_path: Path, certified: str, reached: bool
+) -> None:
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.issue(certified))
+    async with (
+        next_hop("tls", context=context) as hop,
+        serve_names({"proxy.test. A": ("127.0.0.1",)}) as names,
+        open_house(
+            tmp_path, nameservers=(names.address,), peer_authorities=str(authority.file), **TRUSTED
+        ) as house,
+        house.phone(BOB) as proxy,
+    ):
+        await register_through(proxy, f"<sip:proxy.test:{hop.port};transport=tls;lr>")
+        await house.say(ALICE, BOB, "secret")
+        if reached:
+            message = await hop.requests.take("the message", lambda r: r.body == b"secret")
+            assert "/TLS " in message["Via"]
+            return
 
-            async def refused() -> bool:
-                return (
-                    bool(await house.waiting(BOB))
-                    and house.metrics.counts.get("sip_hops_failed_total", 0) > 0
-                )
+        async def waits() -> bool:
+            return [list(each.values()) for each in await house.waiting(BOB)] == [["unreachable"]]
 
-            await until("the certificate is refused", refused, 10)
-            assert not hop.requests.history
+        await until("the message waits", waits, 10)
+        assert not hop.requests.history
 
 
 async def test_notifications_follow_the_record_route(tmp_path: Path) -> None:
