@@ -630,7 +630,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     ha1: dict[str, str] = {}
     "DigestAlgorithm → hex HA1 for realm = domain."
     scram: dict[str, ScramKeys] = {}
-    "`SHA-1`, `SHA-256` → keys."
+    "`SHA-1`, `SHA-256`, `SHA-512` → keys."
     phone_only: bool = True
     "No XMPP client has ever logged in: a policy answers watchers on its behalf."
     own_ha1: str = ""
@@ -648,7 +648,7 @@ class Accounts(Protocol):
     """An account backend (one file in `presence/edge/accounts/`, one registration)."""
 
     mechanisms: frozenset[str]
-    "SASL mechanisms some account can prove, without -PLUS: PLAIN, SCRAM-SHA-1, SCRAM-SHA-256, DIGEST-MD5."
+    "SASL mechanisms some account can prove, without -PLUS: PLAIN, DIGEST-MD5, SCRAM-SHA-1 and its like."
 
     @property
     def algorithms(self) -> tuple[DigestAlgorithm, ...]:
@@ -669,6 +669,10 @@ class Accounts(Protocol):
         """
 
     async def set_password(self, address: Address, password: str) -> None: ...
+    async def keep_scram(self, address: Address, name: str, keys: ScramKeys) -> None:
+        """Keys for a hash the account has none of yet, made of its password by its own client. Does nothing
+        where none can be kept."""
+
     async def add(self, address: Address, password: str) -> None:
         """Raises `Refused` CONFLICT when it exists."""
 

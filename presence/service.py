@@ -40,6 +40,7 @@ from presence.ports import (
     Metrics,
     Relay,
     RosterChange,
+    ScramKeys,
     Store,
     Submission,
     TraceEntry,
@@ -386,6 +387,11 @@ class PresenceService:
     async def change_password(self, address: Address, password: str) -> None:
         """Raises `Refused`: BAD_REQUEST for what is no password, ITEM_NOT_FOUND."""
         await self._accounts.set_password(address, password)
+        await self._bus.broadcast(AccountChanged(address=address))
+
+    async def keep_scram(self, address: Address, name: str, keys: ScramKeys) -> None:
+        """See `presence.ports.Accounts.keep_scram`."""
+        await self._accounts.keep_scram(address, name, keys)
         await self._bus.broadcast(AccountChanged(address=address))
 
     async def add_account(self, address: Address, password: str) -> None:

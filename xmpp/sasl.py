@@ -335,6 +335,7 @@ def unescape(name: str) -> str:
 _NO_KEYS = {
     "SHA-1": ScramKeys(salt=b"", iterations=0, stored_key=bytes(20), server_key=bytes(20)),
     "SHA-256": ScramKeys(salt=b"", iterations=0, stored_key=bytes(32), server_key=bytes(32)),
+    "SHA-512": ScramKeys(salt=b"", iterations=0, stored_key=bytes(64), server_key=bytes(64)),
 }
 "Compared with for users without keys, so that they take as long; no proof can match them."
 
@@ -349,8 +350,10 @@ def _scram(algorithm: str, plus: bool) -> Registration:
     )
 
 
+register(_scram("SHA-512", plus=True))
 register(_scram("SHA-256", plus=True))
 register(_scram("SHA-1", plus=True))
+register(_scram("SHA-512", plus=False))
 register(_scram("SHA-256", plus=False))
 register(_scram("SHA-1", plus=False))
 register(Registration("PLAIN", Plain, proof="PLAIN", clear=True))

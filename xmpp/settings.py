@@ -16,7 +16,7 @@ from xmpp.relays import parse_relay
 
 CONTACTS = ("abuse", "admin", "feedback", "sales", "security", "status", "support")
 "XEP-0157 §3."
-MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "DIGEST-MD5")
+MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "DIGEST-MD5")
 "What can be set, without -PLUS."
 
 
@@ -152,7 +152,9 @@ class XmppSettings(BaseModel):
     allow_plaintext: bool = False
     """Let clients that connect from this machine itself log in without TLS. For tests, and proxies that
     end TLS."""
-    mechanisms: tuple[str, ...] = Field(default=("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"), min_length=1)
+    mechanisms: tuple[str, ...] = Field(
+        default=("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"), min_length=1
+    )
     """SASL mechanisms offered, as far as the accounts can prove them; the SCRAM ones with channel binding
     (-PLUS), too. PLAIN is never offered without TLS unless `allow_plaintext` says so."""
     resource_conflict: Literal["replace", "reject", "rename"] = "replace"

@@ -88,6 +88,10 @@ class MemoryAccounts:
         self._reach()
         return hmac.compare_digest(self.passwords.get(address, "").encode(), password.encode())
 
+    async def keep_scram(self, address: Address, name: str, keys: ScramKeys) -> None:
+        account = self.accounts[address]
+        self.accounts[address] = msgspec.structs.replace(account, scram={**account.scram, name: keys})
+
     async def set_password(self, address: Address, password: str) -> None:
         self.put(str(address), password)
 

@@ -39,8 +39,10 @@ async def test_the_feature_says_what_can_be_done_in_the_same_step(client: RawCli
     (feature,) = re.findall(rb"<authentication xmlns='urn:xmpp:sasl:2'>.*</authentication>", got)
     names = re.findall(rb"<mechanism>(.*?)</mechanism>", feature.partition(b"<inline>")[0])
     assert names == [
+        b"SCRAM-SHA-512-PLUS",
         b"SCRAM-SHA-256-PLUS",
         b"SCRAM-SHA-1-PLUS",
+        b"SCRAM-SHA-512",
         b"SCRAM-SHA-256",
         b"SCRAM-SHA-1",
         b"PLAIN",

@@ -17,18 +17,18 @@ from sqlalchemy.exc import IntegrityError
 
 from presence.address import Address, parse_address
 from presence.edge.accounts.derived import DerivedKeys
-from presence.edge.accounts.proofs import stored_ha1
+from presence.edge.accounts.proofs import SCRAM_HASHES, stored_ha1
 from presence.edge.database import Database
 from presence.edge.entry import forget_tokens
 from presence.edge.reading import Query
 from presence.edge.tables import account_notes
 from presence.errors import Condition, Refused, Unavailable
-from presence.ports import Account, DigestAlgorithm, DigestJudge, DigestQuestion
+from presence.ports import Account, DigestAlgorithm, DigestJudge, DigestQuestion, ScramKeys
 
 CACHE_SECONDS = 30.0
 CACHE_SIZE = 50_000
 PLAIN = frozenset({"PLAIN"})
-SCRAM = frozenset({"SCRAM-SHA-1", "SCRAM-SHA-256"})
+SCRAM = frozenset(f"SCRAM-{name}" for name in SCRAM_HASHES)
 _notes = select(account_notes.c.address, account_notes.c.enabled, account_notes.c.phone_only)
 _NOTE = Query(_notes.where(account_notes.c.address == bindparam("address")))
 
@@ -146,6 +146,14 @@ class BorrowedAccounts:
                 return False
             raise
         return True
+
+    async def keep_scram(self, address: Address, name: str, keys: ScramKeys) -> None:
+        """See `presence.ports.Accounts.keep_scram`."""
+        account = await self.find(address)
+        hashed = stored_ha1(account)[0] if account is not None else ""
+        if account is not None and hashed and name not in account.scram:
+            await self._derived.put(address, {**account.scram, name: keys}, hashed)
+            self.forget(address)
 
     async def set_password(self, address: Address, password: str) -> None:
         """Raises `Refused` NOT_ALLOWED: it is not ours to change."""

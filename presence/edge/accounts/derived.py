@@ -48,21 +48,25 @@ class DerivedKeys:
     async def make(self, address: Address, password: str, hashed: str) -> None:
         """Of a password that was found right. Does nothing where it cannot: PLAIN goes on working."""
         try:
-            keys = await asyncio.to_thread(derive, password)
-            mark = await self._fingerprint(hashed, keys)
-            this = derived_keys.c.address == str(address)
-            values = {"address": str(address), "fingerprint": mark, "secret": _encode(keys)}
-            async with self._database.writing() as connection:
-                await connection.execute(delete(derived_keys).where(this))
-                await connection.execute(insert(derived_keys).values(values))
+            await self.put(address, await asyncio.to_thread(derive, password), hashed)
         except (Refused, Unavailable):  # also when another process has just done the same
             return
 
+    async def put(self, address: Address, keys: Mapping[str, ScramKeys], hashed: str) -> None:
+        """Keep these, as long as the HA1 is this one."""
+        mark = await self._fingerprint(hashed, keys)
+        this = derived_keys.c.address == str(address)
+        values = {"address": str(address), "fingerprint": mark, "secret": _encode(dict(keys))}
+        async with self._database.writing() as connection:
+            await connection.execute(delete(derived_keys).where(this))
+            await connection.execute(insert(derived_keys).values(values))
+
     async def _fingerprint(self, hashed: str, keys: Mapping[str, ScramKeys]) -> bytes:
-        salt = keys["SHA-256"].salt
+        basis = next(iter(keys.values()))  # the first stays the first
+        salt = basis.salt
         known = self._fingerprints.get((hashed, salt))
         if known is None:
-            known = await asyncio.to_thread(fingerprint, hashed, salt, keys["SHA-256"].iterations)
+            known = await asyncio.to_thread(fingerprint, hashed, salt, basis.iterations)
             if len(self._fingerprints) >= _REMEMBERED:
                 self._fingerprints.clear()
             self._fingerprints[hashed, salt] = known

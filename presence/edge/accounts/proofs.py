@@ -14,7 +14,7 @@ from presence.ports import Account, DigestAlgorithm, ScramKeys
 
 ITERATIONS = 10_000
 "RFC 7677 §4 wants at least 4096."
-SCRAM_HASHES = {"SHA-1": "sha1", "SHA-256": "sha256"}
+SCRAM_HASHES = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-512": "sha512"}
 _DIGEST_HASHES = {DigestAlgorithm.MD5: "md5", DigestAlgorithm.SHA256: "sha256"}
 _opaque_string = get_profile("OpaqueString")
 

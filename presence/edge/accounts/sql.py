@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from presence.address import Address, parse_address
 from presence.edge.accounts import AccountSettings, Backend
 from presence.edge.accounts.derived import DerivedKeys
-from presence.edge.accounts.proofs import matches, matches_ha1, proofs, stored_ha1
+from presence.edge.accounts.proofs import SCRAM_HASHES, matches, matches_ha1, proofs, stored_ha1
 from presence.edge.accounts.users_file import Entry
-from presence.edge.database import Database
+from presence.edge.database import Database, inserting
 from presence.edge.entry import forget_tokens
 from presence.edge.reading import Query
 from presence.edge.sql import forget_person
@@ -46,6 +46,15 @@ _IMPORTED = Query(
     .limit(1)
 )
 "Somebody without SCRAM keys."
+_WITHOUT_SHA_512 = Query(
+    select(accounts.c.address)
+    .where(
+        accounts.c.address.not_in(select(credentials.c.address).where(credentials.c.kind == "scram:SHA-512"))
+    )
+    .where(accounts.c.address.not_in(select(derived_keys.c.address)))
+    .limit(1)
+)
+"Somebody whose keys are older than that mechanism."
 
 
 @dataclass(slots=True)
@@ -60,7 +69,7 @@ class Adopted:
 class SqlAccounts:
     """Implements `presence.ports.Accounts`."""
 
-    mechanisms = frozenset({"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "DIGEST-MD5"})
+    mechanisms = frozenset({"PLAIN", "DIGEST-MD5"} | {f"SCRAM-{name}" for name in SCRAM_HASHES})
     algorithms: tuple[DigestAlgorithm, ...] = (DigestAlgorithm.SHA256, DigestAlgorithm.MD5)
 
     def __init__(self, database: Database) -> None:
@@ -69,22 +78,26 @@ class SqlAccounts:
         self._cache: dict[Address, tuple[float, Account | None]] = {}
         self._asked: dict[Address, asyncio.Event] = {}
         "Look-ups under way: who asks meanwhile waits for their answer."
-        self._all_have_scram = (0.0, True)
-        "Until when, and whether, every account is known to have SCRAM keys."
+        self._everybodys = (0.0, self.mechanisms)
+        "Until when every account is known to prove these."
 
     async def offers(self, address: Address | None) -> frozenset[str]:
         """SCRAM to everybody, but for imported accounts that have not shown their password yet."""
         if address is not None:
             account = await self.find(address)
             if account is not None:
-                without = {f"SCRAM-{name}" for name in ("SHA-1", "SHA-256") if name not in account.scram}
+                without = {f"SCRAM-{name}" for name in SCRAM_HASHES if name not in account.scram}
                 return self.mechanisms - without
-        until, everybody = self._all_have_scram
+        until, everybodys = self._everybodys
         now = time.monotonic()
         if until <= now:
-            everybody = not await self._database.rows(_IMPORTED)
-            self._all_have_scram = (now + CACHE_SECONDS, everybody)
-        return self.mechanisms if everybody else frozenset({"PLAIN", "DIGEST-MD5"})
+            everybodys = self.mechanisms
+            if await self._database.rows(_IMPORTED):
+                everybodys = frozenset({"PLAIN", "DIGEST-MD5"})
+            elif await self._database.rows(_WITHOUT_SHA_512):
+                everybodys -= {"SCRAM-SHA-512"}
+            self._everybodys = (now + CACHE_SECONDS, everybodys)
+        return everybodys
 
     async def find(self, address: Address) -> Account | None:
         """From the cache for seconds, else from the database, once for all who ask at the same time."""
@@ -134,8 +147,23 @@ class SqlAccounts:
         if not account.scram:
             await self._derived.make(account.address, password, hashed)
             self.forget(account.address)
-            self._all_have_scram = (0.0, False)
+            self._everybodys = (0.0, self.mechanisms)
         return True
+
+    async def keep_scram(self, address: Address, name: str, keys: ScramKeys) -> None:
+        """See `presence.ports.Accounts.keep_scram`."""
+        account = await self.find(address)
+        if account is None or name in account.scram:
+            return
+        if account.own_ha1:
+            await self._derived.put(address, {**account.scram, name: keys}, account.own_ha1)
+        else:
+            row = {"address": str(address), "kind": f"scram:{name}", "secret": _encode(keys)}
+            async with self._database.writing() as connection:
+                statement = inserting(connection, credentials).values(row)
+                await connection.execute(statement.on_conflict_do_nothing())
+        self._everybodys = (0.0, self.mechanisms)
+        self.forget(address)
 
     async def set_password(self, address: Address, password: str) -> None:
         """Raises `Refused` ITEM_NOT_FOUND, or BAD_REQUEST for a password RFC 8265 does not allow."""
