@@ -93,7 +93,7 @@ def test_every_command_is_there() -> None:
             "trace",
         ),
         *("user add", "user delete", "user disable", "user enable", "user export", "user import"),
-        *("user list", "user passwd", "version", "who-sees"),
+        *("user invite", "user list", "user passwd", "version", "who-sees"),
     ]
 
 

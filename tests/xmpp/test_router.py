@@ -393,7 +393,7 @@ LAST = E("query", "jabber:iq:last")
         ("bob@example.org", INFO, "result"),
         ("carol@example.org", LAST, "forbidden"),
         ("carol@example.org", INFO, "service-unavailable"),
-        ("nobody@example.org", LAST, "service-unavailable"),
+        ("nobody@example.org", LAST, "forbidden"),  # as carol: nobody is told who exists
         ("nobody@example.org/x", PING, "service-unavailable"),
         ("bob@example.org/x", PING, "service-unavailable"),
         ("example.org/x", PING, "service-unavailable"),
