@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from presence.guarding import Unguarded
 from tests.sip.house import ALICE, BOB, DOMAIN, PASSWORD, House, open_house
 
 LISTS = {"Content-Type": "application/resource-lists+xml"}
@@ -66,6 +67,30 @@ async def test_clients_that_know_md5_only_are_offered_nothing_else(house: House)
 
 def _challenges(answer: httpx.Response) -> list[str]:
     return answer.headers.get_list("WWW-Authenticate")
+
+
+class Strict(Unguarded):
+    """Counts, and bans after the first failure."""
+
+    def __init__(self) -> None:
+        self.failures: list[tuple[str, str]] = []
+
+    async def wait(self, peer: str, account: str) -> float:
+        return 29.5 if (peer, account) in self.failures else 0.0
+
+    async def failed(self, peer: str, account: str) -> None:
+        self.failures.append((peer, account))
+
+
+async def test_wrong_passwords_count_and_bans_hold_as_at_the_sip_door(tmp_path: Path) -> None:
+    guard = Strict()
+    async with open_house(tmp_path, guard) as house:
+        async with client(house, password="wrong") as http:
+            assert (await http.get(index())).status_code == 401
+        assert guard.failures == [("127.0.0.1", str(ALICE))]
+        async with client(house) as http:
+            answer = await http.get(index())
+            assert (answer.status_code, answer.headers["Retry-After"]) == (403, "30")
 
 
 async def test_another_users_tree_is_forbidden(house: House) -> None:
