@@ -56,6 +56,7 @@ async def test_each_message_arrives_once_and_in_order(stage: Stage) -> None:
 async def test_latin_1_from_a_phone_becomes_the_same_letters(stage: Stage) -> None:
     alice, bob = await stage.friends("alice", "bob")
     async with stage.client(alice) as desk, stage.phone(bob) as phone:
+        await desk.online(alice.address)
         body = "café à la crème".encode("latin-1")
         response = await phone.message(alice.address, body, content_type="text/plain; charset=iso-8859-1")
         assert response.status == 200
