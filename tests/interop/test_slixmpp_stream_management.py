@@ -95,6 +95,7 @@ async def test_after_kill_dash_nine_the_session_is_gone_and_no_message_is(tmp_pa
                 assert (await phone.message(alice.address, f"while away {n}")).status < 300
             killed = stage.tandem.kill("xmpp")
             await until("xmpp is back", lambda: stage.tandem.pids().get("xmpp", killed) != killed, 30)
+            await until("xmpp listens", lambda: stage.tandem.listens(stage.tandem.xmpp_port), 30)
             await until("all is well", stage.tandem.healthy, 30)
             failed: Inbox[str] = Inbox("failed resumptions")
             started = asyncio.Event()

@@ -145,6 +145,15 @@ class Tandem:
                 return pid
         raise AssertionError(f"there is no {node}")
 
+    async def listens(self, port: int) -> bool:
+        """Somebody takes connections there."""
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
     def kill(self, role: str) -> int:
         """`kill -9` one role's process or `valkey`; returns the id it had."""
         pid = self.pids()[role]

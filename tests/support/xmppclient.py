@@ -15,6 +15,7 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath, StanzaPath
 
 from tests.support.inbox import PATIENCE, Inbox
+from tests.support.waiting import until
 
 STANZA_ERRORS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
 
@@ -87,7 +88,7 @@ class Client:
         await self.close()
 
     async def login(self, patience: float = PATIENCE) -> None:
-        """Connect, authenticate, bind, fetch the roster, send initial presence."""
+        """Connect, authenticate, bind, fetch the roster, send initial presence and see it."""
         outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def settle(result: str) -> Callable[[Any], None]:
@@ -108,7 +109,13 @@ class Client:
             raise LoginFailed(f"{self.full} on {self.server}: {result}")
         self.roster = await self.xmpp.get_roster()
         if self.initial_presence:
+            seen, own = len(self.presences.history), self.xmpp.boundjid.full
             self.xmpp.send_presence()
+
+            def there() -> bool:
+                return any(each["from"].full == own for each in self.presences.history[seen:])
+
+            await until("its own presence, by which everybody can reach it", there, patience, pause=0.01)
 
     async def close(self) -> None:
         """Leave as a client does: unavailable, end of stream."""
