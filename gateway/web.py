@@ -1,8 +1,8 @@
 """HTTP and WebSocket for a door that has routes, and for the admin: uvicorn inside the node's own loop,
 without its signal handling.
 
-uvicorn bounds neither the size of a request's head nor the time it may take; `Guarded` does. Bodies are
-bounded by who reads them.
+uvicorn bounds neither the size of a request's head nor the time it may take, nor what comes behind its body;
+`Guarded` does. Bodies are bounded by who reads them.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ MAX_WEB_CONNECTIONS = 10_000
 
 
 class Guarded(HttpToolsProtocol):
-    """A connection whose requests' heads are bounded in size and time."""
+    """A connection whose requests' heads are bounded in size and time, and the trailers of chunked bodies
+    in size (RFC 9112 §7.1.2): uvicorn keeps those, also when it has answered long ago."""
 
     timeout = HEAD_TIMEOUT
     _head = 0
+    _trailing: int | None = None
+    "Bytes since a body's last; None outside of bodies."
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -54,7 +57,11 @@ class Guarded(HttpToolsProtocol):
             if self._head > MAX_HEAD and b"\r\n\r\n" not in data:
                 self._give_up()
                 return
+        if self._trailing is not None:
+            self._trailing += len(data)
         super().data_received(data)
+        if self._trailing is not None and self._trailing > MAX_HEAD:
+            self._give_up()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -63,7 +70,16 @@ class Guarded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_is_here()
+        self._trailing = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._trailing = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._trailing = None
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_here()
@@ -85,7 +101,14 @@ class Guarded(HttpToolsProtocol):
 
 
 class Parting(WebSocketsSansIOProtocol):
-    """A WebSocket that may be closed by both ends at once."""
+    """A WebSocket that may be closed by both ends at once, and that nobody fills with answers unread."""
+
+    def handle_ping(self) -> None:
+        """Who does not read is not answered every ping: only the last one counts (RFC 6455 §5.5.3)."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
 
     def shutdown(self) -> None:
         try:

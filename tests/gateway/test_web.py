@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
 
 from gateway import certs
-from gateway.web import MAX_HEAD, WebServer
+from gateway.web import MAX_HEAD, Parting, WebServer
 
 
 async def hello(request: Request) -> PlainTextResponse:
@@ -111,6 +111,69 @@ async def test_a_head_that_does_not_come_in_time_ends_the_connection() -> None:
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
         writer.close()
+
+
+async def test_trailers_behind_a_body_are_not_collected_for_ever() -> None:
+    async with serving(plain=["127.0.0.1:0"]) as server:
+        ((_, host, port),) = server.listening
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 404")
+        async with asyncio.timeout(20):  # it would be kept open for longer
+            with suppress(ConnectionError):
+                for _ in range(2 * MAX_HEAD // 1000):
+                    writer.write(b"X-More: " + b"x" * 990 + b"\r\n")
+                    await writer.drain()
+                while await reader.read(65_536):
+                    pass
+        writer.close()
+
+
+async def test_a_body_larger_than_a_head_and_its_trailers_are_taken() -> None:
+    async def count(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(str(len(await request.body())))
+
+    server = WebServer([Route("/count", count, methods=["POST"])], plain=["127.0.0.1:0"])
+    await server.start()
+    ((_, host, port),) = server.listening
+    reader, writer = await asyncio.open_connection(host, port)
+    chunk = b"%x\r\n%s\r\n" % (MAX_HEAD, b"x" * MAX_HEAD)
+    head = b"POST /count HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    writer.write(head + 8 * chunk + b"0\r\nDigest: 1\r\n\r\n")
+    said = await reader.read()
+    writer.close()
+    await server.stop()
+    assert said.startswith(b"HTTP/1.1 200")
+    assert said.endswith(b"%d" % (8 * MAX_HEAD))
+
+
+async def test_who_does_not_read_is_not_answered_every_ping_of_a_websocket() -> None:
+    heard = asyncio.Event()
+
+    async def listen(socket: WebSocket) -> None:
+        await socket.accept(subprotocol="echo")
+        await socket.receive_text()
+        heard.set()
+        await socket.send_text("heard")
+        await socket.receive_text()
+
+    server = WebServer([WebSocketRoute("/", listen)], plain=["127.0.0.1:0"])
+    await server.start()
+    ((_, host, port),) = server.listening
+    async with connect(f"ws://{host}:{port}/", subprotocols=[Subprotocol("echo")], proxy=None) as socket:
+        ((uvicorn, _),) = server._servers
+        (protocol,) = uvicorn.server_state.connections
+        assert isinstance(protocol, Parting)
+        protocol.pause_writing()  # as the transport says when the peer does not read
+        unanswered = await socket.ping()
+        await socket.send("x")
+        await heard.wait()
+        protocol.resume_writing()
+        assert await socket.recv() == "heard"
+        assert not unanswered.done()
+        await (await socket.ping())
+        await socket.send("bye")
+    await server.stop()
 
 
 async def test_what_is_no_http_is_answered_400() -> None:
