@@ -127,7 +127,12 @@ class Component:
         earlier, self._session = self._session, session
         if earlier is not None:
             earlier.outbound.close(StreamError("conflict", "replaced by a new connection"))
-        await self.restate()
+        try:
+            await self.restate()
+        except Unavailable:  # the connection ends: nothing may be given to it
+            if self._session is session:
+                self._session = None
+            raise
         log.info("component_connected", domain=self.domain)
         return session
 
