@@ -379,6 +379,9 @@ def configure(
     """§10.2. `affiliated`: lists of owners and admins that come along, checked by the caller. The first
     configuration opens the room (§10.1)."""
     check_owner(room.affiliation(owner))
+    more = sum(each.address not in room.affiliated for each in affiliated)
+    if more:
+        check_room_for(room, more, bounds)
     configuration = replace(
         configuration,
         max_occupants=max(1, min(configuration.max_occupants, bounds.max_occupants)),

@@ -262,3 +262,7 @@ def test_affiliations_are_bounded() -> None:
     bounds = Bounds(max_affiliations=1)
     change = (GiveAffiliation(address=BOB, affiliation=Affiliation.MEMBER),)
     refused(lambda: administer(both(), ALICE, "alice", change, bounds), Condition.RESOURCE_CONSTRAINT)
+    people = (Affiliated(BOB, Affiliation.ADMIN),)
+    refused(lambda: configure(both(), ALICE, Configuration(), bounds, people), Condition.RESOURCE_CONSTRAINT)
+    member = room(occupant(), affiliations={BOB: Affiliation.MEMBER})
+    assert configure(member, ALICE, Configuration(), bounds, people).delta.affiliated == people
