@@ -170,6 +170,7 @@ async def test_who_does_not_read_is_not_answered_every_ping_of_a_websocket() -> 
         await heard.wait()
         protocol.resume_writing()
         assert await socket.recv() == "heard"
+        assert isinstance(unanswered, asyncio.Future)
         assert not unanswered.done()
         await (await socket.ping())
         await socket.send("bye")
