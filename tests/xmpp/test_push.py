@@ -8,6 +8,7 @@ import pytest
 
 from tests.xmpp.scene import Client, Scene, address
 from xmpp.element import CLIENT_NS, E, Element
+from xmpp.extensions.xep_0357_push import MAX_SERVICES
 from xmpp.forms import write_form
 from xmpp.hosted import INFO_NS
 from xmpp.push import NS, OPTIONS, SUMMARY
@@ -76,6 +77,18 @@ async def test_a_message_for_who_has_no_client_is_published(xmpp: Scene) -> None
     assert (notice.get("from"), notice.get("to")) == ("alice@example.org", SERVICE)
     assert notice.elements[0].elements[0].attrs == {"node": "n1"}
     assert summary(notice) == {"message-count": "1"}
+
+
+async def test_one_client_enables_as_many_as_one_person_may(xmpp: Scene) -> None:
+    pusher = await service(xmpp)
+    alice = await xmpp.online("alice")
+    await alice.say_raw(E("enable", SM, {"resume": "true"}))
+    for number in range(MAX_SERVICES + 5):
+        await alice.ask("set", enable(node=f"n{number}"))
+    await alice.gone("lost")
+    await say_to_alice(xmpp)
+    nodes = {notice.elements[0].elements[0].get("node") for notice in published(pusher)}
+    assert nodes == {f"n{number}" for number in range(5, MAX_SERVICES + 5)}
 
 
 async def test_nothing_is_published_while_a_client_is_there_or_for_what_says_nothing(xmpp: Scene) -> None:

@@ -51,7 +51,11 @@ async def _enable(request: Request) -> None:
     kept = router.service.belongings
     await kept.keep(owner, COLLECTION, registration.name, registration.options, MAX_SERVICES)
     router.service.alarms.forget(owner)
-    request.session.extra.setdefault(NS, {})[registration.name] = registration
+    mine: dict[str, Registration] = request.session.extra.setdefault(NS, {})
+    mine.pop(registration.name, None)
+    mine[registration.name] = registration
+    if len(mine) > MAX_SERVICES:
+        del mine[next(iter(mine))]
 
 
 async def _disable(request: Request) -> None:
