@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from presence.address import Address
@@ -35,12 +36,30 @@ RLMI = "application/rlmi+xml"
 MULTIPART = "multipart/related"
 _DEEPEST = 3
 "Lists within lists."
+_MOST_IN_ALL = 1000
+"Resources of a list and of all lists in it."
 
 
 class _State(NamedTuple):
     document: PresenceDocument
     body: Body
     tag: str
+
+
+class _Extent:
+    """How far one reading of a list and the lists in it has come: lists may hold each other, and each a
+    hundred more."""
+
+    def __init__(self, outermost: Address) -> None:
+        self.lists = {outermost}
+        "Each is read once; where it stands again, it has no instance."
+        self.room = _MOST_IN_ALL
+
+    def take(self, names: Mapping[Address, str]) -> dict[Address, str]:
+        """As many as there is room for."""
+        taken = dict(list(names.items())[: self.room])
+        self.room -= len(taken)
+        return taken
 
 
 class Reader(NamedTuple):
@@ -76,32 +95,38 @@ class ResourceList:
         "Documents said so far."
 
     async def load(self) -> tuple[Address, ...]:
+        return await self._load(_Extent(self._uri))
+
+    async def _load(self, extent: _Extent) -> tuple[Address, ...]:
         service, watcher = self._reader.service, self._reader.watcher
-        names = dict(await self._roll.names())
+        names = extent.take(await self._roll.names())
         judge = service.request if self._ask else service.decide
         self._ask = False
         standing = {each: (await judge(watcher, each)).standing for each in names}
         self._names, self._standing = names, standing
         self._states = {each: state for each, state in self._states.items() if each in names}
         seen = [contact for contact, held in standing.items() if held is Standing.ACTIVE]
-        seen += await self._load_within()
+        seen += await self._load_within(extent)
         self.restart()
         # Oneself is watched to hear of one's own roster.
         return (watcher, *seen)
 
-    async def _load_within(self) -> list[Address]:
+    async def _load_within(self, extent: _Extent) -> list[Address]:
         """Resources that are lists themselves. Returns whose presence they are about."""
         unknown = [each for each, held in self._standing.items() if held is Standing.NO_SUCH_PRESENTITY]
         found: dict[Address, ResourceList] = {}
         seen: list[Address] = []
         for each in unknown if self._depth < _DEEPEST else ():
             reader = self._reader
+            if each in extent.lists:
+                continue
             if await reader.lookup(reader.watcher, each, reader.event) is None:
                 continue
             roll = Named(reader.lookup, reader.watcher, each, reader.event)
             inner = self._within.get(each) or ResourceList(reader, each, roll, depth=self._depth + 1)
             found[each] = inner
-            seen += await inner.load()
+            extent.lists.add(each)
+            seen += await inner._load(extent)
         self._within = found
         return seen
 

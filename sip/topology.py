@@ -24,6 +24,7 @@ from sip.message import Request
 from sip.uri import Uri, parse_uri
 
 _STREAMS = ("tcp", "tls")
+_WEB = ("ws", "wss")
 _HOPS = 4
 "Vias of trusted peers that are looked behind."
 
@@ -40,7 +41,7 @@ class Topology:
         we may send to. Raises `ValueError`, `BadUri`."""
         peers = tuple(trusted_peers)
         self.outbound = parse_uri(outbound_proxy) if outbound_proxy else None
-        self._servers = frozenset((uri.host, uri.port) for uri in map(parse_uri, servers))
+        self._servers = frozenset(map(_place, map(parse_uri, servers)))
         self.names = frozenset(peer.lower() for peer in peers if not is_network(peer))
         "Of trusted peers that prove themselves by a certificate."
         self._networks = Exempt(peer for peer in peers if is_network(peer))
@@ -51,7 +52,8 @@ class Topology:
 
     def trusts(self, flow: Flow) -> bool:
         """What comes on this flow comes from a trusted peer."""
-        if not self._any:
+        if not self._any or flow.transport in _WEB:
+            # Browsers come through web servers, often on the machine of a trusted proxy; proxies do not.
             return False
         return flow.host in self._networks or bool(self.names and self.names & self._names_of(flow))
 
@@ -108,10 +110,14 @@ class Topology:
         return address.is_global and not address.is_multicast
 
     def _known(self, hop: Uri) -> bool:
-        if self.outbound is not None and (hop.host, hop.port) == (self.outbound.host, self.outbound.port):
+        if self.outbound is not None and _place(hop) == _place(self.outbound):
             return True
-        named = hop.host in self.names or (hop.host, hop.port) in self._servers
-        return named or hop.host in self._networks
+        if _place(hop) in self._servers:
+            return True
+        if hop.parameter("maddr") is not None:
+            # It leads elsewhere than the name it bears (RFC 3263 §4).
+            return False
+        return hop.host in self.names or hop.host in self._networks
 
 
 def origin_of(request: Request) -> str:
@@ -123,6 +129,10 @@ def origin_of(request: Request) -> str:
     if len(vias) < 2:
         return ""
     return f"{vias[1].received or vias[1].host}:{vias[1].rport or vias[1].port or ''}"
+
+
+def _place(uri: Uri) -> tuple[str, int | None, str | None]:
+    return uri.host, uri.port, uri.parameter("maddr")
 
 
 def _vias(request: Request) -> tuple[Via, ...]:

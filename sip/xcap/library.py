@@ -7,6 +7,7 @@ made of it by its usage.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +31,8 @@ MAX_WEIGHT = 8_388_608
 "Bytes of all that one person keeps with the server."
 MAX_LISTED = 2_000
 "People one list is followed to."
+_READ_LATELY = 4
+"Documents that stay read; each may take some ten megabytes."
 _SEPARATOR = "~~"
 
 
@@ -52,6 +55,7 @@ class Library:
         self.domains = tuple(domains)
         self.root = root
         self.reserved = reserved
+        self._lately: deque[Document] = deque(maxlen=_READ_LATELY)
 
     async def show(self, place: Place) -> Document | None:
         """What a client may read."""
@@ -62,9 +66,17 @@ class Library:
         collection, name = place.usage.stored_as(place.name)
         kept = await self.service.belongings.kept(place.user, _collection(collection), name)
         try:
-            return Document(kept[0].data).read() if kept else None
+            return self._read(kept[0].data) if kept else None
         except (NotWellFormed, NotUtf8):  # pragma: no cover - it was read before it was kept
             return None
+
+    def _read(self, data: bytes) -> Document:
+        """Those read last are not read again: whoever watches a list asks about each in it."""
+        document = next((each for each in self._lately if each.data == data), None)
+        if document is None:
+            document = Document(data).read()
+            self._lately.append(document)
+        return document
 
     async def keep(self, place: Place, document: Document) -> None:
         """Raises `Conflicting` where there is no room."""

@@ -27,7 +27,8 @@ _STEP = re.compile(
 _ATTRIBUTE = re.compile(rf"@({_QNAME})")
 _REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]{1,6})|#([0-9]{1,7})|(amp|lt|gt|quot|apos));")
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-_POINTER = re.compile(r"\s*([\w.\-:]+)\(((?:[^()^]|\^[()^])*)\)")
+_POINTER = re.compile(r"(?<![\w.\-:])([\w.\-:]+)\(((?:[^()^]|\^[()^])*)\)")
+"A scheme is looked for where a word begins only: a long word must not be read once per letter."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,10 @@ class Selector:
 def parse_selector(raw: str, query: str, default: str) -> Selector:
     """From a URI's path behind `~~/` and its query, both percent-encoded. `default`: the namespace of
     elements without a prefix. Raises `XcapError`: 400 for an unbound prefix, 404 for what is no selector."""
+    if len(raw) + len(query) > MAX_SELECTOR:
+        raise XcapError(404, "No Such Node")
     text, namespaces = _decode(raw.removeprefix("/").removesuffix("/")), _bindings(_decode(query))
-    if not text or len(raw) + len(query) > MAX_SELECTOR:
+    if not text:
         raise XcapError(404, "No Such Node")
 
     def expand(name: str, unprefixed: str) -> Name:

@@ -12,9 +12,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from presence.model import Text
+from presence.address import Address
+from presence.model import PresenceDocument, Text
 from presence.subscriptions import Act
+from sip.documents import render_of
+from sip.eventlist import Reader, ResourceList
 from sip.lists import CONTENT_TYPE as RESOURCE_LISTS
+from sip.lists import Named
 from sip.xcap.document import Document
 from sip.xcap.library import Library
 from sip.xcap.usages import Place, usages
@@ -340,3 +344,38 @@ async def test_an_address_may_be_a_list_and_a_list_hold_lists(house: House) -> N
         assert b'version="1" fullState="false"' in inner[1]
         assert b"carol" not in outer[1]
         assert "deeper" in changed.text
+
+
+async def test_lists_that_hold_each_other_are_each_read_once(house: House) -> None:
+    names = [f"ring{number}" for number in range(20)]
+    entries = "".join(f'<rl:entry uri="sip:{name}@example.org"/>' for name in names)
+    services = "".join(
+        f'<service uri="sip:{name}@example.org"><list>{entries}</list></service>' for name in names
+    )
+    document = (
+        '<rls-services xmlns="urn:ietf:params:xml:ns:rls-services"'
+        f' xmlns:rl="urn:ietf:params:xml:ns:resource-lists">{services}</rls-services>'
+    )
+    library = Library(house.other, house.accounts, ("example.org",), "http://x", "buddies", time.time)
+    await library.keep(Place(usages()["rls-services"], BOB, "index"), Document(document.encode()))
+    async with house.phone(BOB, "tcp") as phone:
+        watch = await phone.subscribe("ring0@example.org", Supported="eventlist", Accept="multipart/related")
+        found = [uri for uri, _ in leaves(await watch.state("active"))]
+    assert len(found) == len(set(found)) == 20
+
+
+async def test_a_list_with_the_lists_in_it_has_an_end(house: House) -> None:
+    asked: list[Address] = []
+
+    async def lookup(watcher: Address, address: Address, event: str) -> dict[Address, str]:
+        asked.append(address)
+        return {Address(f"{address.local}-{number}", "example.org"): "" for number in range(100)}
+
+    def unseen(address: Address) -> PresenceDocument | None:
+        return None
+
+    render = render_of("presence", "application/pidf+xml")
+    team = Address("team", "example.org")
+    reader = Reader(house.other, BOB, "presence", render, unseen, lookup)
+    assert {BOB} == set(await ResourceList(reader, team, Named(lookup, BOB, team, "presence")).load())
+    assert len(asked) < 2000

@@ -53,6 +53,11 @@ def test_trust_is_for_addresses_and_proven_names() -> None:
     assert not topology(peers=()).trusts(PROXY)
 
 
+def test_a_browser_is_no_proxy_though_a_web_server_beside_one_brings_it() -> None:
+    assert not topology().trusts(Flow("ws", "127.0.0.1:5066", "10.0.0.1", 40000, 5))
+    assert not topology().trusts(Flow("wss", "127.0.0.1:5066", "10.0.0.1", 40000, 5))
+
+
 @pytest.mark.parametrize(
     ("flow", "vias", "origin"),
     [
@@ -116,6 +121,8 @@ def test_the_outbound_proxy_stands_in_where_a_connection_would_end() -> None:
         ("sip:bob@localhost;transport=tcp", (), False),
         ("sip:bob@phone.example.com;transport=tcp;maddr=10.0.0.9", (), False),
         ("sip:bob@192.168.1.5", ("<sip:10.0.0.1;lr>",), True),
+        ("sip:bob@192.168.1.5", ("<sip:10.0.0.1;maddr=192.168.1.1;lr>",), False),
+        ("sip:bob@192.168.1.5", ("<sip:proxy.example.net;maddr=127.0.0.1;lr>",), False),
         ("sip:bob@192.168.1.5", ("<sip:proxy.example.net;lr>",), True),
         ("sip:bob@phone.example.com;transport=tcp", ("<sip:192.168.1.1;lr>",), False),
         ("sip:bob@phone.example.com;transport=tcp", ("nonsense",), False),
@@ -137,6 +144,7 @@ def test_a_lost_flow_is_replaced_only_by_ways_that_are_safe(
         ("sip:phone.example.com;transport=tcp", "::1", False),
         ("sip:phone.example.com;transport=tcp", "10.0.0.7", True),  # a trusted peer
         ("sip:proxy.example.net", "192.168.1.1", True),
+        ("sip:proxy.example.net;maddr=192.168.1.1", "192.168.1.1", False),
     ],
 )
 def test_dns_makes_no_forbidden_address_of_a_strangers_name(hop: str, address: str, allowed: bool) -> None:

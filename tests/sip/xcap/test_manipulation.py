@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from xml.sax.saxutils import escape, quoteattr
 
@@ -68,6 +69,15 @@ def test_an_element_is_chosen_by_an_attribute_and_comes_as_it_stands() -> None:
         b'<watcher status="active"\n             id="8ajksjda7s"\n             duration-subscribed="509"\n'
         b'             event="approved">sip:userA@example.net</watcher>'
     )
+
+
+def test_a_long_query_is_read_in_one_go() -> None:
+    begun = time.process_time()
+    for query in ("a" * 65_000, " " * 65_000, "a" * 8000, " " * 8000, "a(" * 4000, "a(" + "b " * 3990):
+        with suppress(XcapError):
+            parse_selector("a", query, "")
+    assert time.process_time() - begun < 0.5
+    assert parse_selector("p:a", "x(y)xmlns(p=urn:z)", "").steps[0].name == ("urn:z", "a")
 
 
 @pytest.mark.parametrize(
