@@ -22,11 +22,25 @@ _SILENT = frozenset(("head", "script", "style", "title", "template", "svg", "mat
 _LINKS = ("http://", "https://", "mailto:", "xmpp:", "sip:", "sips:", "tel:")
 
 
+def readable(html: str) -> str:
+    """Without what makes Python's reader look through all the rest again and again: comments, and tags that
+    never end."""
+    parts: list[str] = []
+    at = 0
+    while (start := html.find("<!--", at)) >= 0 and (end := html.find("-->", start + 2)) >= 0:
+        parts.append(html[at:start])
+        at = end + 3
+    parts.append(html[at:].replace("<!--", "&lt;!--"))
+    text = "".join(parts)
+    end = text.rfind(">") + 1
+    return text[:end] + text[end:].replace("<", "&lt;")
+
+
 def tidy(html: str) -> str:
     """The safe part of it as well-formed XHTML content, without a root. Empty when nothing in it is more than
     plain text, or when it is too long or too deep."""
     tidier = _Tidier()
-    tidier.feed(html)
+    tidier.feed(readable(html))
     tidier.close()
     written = tidier.written()
     return written if tidier.formatted and len(written) <= MAX_MARKUP else ""

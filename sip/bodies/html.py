@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from presence.markup import tidy
+from presence.markup import readable, tidy
 from sip.bodies import Content, Heard, body
 from sip.bodies.text import decode_text
 
@@ -40,7 +40,7 @@ class _Words(HTMLParser):
 def words_of(html: str) -> str:
     """The text somebody reading it would see; paragraphs and breaks are line ends."""
     words = _Words()
-    words.feed(html)
+    words.feed(readable(html))
     words.close()
     lines = (line.strip() for line in "".join(words.parts).split("\n"))
     return "\n".join(line for line in lines if line)

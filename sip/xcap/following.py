@@ -23,6 +23,8 @@ from sip.xcap.usages import Place, usages
 from sip.xml import escape
 
 MAX_SELECTIONS = 100
+MAX_SHOWN = 524_288
+"Characters of all components one subscription is shown; what has no room beside the others is left out."
 DIFF = "urn:ietf:params:xml:ns:xcap-diff"
 
 
@@ -78,6 +80,7 @@ async def state_of(library: Library, owner: Address, chosen: Iterable[Selection]
         return documents[place]
 
     now: Told = {}
+    room = MAX_SHOWN
     for selection in chosen:
         if selection.path.endswith("/") or not selection.path:
             for place in await _collection(library, owner, selection.path.strip("/")):
@@ -100,7 +103,11 @@ async def state_of(library: Library, owner: Address, chosen: Iterable[Selection]
         if document is not None and selector is None:
             now[f"document {selection.uri}"] = etag(document)
         elif document is not None and selector is not None:
-            now |= _component(document, selector, selection.uri)
+            shown = _component(document, selector, selection.uri)
+            room -= sum(map(len, shown.values()))
+            if room < 0:
+                break
+            now |= shown
     return now
 
 

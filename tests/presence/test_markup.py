@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from xml.etree import ElementTree
 
 import pytest
@@ -44,6 +45,17 @@ def test_what_is_too_long_or_too_deep_is_plain_text_only() -> None:
     assert tidy(f"<em>{'x' * MAX_MARKUP}</em>") == ""
     assert tidy("<em>" * (MAX_DEPTH + 1) + "x") == ""
     assert tidy("<em>" * MAX_DEPTH + "x") != ""
+
+
+@pytest.mark.parametrize("piece", ["<a ", "<!--", "<!--x>", "</a ", "<a b='", "<script></s>"])
+def test_tags_that_never_end_are_read_in_one_go(piece: str) -> None:
+    begun = time.process_time()
+    tidy((piece * 60_000)[:60_000])
+    assert time.process_time() - begun < 2
+
+
+def test_comments_say_nothing_and_what_is_no_tag_is_text() -> None:
+    assert tidy("a<!-- > -->b<em>c</em><!-->1 < 2<!-- <a") == "ab<em>c</em>1 &lt; 2&lt;!-- &lt;a"
 
 
 @given(st.text(alphabet="<>/=\"'& abemp\0\n\u2028ülistrong#;!-["))

@@ -161,3 +161,15 @@ async def test_components_come_with_their_content_and_go_with_exists_false(desk:
     assert gone.count('exists="false"') == 2
     bare = render({}, now, ROOT, full=True, bare=True).decode()
     assert body not in bare
+
+
+async def test_what_one_subscription_shows_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    element = f"{INDEX}/~~/resource-lists/list%5B@name=%22buddies%22%5D/entry"
+    body = f'<entry uri="sip:bob@{DOMAIN}"/>'
+    await desk.put(
+        "resource-lists/index/~~/resource-lists/list%5B@name=%22buddies%22%5D/entry", body, ELEMENT
+    )
+    chosen = [Selection(f"{number}", INDEX, element.partition("/~~/")[2]) for number in range(10)]
+    assert len(await state_of(desk.library, ALICE, chosen)) == 10
+    monkeypatch.setattr("sip.xcap.following.MAX_SHOWN", 500)
+    assert 1 <= len(await state_of(desk.library, ALICE, chosen)) < 10
