@@ -250,6 +250,15 @@ async def test_an_invitation_waits_for_who_is_not_there(xmpp: Scene) -> None:
     assert condition(alice.heard("message")[-1]) == "item-not-found"
 
 
+async def test_who_declines_does_not_learn_who_is_there(xmpp: Scene) -> None:
+    alice, _, carol = await three(xmpp)
+    alice.heard(), carol.heard()
+    for whom in (bare("alice"), bare("nobody"), f"{TEA}/ali", f"{TEA}/no"):
+        decline = E("decline", USER_NS, {"to": whom})
+        await carol.say(E("message", CLIENT_NS, {"to": TEA}, E("x", USER_NS, {}, decline)))
+    assert (len(alice.heard("message")), carol.heard("message")) == (2, [])
+
+
 # --- what a room says of itself ------------------------------------------------------------------------
 
 

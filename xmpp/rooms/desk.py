@@ -357,7 +357,8 @@ class RoomDesk:
         await self._tell(room, invited, [user, direct])
 
     async def _decline(self, seat: Seat, room: Address, declined: Element) -> None:
-        """§7.8.2: whoever invited hears of it, if they are still there."""
+        """§7.8.2: whoever invited hears of it, if they are still there. Who declines does not learn whether
+        they are: they need not be in the room."""
         to = _jid(declined.get("to"))
         found = await self.rooms.find(room)
         told = E("decline", USER_NS, {"from": str(seat.session.address)})
@@ -365,9 +366,9 @@ class RoomDesk:
             told.child("reason", text=reason)
         named = [found.occupants.get(to.resource)] if to.bare == room else found.here(to.bare)
         host = next(iter(named), None)
-        if host is None:
-            raise StanzaError("item-not-found")
-        await self._tell(room, host.address, [E("x", USER_NS, {}, told)])
+        if host is not None:
+            with suppress(Refused):
+                await self._tell(room, host.address, [E("x", USER_NS, {}, told)])
 
     async def _tell(self, room: Address, to: Address, payloads: list[Element]) -> None:
         """A message of the room to somebody who need not be there."""
