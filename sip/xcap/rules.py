@@ -22,6 +22,8 @@ RULES = "urn:ietf:params:xml:ns:pres-rules"
 ALLOWED = "tandem_allow"
 BLOCKED = "tandem_block"
 "Ids of the rules the server writes itself."
+MAX_WIDE = 100
+"Conditions for many, and lists, in one ruleset."
 _OMA = "urn:oma:"
 _HANDLINGS = {"block": Handling.BLOCK, "confirm": Handling.CONFIRM}
 _HANDLINGS |= {"polite-block": Handling.POLITE_BLOCK, "allow": Handling.ALLOW}
@@ -58,6 +60,11 @@ class Rule:
     void: bool = False
     "It has a condition that is never true here."
 
+    @property
+    def wide(self) -> bool:
+        """It may concern others than those it has as ones."""
+        return bool(self.manys or self.lists or not self.identity)
+
     def names(self, watcher: Address) -> bool:
         """In particular, not as one of many."""
         return not self.void and (watcher in self.ones or any(watcher in each for each in self.lists))
@@ -83,11 +90,21 @@ class Rules:
     def __init__(self, document: Document, listed: Listed) -> None:
         self.document = document
         self.rules = [_rule(each, listed) for each in document.root.all(COMMON, "rule")]
+        self._others = [rule for rule in self.rules if rule.others and not rule.void]
+        self._wide = [rule for rule in self.rules if rule.wide]
+        self._by_name: dict[Address, list[Rule]] = {}
+        for rule in self.rules:
+            for one in rule.ones:
+                self._by_name.setdefault(one, []).append(rule)
+
+    def naming(self, watcher: Address) -> list[Rule]:
+        """Those with the watcher as one of their own."""
+        return self._by_name.get(watcher, [])
 
     def on(self, watcher: Address) -> Verdict:
         """The highest of all rules that match; block where none does (RFC 5025 §3.2.1)."""
-        matching = [rule for rule in self.rules if rule.concerns(watcher)]
-        matching = matching or [rule for rule in self.rules if rule.others and not rule.void]
+        likely = (*self._wide, *(rule for rule in self.naming(watcher) if not rule.wide))
+        matching = [rule for rule in likely if rule.concerns(watcher)] or self._others
         if not matching:
             return Verdict(Handling.BLOCK, named=False)
         highest = max(rule.handling for rule in matching)
@@ -168,7 +185,10 @@ def _identity(rule: Rule, element: Element) -> None:
 
 
 def check(document: Document) -> None:
-    """Refuse what would show more than the rules say. Raises `Conflicting` constraint-failure."""
+    """Refuse what would show more than the rules say, or what takes too long to apply to everybody they
+    name. Raises `Conflicting` constraint-failure."""
+    if sum(map(_width, document.root.all(COMMON, "rule"))) > MAX_WIDE:
+        raise Conflicting("constraint-failure", "too many rules for more than single people")
     for rule in document.root.all(COMMON, "rule"):
         conditions = rule.first(COMMON, "conditions")
         for each in conditions.children if conditions is not None else ():
@@ -180,6 +200,12 @@ def check(document: Document) -> None:
                 raise Conflicting(
                     "constraint-failure", f"{each.local}: only all of one's presence can be shown, or none"
                 )
+
+
+def _width(rule: Element) -> int:
+    """How much there is in it to be compared with everybody."""
+    below = [each.local for each in rule.walk()]
+    return max(below.count("many") + below.count("external-list"), int("one" not in below))
 
 
 def _hides(element: Element) -> bool:
@@ -266,7 +292,7 @@ def shown(rules: Rules, owner: Address, allowed: set[Address], blocked: set[Addr
 
 
 def _named_in(rules: Rules, person: Address, handlings: tuple[Handling, ...]) -> list[Element]:
-    return [e for rule in rules.rules if rule.handling in handlings for e in rule.ones.get(person, [])]
+    return [e for rule in rules.naming(person) if rule.handling in handlings for e in rule.ones[person]]
 
 
 def _exceptions(rules: Rules, person: Address) -> list[Element]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from presence.address import Address
 from presence.policy import Standing
 from presence.subscriptions import Act
+from sip.xcap.document import parse_document
+from sip.xcap.rules import Rules, changes, shown
 from tests.sip.house import ALICE, BOB, CAROL, DOMAIN
 from tests.sip.xcap.desk import ELEMENT, LISTS, ROOT, RULES, Desk
 
@@ -237,3 +241,21 @@ async def test_sub_handling_has_four_words(desk: Desk) -> None:
     reply = await desk.ask("PUT", INDEX, ruleset(rule("a", "perhaps", one(BOB))), RULES)
     assert reply.status == 409
     assert b"<schema-validation-error" in reply.body
+
+
+async def test_rules_for_many_are_bounded(desk: Desk) -> None:
+    many = [rule(f"r{number}", "confirm", "<cr:many/>") for number in range(101)]
+    assert (await desk.ask("PUT", INDEX, ruleset(*many[1:]), RULES)).status in (200, 201)
+    assert (await desk.ask("PUT", INDEX, ruleset(*many), RULES)).status == 409
+    wide = ruleset(rule("one", "confirm", "<cr:many/>" * 101))
+    assert (await desk.ask("PUT", INDEX, wide, RULES)).status == 409
+
+
+def test_rules_that_name_thousands_are_compared_in_one_go() -> None:
+    people = [rule(f"r{n}", "allow", one(Address(f"u{n}", DOMAIN))) for n in range(3000)]
+    nobody = Rules(parse_document(ruleset().encode()), lambda _: ())
+    written = Rules(parse_document(ruleset(*people).encode()), lambda _: ())
+    begun = time.process_time()
+    assert len(changes(nobody, written, ALICE, (), whole=True)) == 3000
+    shown(written, ALICE, set(), set())
+    assert time.process_time() - begun < 5
