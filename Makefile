@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?= --demo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench clean interop-peers
+.PHONY: help run test check format bench bench-beside clean interop-peers
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -30,6 +30,9 @@ format: $(VENV)/.dev ## Sort imports and format
 
 bench: $(VENV)/.dev ## Measure every path: operations per second, latency, CPU per operation
 	@$(BIN)/python -m bench
+
+bench-beside: $(VENV)/.dev ## The same beside Prosody, ejabberd and Kamailio, where they are installed
+	@$(BIN)/python -m bench.beside
 
 clean: ## Remove what make made, but not the state directory
 	rm -rf $(VENV) .boot .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -40,8 +40,11 @@ def tidy(html: str) -> str:
     """The safe part of it as well-formed XHTML content, without a root. Empty when nothing in it is more than
     plain text, or when it is too long or too deep."""
     tidier = _Tidier()
-    tidier.feed(readable(html))
-    tidier.close()
+    try:
+        tidier.feed(readable(html))
+        tidier.close()
+    except AssertionError:  # Python 3.11's parser, at a declaration it does not know
+        return ""
     written = tidier.written()
     return written if tidier.formatted and len(written) <= MAX_MARKUP else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from html.parser import HTMLParser
 
 from presence.markup import readable, tidy
@@ -40,8 +41,9 @@ class _Words(HTMLParser):
 def words_of(html: str) -> str:
     """The text somebody reading it would see; paragraphs and breaks are line ends."""
     words = _Words()
-    words.feed(readable(html))
-    words.close()
+    with suppress(AssertionError):  # Python 3.11's parser, at a declaration it does not know
+        words.feed(readable(html))
+        words.close()
     lines = (line.strip() for line in "".join(words.parts).split("\n"))
     return "\n".join(line for line in lines if line)
 

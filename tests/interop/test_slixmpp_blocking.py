@@ -43,7 +43,8 @@ async def test_a_blocked_phone_is_shown_out_and_its_messages_are_refused(stage: 
         watch = await phone.subscribe(alice.address)
         await watch.state("active")
         await desk.xmpp.plugin["xep_0191"].block(bob.address)
-        assert "reason=rejected" in (await watch.state("terminated"))["Subscription-State"]
+        # Politely: he is not told that he is blocked (RFC 5025 §3.2.1), only that she is not there.
+        await watch.notified("her going away", lambda n: "<basic>closed</basic>" in n.text)
         await desk.offline(bob.address)
         assert (await phone.message(alice.address, "hello?")).status >= 400
         await desk.xmpp.plugin["xep_0191"].unblock(bob.address)

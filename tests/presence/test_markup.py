@@ -30,6 +30,7 @@ from presence.markup import MAX_DEPTH, MAX_MARKUP, tidy
         ("<em>a</strong>b</em>", "<em>ab</em>"),
         ("a<br>b<br/><em>c</em>", "a<br/>b<br/><em>c</em>"),
         ("<em>\0\x0bx</em>", "<em>x</em>"),
+        ("<em>q</em><![x]>b", ""),
     ],
 )  # fmt: skip
 def test_only_what_is_safe_stays_and_is_balanced(html: str, kept: str) -> None:
