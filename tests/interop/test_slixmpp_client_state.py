@@ -17,7 +17,7 @@ async def test_presence_waits_for_an_active_client(stage: Stage) -> None:
         await desk.echo()
         for status in ("one", "two", "three"):
             hers.show("away", status)
-        await hers.echo()
+        await hers.online(carol.address, status="three")
         hers.say(alice.address, "hello")
         await desk.online(carol.address, status="three")
         await desk.hears("hello")
