@@ -650,9 +650,9 @@ class Accounts(Protocol):
     mechanisms: frozenset[str]
     "SASL mechanisms some account can prove, without -PLUS: PLAIN, DIGEST-MD5, SCRAM-SHA-1 and its like."
 
-    @property
-    def algorithms(self) -> tuple[DigestAlgorithm, ...]:
-        """SIP digest algorithms, best first; none when no phone can prove anything."""
+    async def digests(self) -> tuple[DigestAlgorithm, ...]:
+        """SIP digest algorithms that all accounts can prove, best first; none when no phone can prove
+        anything. Everybody is asked by the same: a challenge must not tell who exists."""
 
     async def offers(self, address: Address | None) -> frozenset[str]:
         """SASL mechanisms to offer: to this person, if the stream said who it is, else what all can prove.

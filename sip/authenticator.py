@@ -13,18 +13,16 @@ from math import ceil
 
 import structlog
 
-from presence.address import Address, make_address
-from presence.errors import InvalidAddress
-from presence.ports import Account, Accounts, DigestJudge, Metrics
+from presence.address import Address
+from presence.ports import Accounts, Metrics
 from presence.service import PresenceService
 from sip.addressing import to_address
 from sip.asserting import asserted, plain
-from sip.digest import NonceKeeper, Verdict, find_credentials, question
+from sip.digest import Verdict, find_credentials
 from sip.errors import BadUri, ProtocolError
 from sip.flow import Flow
-from sip.headers import Credentials
+from sip.judge import Banned, Judge
 from sip.message import Request
-from sip.profiles import profile_of
 from sip.settings import SipSettings
 from sip.topology import Topology
 from sip.uri import parse_uri, unescape
@@ -44,14 +42,13 @@ class Authenticator:
         metrics: Metrics,
         topology: Topology,
     ) -> None:
-        self._profiles = settings.profiles
-        self._algorithms = settings.digest_algorithms
         self._service = service
         self._accounts = accounts
-        self._judge_elsewhere = accounts if isinstance(accounts, DigestJudge) else None
         self._metrics = metrics
         self._topology = topology
-        self._nonces = NonceKeeper(secrets.token_bytes(32))
+        self._judge = Judge(
+            settings, service, accounts, metrics, "sip_login_failures_total", secret=secrets.token_bytes(32)
+        )
 
     async def authenticate(self, request: Request, flow: Flow, now: float) -> Address:
         """The account that sent the request. Raises `ProtocolError`: 401 with challenges, 403, 404."""
@@ -65,35 +62,25 @@ class Authenticator:
         realm = claimed.domain
         credentials = find_credentials(request, realm)
         if credentials is None:
-            raise self._challenge(request, flow, await self._accounts.find(claimed), realm, now)
-        if not flow.reliable and not self._nonces.issued_to(credentials, flow.host):
+            raise await self._challenge(request, flow, realm, now)
+        if not flow.reliable and not self._judge.nonces.issued_to(credentials, flow.host):
             # A datagram's sender may be forged: only who got our challenge there is judged, and can fail.
-            account = await self._accounts.find(claimed)
-            raise self._challenge(request, flow, account, realm, now, stale=True)
-        user = _address(credentials.get("username") or "", realm)
+            raise await self._challenge(request, flow, realm, now, stale=True)
         peer = self._topology.origin(request, flow)
-        await self._check_ban(peer, user)
-        account = await self._accounts.find(user) if user is not None else None
-        match await self._judge(credentials, request, user, account, now):
-            case Verdict.OK if user is not None:
-                await self._service.guard.succeeded(peer, str(user))
-                if not self._is_meant(credentials.get("uri") or "", request):
-                    raise ProtocolError(400, "Digest URI Names Somebody Else")
-                if user != claimed:
-                    self._metrics.count("sip_forged_total")
-                    log.info("sender_forged", address=str(user), claimed=str(claimed), peer=peer)
-                    raise ProtocolError(403, "Not Your Address")
-                return claimed
-            case Verdict.STALE:
-                raise self._challenge(request, flow, account, realm, now, stale=True)
-            case Verdict.MISSING:
-                raise self._challenge(request, flow, account, realm, now)
-            case _:
-                self._metrics.count("sip_login_failures_total")
-                log.info("login_refused", address=str(claimed), peer=peer, method=request.method)
-                if user is not None:
-                    await self._service.guard.failed(peer, str(user))
-                raise self._challenge(request, flow, account, realm, now)
+        try:
+            user, verdict = await self._judge.judge(credentials, request, peer, now)
+        except Banned as banned:
+            after = (("Retry-After", str(ceil(banned.wait))),)
+            raise ProtocolError(403, "Too Many Failures", headers=after) from None
+        if verdict is not Verdict.OK:
+            raise await self._challenge(request, flow, realm, now, stale=verdict is Verdict.STALE)
+        if not self._is_meant(credentials.get("uri") or "", request):
+            raise ProtocolError(400, "Digest URI Names Somebody Else")
+        if user != claimed:
+            self._metrics.count("sip_forged_total")
+            log.info("sender_forged", address=str(user), claimed=str(claimed), peer=peer)
+            raise ProtocolError(403, "Not Your Address")
+        return claimed
 
     async def _believe(self, user: Address, request: Request) -> Address:
         """What a trusted proxy asserts, of somebody who has an account here. Raises `ProtocolError` 403."""
@@ -103,29 +90,6 @@ class Authenticator:
         if request.method == "REGISTER" and to_address(plain(request.to.uri)) != user:
             raise ProtocolError(403, "Not Your Address")
         return user
-
-    async def _judge(
-        self,
-        credentials: Credentials,
-        request: Request,
-        user: Address | None,
-        account: Account | None,
-        now: float,
-    ) -> Verdict:
-        """By the HA1 we have, or by asking who has it. Raises `Unavailable`."""
-        elsewhere = self._judge_elsewhere
-        enabled = account is None or account.enabled
-        if elsewhere is None:
-            ha1 = account.ha1 if account is not None and enabled else {}
-            return self._nonces.verify(credentials, request, ha1, now)
-        verdict = self._nonces.precheck(credentials, request, now)
-        if verdict is not Verdict.OK:
-            return verdict
-        if user is None or not enabled:
-            return Verdict.BAD
-        if not await elsewhere.check_digest(user, question(credentials, request)):
-            return Verdict.BAD
-        return self._nonces.use(credentials, request, now)
 
     def _is_meant(self, signed: str, request: Request) -> bool:
         """Whether the digest-uri is about whom the request goes to (RFC 7616 §3.4.6). A proxy may have put
@@ -147,41 +111,11 @@ class Authenticator:
             self._service.serves(meant.host) and self._service.serves(uri.host)
         )
 
-    async def _check_ban(self, peer: str, user: Address | None) -> None:
-        wait = await self._service.guard.wait(peer, str(user or ""))
-        if wait > 0:
-            after = (("Retry-After", str(ceil(wait))),)
-            raise ProtocolError(403, "Too Many Failures", headers=after)
-
-    def _challenge(
-        self,
-        request: Request,
-        flow: Flow,
-        account: Account | None,
-        realm: str,
-        now: float,
-        *,
-        stale: bool = False,
+    async def _challenge(
+        self, request: Request, flow: Flow, realm: str, now: float, *, stale: bool = False
     ) -> ProtocolError:
-        offered = [algorithm.value for algorithm in self._accounts.algorithms]
-        if self._algorithms:
-            offered = [name for name in self._algorithms if name in offered]
-        provable = [name for name in offered if account is not None and name in account.ha1]
-        wanted = provable or offered
-        understood = profile_of(request.headers.get("User-Agent") or "", self._profiles).digests
-        wanted = [name for name in wanted if name in understood] or wanted
-        if not wanted:
-            raise ProtocolError(403, "No Digest For This Account")
-        values = self._nonces.challenges(wanted, realm, now, stale=stale, place=flow.host)
+        agent = request.headers.get("User-Agent") or ""
+        values = await self._judge.challenges(agent, realm, now, stale=stale, place=flow.host)
+        if not values:
+            return ProtocolError(403, "No Digest For This Account")
         return ProtocolError(401, headers=tuple(("WWW-Authenticate", value) for value in values))
-
-
-def _address(username: str, realm: str) -> Address | None:
-    """The account a digest user name means: the local part, or the whole address as some phones send it."""
-    local, at, domain = username.partition("@")
-    if not local or (at and domain.lower() != realm):
-        return None
-    try:
-        return make_address(local, realm)
-    except InvalidAddress:
-        return None

@@ -40,6 +40,8 @@ _ASKED = (
 _WINDOW = 64
 "Counters below the highest one seen that may still come, out of order."
 _NO_HA1 = "0" * 32
+LIFETIME = 300.0
+"Seconds a nonce is good for."
 _CACHEABLE = 256
 "Characters of a method and a URI whose digest is remembered."
 
@@ -120,7 +122,7 @@ class NonceKeeper:
     """Challenges and verdicts of one process. `secret` is its own and dies with it, as what is known of the
     nonces' uses does. Times are Unix seconds."""
 
-    def __init__(self, secret: bytes, lifetime: float = 300.0, capacity: int = 50_000) -> None:
+    def __init__(self, secret: bytes, lifetime: float = LIFETIME, capacity: int = 50_000) -> None:
         if len(secret) < 16:
             raise ValueError("the secret has fewer than 16 bytes")
         self._secret = secret

@@ -46,14 +46,17 @@ class Rate:
         """Count one request: 0, or the seconds until one would be taken. Those turned away cost nothing."""
         if not self._interval:
             return 0.0
-        due = self._due.get(who, now)
-        ahead = due - now
+        ahead = self._due.get(who, now) - now
         if ahead > self._burst:
             return ahead - self._burst
+        self.charge(who, now)
+        return 0.0
+
+    def charge(self, who: str, now: float, cost: float = 1.0) -> None:
+        """Count what is done already: the next ones wait for it."""
         if who not in self._due and len(self._due) >= self._capacity:
             self._make_room(now)
-        self._due[who] = max(due, now) + self._interval
-        return 0.0
+        self._due[who] = max(self._due.get(who, now), now) + cost * self._interval
 
     def _make_room(self, now: float) -> None:
         """Forget who would not be known to have sent anything; else whoever came first."""
@@ -62,42 +65,73 @@ class Rate:
             del self._due[next(iter(self._due))]
 
 
-class Limits:
-    def __init__(self, settings: SipSettings, topology: Topology, metrics: Metrics) -> None:
-        self._topology = topology
+class Rates:
+    """How much each network, and each account, asks of one process, whatever it comes over."""
+
+    def __init__(self, settings: SipSettings, metrics: Metrics) -> None:
         self._metrics = metrics
         self._exempt = Exempt(settings.unlimited)
-        self._addresses = Rate(settings.requests_per_address)
+        self._networks = Rate(settings.requests_per_address)
         self._accounts = Rate(settings.requests_per_account)
         self._told: dict[str, float] = {}
 
-    def check_address(self, request: Request, flow: Flow, now: float) -> None:
-        """Raises `ProtocolError` 503 or 480."""
-        host = self._topology.origin(request, flow)
+    def exempts(self, host: str) -> bool:
+        return host in self._exempt
+
+    def network(self, host: str, now: float) -> float:
+        """Count a request of a host's network: 0, or the seconds it is too early."""
         if host in self._exempt:
-            return
-        behind = self._topology.trusts(flow)
-        if behind and host == flow.host:
-            # The proxy's own, or what it does not say the origin of.
-            return
+            return 0.0
         network = network_of(host)
-        wait = self._addresses.wait(network, now)
-        if wait:
-            raise self._refusal("address", network, 480 if behind else 503, wait, now)
+        wait = self._networks.wait(network, now)
+        return self._tell("address", network, wait, now) if wait else 0.0
 
-    def check_account(self, account: Address, request: Request, flow: Flow, now: float) -> None:
-        """Raises `ProtocolError` 480."""
-        if self._topology.origin(request, flow) in self._exempt:
-            return
+    def account(self, account: Address, host: str, now: float) -> float:
+        """Count a request of an account, from a host: 0, or the seconds it is too early."""
+        if host in self._exempt:
+            return 0.0
         wait = self._accounts.wait(str(account), now)
-        if wait:
-            raise self._refusal("account", str(account), 480, wait, now)
+        return self._tell("account", str(account), wait, now) if wait else 0.0
 
-    def _refusal(self, kind: str, who: str, status: int, wait: float, now: float) -> ProtocolError:
+    def charge(self, account: Address, host: str, now: float, cost: float) -> None:
+        """One of its requests was as much work as `cost` more."""
+        if cost and host not in self._exempt:
+            self._accounts.charge(str(account), now, cost)
+
+    def _tell(self, kind: str, who: str, wait: float, now: float) -> float:
         self._metrics.count("sip_limited_total", kind=kind)
         if self._told.get(who, 0.0) <= now:
             if len(self._told) >= _CAPACITY:
                 self._told.clear()
             self._told[who] = now + _TOLD
             log.warning("requests_limited", kind=kind, who=who)
-        return ProtocolError(status, "Too Many Requests", (("Retry-After", str(ceil(wait))),))
+        return wait
+
+
+class Limits:
+    """What SIP requests hear of them."""
+
+    def __init__(self, rates: Rates, topology: Topology) -> None:
+        self._rates = rates
+        self._topology = topology
+
+    def check_address(self, request: Request, flow: Flow, now: float) -> None:
+        """Raises `ProtocolError` 503 or 480."""
+        host = self._topology.origin(request, flow)
+        behind = self._topology.trusts(flow)
+        if behind and host == flow.host:
+            # The proxy's own, or what it does not say the origin of.
+            return
+        wait = self._rates.network(host, now)
+        if wait:
+            raise _too_many(480 if behind else 503, wait)
+
+    def check_account(self, account: Address, request: Request, flow: Flow, now: float) -> None:
+        """Raises `ProtocolError` 480."""
+        wait = self._rates.account(account, self._topology.origin(request, flow), now)
+        if wait:
+            raise _too_many(480, wait)
+
+
+def _too_many(status: int, wait: float) -> ProtocolError:
+    return ProtocolError(status, "Too Many Requests", (("Retry-After", str(ceil(wait))),))

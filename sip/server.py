@@ -25,7 +25,7 @@ from sip.delivery import Deliverer
 from sip.flow import Flow
 from sip.following import Following
 from sip.gruu import Sealer
-from sip.limits import Limits
+from sip.limits import Limits, Rates
 from sip.lists import Lookup, no_lists
 from sip.message import Request
 from sip.methods import Services
@@ -59,6 +59,7 @@ class SipServer:
         topology: Topology,
         mark: str,
         library: Library,
+        rates: Rates,
         lookup: Lookup = no_lists,
         passwords: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -89,7 +90,7 @@ class SipServer:
             assistant=self.assistant,
             topology=topology,
         )
-        self.limits = Limits(settings, topology, metrics)
+        self.limits = Limits(rates, topology)
         authenticator = Authenticator(settings, service, accounts, metrics, topology)
         self._uas = UserAgentServer(services, service, authenticator, metrics, is_here, self.limits, mark)
 

@@ -24,10 +24,12 @@ from sip.edge.runtime import LoopRuntime
 from sip.edge.stream import client_context, server_context
 from sip.edge.websocket import PATHS, endpoint
 from sip.edge.wire import Wire
-from sip.edge.xcap import XcapWeb
+from sip.edge.xcap import Aside, XcapWeb
 from sip.effects import Key
 from sip.errors import ProtocolError
 from sip.flow import Flow
+from sip.judge import Judge
+from sip.limits import Rates
 from sip.loops import branch_mark
 from sip.message import Request, respond
 from sip.parser import MAX_MESSAGE
@@ -79,6 +81,7 @@ class SipDoor:
         self._named = NamedContexts(named or {}, self._context_of)
         self._share_ports = share_ports
         self._runtime = LoopRuntime(metrics)
+        self._rates = Rates(settings, metrics)
         self._library = Library(
             service,
             accounts,
@@ -86,6 +89,7 @@ class SipDoor:
             root=settings.xcap_root.rstrip("/"),
             reserved=settings.buddy_list,
             now=self._runtime.now,
+            aside=Aside(),
         )
         self._wire: Wire | None = None
         self._listener: Listener | None = None
@@ -110,19 +114,21 @@ class SipDoor:
     def _xcap_routes(self) -> list[Route]:
         if not self._settings.xcap_root:
             return []
-        # Processes on the same ports know each other's nonces.
+        # Processes on the same ports know each other's nonces: HTTP has connections of one request each.
         shared = hashlib.sha256(b"xcap nonces" + self._key.read_bytes()).digest()
-        login = Login(
+        judge = Judge(
+            self._settings,
             self._service,
             self._accounts,
             self._metrics,
+            "xcap_login_failures_total",
             secret=shared if self._share_ports else secrets.token_bytes(32),
-            algorithms=self._settings.digest_algorithms,
-            profiles=self._settings.profiles,
+            shared=self._share_ports,
         )
         web = XcapWeb(
             XcapServer(self._library),
-            login,
+            Login(self._service, judge),
+            self._rates,
             self._metrics,
             root=self._settings.xcap_root,
             max_document=self._settings.max_document,
@@ -172,6 +178,7 @@ class SipDoor:
             lookup=partial(rls_services.members, self._library),
             passwords=await asyncio.to_thread(_passwords, self._settings),
             library=self._library,
+            rates=self._rates,
         )
         await self._listener.start(self._context)
         await self._resume()

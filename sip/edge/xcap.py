@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from math import ceil
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -20,6 +22,8 @@ from starlette.routing import Route
 from presence.address import Address
 from presence.errors import Unavailable
 from presence.ports import Metrics
+from sip.edge.sockets import plain_host
+from sip.limits import Rates
 from sip.xcap.conflicts import XcapError
 from sip.xcap.login import HttpRequest, Login
 from sip.xcap.server import METHODS, Question, Reply, XcapServer
@@ -28,16 +32,42 @@ log = structlog.get_logger()
 
 BODY_TIMEOUT = 30.0
 "Seconds a body may take."
+_WAITING = 8
+"Changes of one user's documents that may wait for each other."
+_COST = 16_384
+"Bytes that are as much work as one request more."
+
+T = TypeVar("T")
+
+
+class Aside:
+    """Implements `sip.xcap.library.Aside` with a thread, one document at a time: the loop goes on meanwhile,
+    and so do those who wait for a password to be checked."""
+
+    def __init__(self) -> None:
+        self._one = asyncio.Lock()
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        async with self._one:
+            return await asyncio.to_thread(work)
 
 
 class XcapWeb:
     """`root`: the path, or the whole URL, under which it is reached."""
 
     def __init__(
-        self, server: XcapServer, login: Login, metrics: Metrics, *, root: str, max_document: int
+        self,
+        server: XcapServer,
+        login: Login,
+        rates: Rates,
+        metrics: Metrics,
+        *,
+        root: str,
+        max_document: int,
     ) -> None:
         self._server = server
         self._login = login
+        self._rates = rates
         self._metrics = metrics
         self._path = urlsplit(root).path.rstrip("/")
         self._max_document = max_document
@@ -60,6 +90,8 @@ class XcapWeb:
         return _response(reply)
 
     async def _replied(self, request: Request) -> Reply:
+        peer = plain_host(request.client.host) if request.client is not None else ""
+        _not_before(self._rates.network(peer, time.time()))
         raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
         path, query = raw.decode("latin-1"), request.url.query
         question = Question(
@@ -71,29 +103,30 @@ class XcapWeb:
             if_none_match=_joined(request, "if-none-match"),
         )
         owner = self._server.place(question).owner
-        user = None
-        if owner is not None:
-            authorization = tuple(request.headers.getlist("authorization"))
-            # Nobody's document is read before they show credentials.
-            body = await self._body(request) if authorization else b""
-            user = await self._login.authenticate(
-                owner,
-                HttpRequest(
-                    method=request.method,
-                    target=f"{path}?{query}" if query else path,
-                    authorization=authorization,
-                    peer=request.client.host if request.client is not None else "",
-                    agent=request.headers.get("user-agent", ""),
-                    body=body,
-                ),
-                time.time(),
-            )
-            question = replace(question, body=body)
-        if user is None or request.method in ("GET", "HEAD"):
-            return await self._server.answer(user, question)
-        async with self._alone(user):
+        if owner is None:
+            return await self._server.answer(None, question)
+        user = await self._login.authenticate(
+            owner,
+            HttpRequest(
+                method=request.method,
+                target=f"{path}?{query}" if query else path,
+                authorization=tuple(request.headers.getlist("authorization")),
+                peer=peer,
+                agent=request.headers.get("user-agent", ""),
+            ),
+            time.time(),
+        )
+        _not_before(self._rates.account(user, peer, time.time()))
+        if user != owner or request.method in ("GET", "HEAD"):
             reply = await self._server.answer(user, question)
-        log.info("document_changed", address=str(user), method=request.method, status=reply.status)
+        else:
+            async with self._alone(user):
+                # Nothing of a body is read before it is known whose it is, and one at a time.
+                body = await self._body(request) if request.method == "PUT" else b""
+                self._rates.charge(user, peer, time.time(), len(body) / _COST)
+                reply = await self._server.answer(user, replace(question, body=body))
+            log.info("document_changed", address=str(user), method=request.method, status=reply.status)
+        self._rates.charge(user, peer, time.time(), len(reply.body) / _COST)
         return reply
 
     async def _body(self, request: Request) -> bytes:
@@ -116,7 +149,10 @@ class XcapWeb:
 
     @asynccontextmanager
     async def _alone(self, user: Address) -> AsyncIterator[None]:
+        """Raises `XcapError` 429 where too many wait already."""
         lock, waiting = self._busy.get(user, (asyncio.Lock(), 0))
+        if waiting >= _WAITING:
+            _not_before(1.0)
         self._busy[user] = lock, waiting + 1
         try:
             async with lock:
@@ -127,6 +163,12 @@ class XcapWeb:
                 del self._busy[user]
             else:
                 self._busy[user] = lock, waiting - 1
+
+
+def _not_before(wait: float) -> None:
+    """Raises `XcapError` 429 (RFC 6585 §4)."""
+    if wait:
+        raise XcapError(429, "Too Many Requests", (("Retry-After", str(ceil(wait))),))
 
 
 def _joined(request: Request, name: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from presence.address import Address
@@ -103,7 +104,8 @@ async def state_of(library: Library, owner: Address, chosen: Iterable[Selection]
         if document is not None and selector is None:
             now[f"document {selection.uri}"] = etag(document)
         elif document is not None and selector is not None:
-            shown = _component(document, selector, selection.uri)
+            component = partial(_component, document, selector, selection.uri)
+            shown = await library.work(len(document.data), component)
             room -= sum(map(len, shown.values()))
             if room < 0:
                 break

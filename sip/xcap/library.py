@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from presence.address import Address
@@ -31,9 +33,25 @@ MAX_WEIGHT = 8_388_608
 "Bytes of all that one person keeps with the server."
 MAX_LISTED = 2_000
 "People one list is followed to."
+_LARGE = 32_768
+"Bytes of a document that takes milliseconds to read."
 _READ_LATELY = 4
 "Documents that stay read; each may take some ten megabytes."
 _SEPARATOR = "~~"
+
+
+T = TypeVar("T")
+
+
+class Aside(Protocol):
+    """Work whose end others need not wait for."""
+
+    async def __call__(self, work: Callable[[], T]) -> T: ...
+
+
+async def at_once(work: Callable[[], T]) -> T:
+    """Where nobody else waits."""
+    return work()
 
 
 class Library:
@@ -47,15 +65,21 @@ class Library:
         root: str,
         reserved: str,
         now: Callable[[], float],
+        aside: Aside = at_once,
     ) -> None:
-        """`reserved`: user part of an address that is a list already."""
+        """`reserved`: user part of an address that is a list already. `aside` does what is long."""
         self.service = service
         self.now = now
         self._accounts = accounts
         self.domains = tuple(domains)
         self.root = root
         self.reserved = reserved
+        self._aside = aside
         self._lately: deque[Document] = deque(maxlen=_READ_LATELY)
+
+    async def work(self, size: int, work: Callable[[], T]) -> T:
+        """On so many bytes of XML: aside when they are many."""
+        return await self._aside(work) if size > _LARGE else work()
 
     async def show(self, place: Place) -> Document | None:
         """What a client may read."""
@@ -66,15 +90,15 @@ class Library:
         collection, name = place.usage.stored_as(place.name)
         kept = await self.service.belongings.kept(place.user, _collection(collection), name)
         try:
-            return self._read(kept[0].data) if kept else None
+            return await self._read(kept[0].data) if kept else None
         except (NotWellFormed, NotUtf8):  # pragma: no cover - it was read before it was kept
             return None
 
-    def _read(self, data: bytes) -> Document:
+    async def _read(self, data: bytes) -> Document:
         """Those read last are not read again: whoever watches a list asks about each in it."""
         document = next((each for each in self._lately if each.data == data), None)
         if document is None:
-            document = Document(data).read()
+            document = await self.work(len(data), Document(data).read)
             self._lately.append(document)
         return document
 
@@ -161,7 +185,9 @@ class Library:
         if place.owner != owner or wanted.attribute is not None or wanted.bindings:
             return None
         document = await self.show(place)
-        element = find(document, wanted.steps) if document is not None else None
+        if document is None:
+            return None
+        element = await self.work(len(document.data), partial(find, document, wanted.steps))
         return element if element is not None and element.name == (buddies.NAMESPACE, "list") else None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 
 from presence.address import Address
 from sip.xcap import conflicts, manipulation
@@ -81,7 +82,10 @@ class XcapServer:
             raise XcapError(403, "Not For Users")
         document = await self._library.show(place) if _may_be(place) else None
         if reading:
-            return _fetched(place, document, selector, question)
+            if document is None:
+                raise XcapError(404, "No Such Document")
+            fetched = partial(_fetched, place, document, selector, question)
+            return await self._library.work(len(document.data), fetched)
         _meets_conditions(document, question)
         if question.method == "PUT":
             return await self._put(place, document, selector, question)
@@ -98,7 +102,8 @@ class XcapServer:
             _expect(question, place.usage.content_type)
             if not _may_be(place):
                 raise no_parent("")
-            after, created = parse_document(question.body), document is None
+            after = await self._library.work(len(question.body), partial(parse_document, question.body))
+            created = document is None
         else:
             if not selector.bindings:
                 _expect(
@@ -107,7 +112,9 @@ class XcapServer:
                 )
             if document is None:
                 raise no_parent("")
-            after, created = manipulation.put(document, selector, question.body)
+            size = len(document.data) + len(question.body)
+            put = partial(manipulation.put, document, selector, question.body)
+            after, created = await self._library.work(size, put)
         place.usage.refuse_name(place.name)
         await self._change(place, document, after, selector, question)
         left = await self._library.show(place)
@@ -121,7 +128,10 @@ class XcapServer:
     ) -> Reply:
         if document is None:
             raise XcapError(404, "No Such Document")
-        after = manipulation.delete(document, selector) if selector is not None else None
+        after = None
+        if selector is not None:
+            left_over = partial(manipulation.delete, document, selector)
+            after = await self._library.work(len(document.data), left_over)
         await self._change(place, document, after, selector, question)
         left = await self._library.show(place) if selector is not None else None
         return Reply(status=200, etag=etag(left) if left else "")
@@ -136,7 +146,8 @@ class XcapServer:
     ) -> None:
         if after is not None:
             if place.usage.schema:
-                validate(after.data, place.usage.schema)
+                fits = partial(validate, after.data, place.usage.schema)
+                await self._library.work(len(after.data), fits)
             await place.usage.check(self._library, place, after)
         change = Change(
             before=before, after=after, whole=selector is None, aware=question.if_match is not None
@@ -152,9 +163,7 @@ def _may_be(place: Place) -> bool:
     return bool(place.name) and "/" not in place.name and len(place.name) <= 255
 
 
-def _fetched(place: Place, document: Document | None, selector: Selector | None, question: Question) -> Reply:
-    if document is None:
-        raise XcapError(404, "No Such Document")
+def _fetched(place: Place, document: Document, selector: Selector | None, question: Question) -> Reply:
     tag = etag(document)
     body, kind = document.data, place.usage.content_type
     if selector is not None:

@@ -63,7 +63,7 @@ async def test_a_person_exists_from_the_first_login_on_without_digest(slapd: Sla
     assert await people.check_password(ALICE, "wonderland")
     account = await people.find(ALICE)
     assert account is not None
-    assert (account.ha1, account.scram, people.algorithms) == ({}, {}, ())
+    assert (account.ha1, account.scram, await people.digests()) == ({}, {}, ())
     assert await people.offers(ALICE) == {"PLAIN"}
     await store.close()
 

@@ -30,7 +30,7 @@ async def row(backend: Backend, accounts: Accounts) -> str:
         backend.summary,
         ", ".join(sorted(everybody)),
         ", ".join(sorted(accounts.mechanisms - everybody)) or "–",
-        ", ".join(accounts.algorithms) or "none",
+        ", ".join(await accounts.digests()) or "none",
         "yes" if backend.creates else "no",
         "yes" if backend.lists else "no",
     )
@@ -49,7 +49,7 @@ async def test_the_table_says_what_the_backend_can_prove(name: str, store: SqlSt
     accounts = open_accounts(settings, store)
     backend = backends()[name]
     assert await row(backend, accounts) in PAGE.read_text().splitlines()
-    assert backend.phones is bool(accounts.algorithms)
+    assert backend.phones is bool(await accounts.digests())
     await accounts.close()
 
 

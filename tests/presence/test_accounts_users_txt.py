@@ -223,7 +223,7 @@ async def test_from_an_ha1_follow_plain_and_md5_only(house: House) -> None:
     assert (account.ha1, account.scram) == ({"MD5": ALICE_HA1}, {})
     assert await people.offers(ALICE) == await people.offers(BOB) == await people.offers(None)
     assert "SCRAM-SHA-1" not in await people.offers(ALICE)
-    assert people.algorithms == (DigestAlgorithm.MD5,)
+    assert await people.digests() == (DigestAlgorithm.MD5,)
 
 
 async def test_from_plain_passwords_follows_sha_256_too(house: House) -> None:
@@ -233,7 +233,7 @@ async def test_from_plain_passwords_follows_sha_256_too(house: House) -> None:
     assert account is not None
     assert account.ha1["MD5"] == ALICE_HA1
     assert account.ha1["SHA-256"] == hashlib.sha256(f"alice:{DOMAIN}:wonderland".encode()).hexdigest()
-    assert people.algorithms == (DigestAlgorithm.SHA256, DigestAlgorithm.MD5)
+    assert await people.digests() == (DigestAlgorithm.SHA256, DigestAlgorithm.MD5)
 
 
 async def test_plain_is_checked_with_the_spelling_the_ha1_was_made_with(house: House) -> None:

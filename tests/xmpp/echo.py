@@ -54,7 +54,6 @@ class MemoryAccounts:
 
     def __init__(self, *users: tuple[str, str]) -> None:
         self.mechanisms = frozenset({"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"})
-        self.algorithms: tuple[DigestAlgorithm, ...] = ()
         self.accounts: dict[Address, Account] = {}
         self.passwords: dict[Address, str] = {}
         self.seen: list[Address] = []
@@ -71,6 +70,9 @@ class MemoryAccounts:
     def _reach(self) -> None:
         if not self.reachable:
             raise Unavailable("the accounts are away")
+
+    async def digests(self) -> tuple[DigestAlgorithm, ...]:
+        return ()
 
     async def offers(self, address: Address | None) -> frozenset[str]:
         self._reach()

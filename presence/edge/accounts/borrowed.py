@@ -44,7 +44,8 @@ class Keeper(Protocol):
     "SASL mechanisms every account can prove."
 
     @property
-    def algorithms(self) -> tuple[DigestAlgorithm, ...]: ...
+    def algorithms(self) -> tuple[DigestAlgorithm, ...]:
+        """SIP digest algorithms all accounts can prove, best first."""
 
     async def find(self, address: Address) -> Account | None: ...
     async def check_password(self, address: Address, password: str) -> bool:
@@ -68,8 +69,8 @@ class BorrowedAccounts:
         self._clock = clock
         self._cache: dict[Address, tuple[float, Account | None]] = {}
 
-    @property
-    def algorithms(self) -> tuple[DigestAlgorithm, ...]:
+    async def digests(self) -> tuple[DigestAlgorithm, ...]:
+        """What the keeper says now."""
         return self.keeper.algorithms
 
     async def offers(self, address: Address | None) -> frozenset[str]:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from presence.address import Address, parse_address
 from presence.edge.accounts import AccountSettings, Backend
 from presence.edge.accounts.derived import DerivedKeys
-from presence.edge.accounts.proofs import SCRAM_HASHES, matches, matches_ha1, proofs, stored_ha1
+from presence.edge.accounts.proofs import SCRAM_HASHES, ha1, matches, matches_ha1, proofs, stored_ha1
 from presence.edge.accounts.users_file import Entry
 from presence.edge.database import Database, inserting
 from presence.edge.entry import forget_tokens
 from presence.edge.reading import Query
 from presence.edge.sql import forget_person
 from presence.edge.tables import accounts, credentials, derived_keys
-from presence.errors import Condition, Refused
+from presence.errors import Condition, Refused, Unavailable
 from presence.ports import Account, Accounts, DigestAlgorithm, ScramKeys
 
 CACHE_SECONDS = 30.0
@@ -55,6 +56,15 @@ _WITHOUT_SHA_512 = Query(
     .limit(1)
 )
 "Somebody whose keys are older than that mechanism."
+_MD5_ONLY = (
+    select(credentials.c.address)
+    .where(credentials.c.kind == "ha1:MD5")
+    .where(
+        credentials.c.address.not_in(select(credentials.c.address).where(credentials.c.kind == "ha1:SHA-256"))
+    )
+    .limit(1)
+)
+"Somebody imported by an HA1, whose password was not seen yet."
 
 
 @dataclass(slots=True)
@@ -70,7 +80,6 @@ class SqlAccounts:
     """Implements `presence.ports.Accounts`."""
 
     mechanisms = frozenset({"PLAIN", "DIGEST-MD5"} | {f"SCRAM-{name}" for name in SCRAM_HASHES})
-    algorithms: tuple[DigestAlgorithm, ...] = (DigestAlgorithm.SHA256, DigestAlgorithm.MD5)
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -80,6 +89,28 @@ class SqlAccounts:
         "Look-ups under way: who asks meanwhile waits for their answer."
         self._everybodys = (0.0, self.mechanisms)
         "Until when every account is known to prove these."
+        self._digests: tuple[DigestAlgorithm, ...] = ()
+        self._digests_until = 0.0
+        self._counting = asyncio.Lock()
+
+    async def digests(self) -> tuple[DigestAlgorithm, ...]:
+        """Only MD5 as long as somebody has but an imported HA1."""
+        if self._digests_until <= time.monotonic():
+            async with self._counting:
+                if self._digests_until <= time.monotonic():
+                    await self._count_digests()
+        return self._digests
+
+    async def _count_digests(self) -> None:
+        try:
+            async with self._database.reading() as connection:
+                some = (await connection.execute(_MD5_ONLY)).first() is not None
+        except Unavailable:
+            if not self._digests:
+                raise
+        else:
+            self._digests = (DigestAlgorithm.MD5,) if some else (DigestAlgorithm.SHA256, DigestAlgorithm.MD5)
+        self._digests_until = time.monotonic() + CACHE_SECONDS
 
     async def offers(self, address: Address | None) -> frozenset[str]:
         """SCRAM to everybody, but for imported accounts that have not shown their password yet."""
@@ -139,7 +170,7 @@ class SqlAccounts:
         return await asyncio.to_thread(matches, password, keys, "SHA-256") and known
 
     async def _check_ha1(self, account: Account, password: str) -> bool:
-        """Of an imported account. The first right password makes its SCRAM keys."""
+        """Of an imported account. The first right password makes its SCRAM keys and the HA1 it lacks."""
         hashed, spelling = stored_ha1(account)
         await asyncio.to_thread(matches, password, _nobody, "SHA-256")  # as slow as anybody's
         if not (matches_ha1(password, hashed, spelling) and account.enabled):
@@ -148,7 +179,21 @@ class SqlAccounts:
             await self._derived.make(account.address, password, hashed)
             self.forget(account.address)
             self._everybodys = (0.0, self.mechanisms)
+        if DigestAlgorithm.MD5 in account.ha1 and DigestAlgorithm.SHA256 not in account.ha1:
+            await self._complete(account.address, password)
         return True
+
+    async def _complete(self, address: Address, password: str) -> None:
+        """The HA1 of newer phones, of a password that was found right."""
+        hexed = ha1(address, password, DigestAlgorithm.SHA256)
+        row = {"address": str(address), "kind": f"ha1:{DigestAlgorithm.SHA256}", "secret": hexed.encode()}
+        with suppress(Unavailable):  # it goes on without
+            async with self._database.writing() as connection:
+                await connection.execute(
+                    inserting(connection, credentials).values(row).on_conflict_do_nothing()
+                )
+            self._digests_until = 0.0
+            self.forget(address)
 
     async def keep_scram(self, address: Address, name: str, keys: ScramKeys) -> None:
         """See `presence.ports.Accounts.keep_scram`."""
@@ -174,6 +219,7 @@ class SqlAccounts:
                 raise Refused(Condition.ITEM_NOT_FOUND, f"there is no account {address}")
             await _drop_proofs(connection, address)
             await _write_proofs(connection, address, made)
+        self._digests_until = 0.0
         self.forget(address)
 
     async def add(self, address: Address, password: str) -> None:
@@ -260,6 +306,7 @@ class SqlAccounts:
             for start in range(0, len(secrets), 1000):
                 await connection.execute(insert(credentials), secrets[start : start + 1000])
         self._cache.clear()
+        self._digests_until = 0.0
         return counted
 
     def forget(self, address: Address) -> None:

@@ -12,6 +12,7 @@ standing orders (`presence.orders`). There is one such document for each user, w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from presence.address import Address, parse_address
 from presence.errors import InvalidAddress, Refused
@@ -25,6 +26,10 @@ from sip.xcap.rules import Changed, Rules
 from sip.xcap.usages import Change, Place, Usage, register
 
 _BLOCKING = (Handling.BLOCK, Handling.POLITE_BLOCK)
+
+
+_PERSON = 64
+"Bytes of somebody in a rule, about."
 
 
 class PresenceRules(Usage):
@@ -47,10 +52,12 @@ class PresenceRules(Usage):
         _, items = await library.service.roster(owner)
         blocked = await _blocked(library, owner)
         allowed = {item.contact for item in items if item.seen or item.approved} - blocked
-        return rules.shown(await read(library, owner, written), owner, allowed, blocked)
+        read_rules = await read(library, owner, written)
+        size = len(written.data) + _PERSON * (len(allowed) + len(blocked))
+        return await library.work(size, partial(rules.shown, read_rules, owner, allowed, blocked))
 
     async def check(self, library: Library, place: Place, document: Document) -> None:
-        rules.check(document)
+        await library.work(len(document.data), partial(rules.check, document))
 
     async def apply(self, library: Library, place: Place, change: Change) -> None:
         await super().apply(library, place, change)
@@ -73,8 +80,9 @@ async def pointing(library: Library, owner: Address) -> Rules | None:
 
 async def read(library: Library, owner: Address, document: Document) -> Rules:
     """With the lists it points to."""
-    listed = await library.listed(owner, rules.anchors(document))
-    return Rules(document, lambda anchor: listed.get(anchor, ()))
+    size = len(document.data)
+    listed = await library.listed(owner, await library.work(size, partial(rules.anchors, document)))
+    return await library.work(size, partial(Rules, document, lambda anchor: listed.get(anchor, ())))
 
 
 async def enforce(library: Library, owner: Address, before: Rules, after: Rules, *, whole: bool) -> None:

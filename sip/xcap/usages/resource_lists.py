@@ -8,6 +8,8 @@ roster who is only there: it cannot know them.
 
 from __future__ import annotations
 
+from functools import partial
+
 from presence.address import Address
 from presence.errors import Condition, Refused
 from presence.service import PresenceService
@@ -20,6 +22,8 @@ from sip.xcap.library import Library
 from sip.xcap.manipulation import path_of
 from sip.xcap.usages import Change, Place, Usage, pres_rules, register
 
+_ITEM = 64
+"Bytes of a roster item in a document, about."
 _UNIQUE = {"list": "name", "entry": "uri", "entry-ref": "ref", "external": "anchor"}
 
 
@@ -36,17 +40,19 @@ class ResourceLists(Usage):
         if place.name != "index":
             return written
         _, items = await library.service.roster(place.user)
-        return buddies.shown(written, place.user, items)
+        size = (len(written.data) if written is not None else 0) + _ITEM * len(items)
+        return await library.work(size, partial(buddies.shown, written, place.user, items))
 
     async def check(self, library: Library, place: Place, document: Document) -> None:
-        check_lists(document.root)
+        await library.work(len(document.data), lambda: check_lists(document.root))
 
     async def apply(self, library: Library, place: Place, change: Change) -> None:
         if place.name != "index":
             await super().apply(library, place, change)
             return
         written = await library.written(place)
-        wishes = _wishes(place.user, written, change)
+        size = len(change.after.data) if change.after is not None else 0
+        wishes = await library.work(size, partial(_wishes, place.user, written, change))
         before = await pres_rules.pointing(library, place.user)
         if change.after is None:
             if written is None and not wishes.remove:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from lxml import etree
 
@@ -21,6 +22,7 @@ from sip.xcap.library import Library
 from sip.xcap.server import Question, Reply, XcapServer
 from tests.sip.house import ALICE, BOB, CAROL, DOMAIN, Tally
 
+T = TypeVar("T")
 VECTORS = Path(__file__).parents[2] / "vectors" / "xcap"
 ROOT = f"https://xcap.{DOMAIN}/xcap-root"
 LISTS = "application/resource-lists+xml"
@@ -34,10 +36,25 @@ def fits(data: bytes, schema: str) -> None:
     etree.XMLSchema(etree.parse(VECTORS / f"{schema}.xsd")).assertValid(etree.fromstring(data))
 
 
+class Counting:
+    """Implements `sip.xcap.library.Aside`."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        "What was done aside."
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        self.done += 1
+        return work()
+
+
 class Desk:
     """Alice and bob have XMPP clients, carol has only a phone."""
 
-    def __init__(self, service: PresenceService, store: SqlStore, bus: MemoryBus, library: Library) -> None:
+    def __init__(
+        self, service: PresenceService, store: SqlStore, bus: MemoryBus, library: Library, aside: Counting
+    ) -> None:
+        self.aside = aside
         self.service = service
         self.store = store
         self.bus = bus
@@ -105,9 +122,10 @@ async def open_desk(folder: Path) -> AsyncIterator[Desk]:
         clock=time.time,
     )
     await service.watch([ALICE])
-    library = Library(service, accounts, (DOMAIN,), ROOT, "buddies", time.time)
+    aside = Counting()
+    library = Library(service, accounts, (DOMAIN,), ROOT, "buddies", time.time, aside)
     try:
-        yield Desk(service, store, bus, library)
+        yield Desk(service, store, bus, library, aside)
     finally:
         await accounts.close()
         await store.close()

@@ -7,6 +7,7 @@ import pytest
 from presence.address import Address
 from presence.composition import compose
 from presence.ports import KeptChanged
+from sip.xcap import manipulation
 from sip.xcap.server import Question
 from sip.xcap.usages import pidf_manipulation
 from sip.xcap.usages.rls_services import packages_of, people, services_of
@@ -294,3 +295,19 @@ async def test_a_presence_document_is_about_its_owner(desk: Desk) -> None:
     reply = await desk.ask("PUT", "pidf-manipulation/index", other, PIDF)
     assert reply.status == 409
     assert (await desk.ask("PUT", "pidf-manipulation/other", VACATION, PIDF)).status == 409
+
+
+async def test_what_takes_long_is_done_while_others_go_on(desk: Desk) -> None:
+    small = EMPTY.format("<list name='a'/>")
+    await desk.put("resource-lists/index", small, LISTS)
+    await desk.get("resource-lists/index/~~/resource-lists/list%5B1%5D")
+    assert desk.aside.done == 0
+    large = EMPTY.format(f"<list name='a'/><!--{'x' * 40_000}-->")
+    await desk.put("resource-lists/other", large, LISTS)
+    # read, held against the schema, looked through for what the schema cannot say
+    assert desk.aside.done >= 3
+    before = desk.aside.done
+    await desk.put("resource-lists/other/~~/resource-lists/list%5B1%5D/@name", '"b"', manipulation.ATTRIBUTE)
+    assert desk.aside.done > before
+    reply = await desk.ask("PUT", "resource-lists/other", large.replace("<list ", "<lizt "), LISTS)
+    assert reply.status == 409

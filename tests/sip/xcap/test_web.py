@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,10 @@ import httpx
 import pytest
 
 from presence.guarding import Unguarded
+from sip.digest import compute, make_ha1
+from sip.xcap.buddies import EMPTY
 from tests.sip.house import ALICE, BOB, DOMAIN, PASSWORD, House, open_house
+from tests.support.inbox import PATIENCE
 
 LISTS = {"Content-Type": "application/resource-lists+xml"}
 ELEMENT = {"Content-Type": "application/xcap-el+xml"}
@@ -150,6 +154,59 @@ async def test_what_is_too_large_is_not_read(house: House) -> None:
     async with client(house) as http:
         answer = await http.put(index(), content=b"x" * 600_000, headers=LISTS)
         assert answer.status_code == 413
+
+
+async def test_nothing_of_a_body_is_waited_for_before_it_is_known_whose_it_is(house: House) -> None:
+    head = (
+        f"PUT /xcap-root{index()} HTTP/1.1\r\nHost: xcap\r\nContent-Type: application/resource-lists+xml\r\n"
+        'Authorization: Digest username="alice", realm="example.org", nonce="x", uri="x", qop=auth,'
+        ' nc=00000001, cnonce="c", response="x"\r\nContent-Length: 500000\r\n\r\n'
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.ports["ws"])
+    writer.write(head.encode() + b"<some of it")
+    async with asyncio.timeout(PATIENCE):
+        assert b" 401 " in await reader.readline()
+    writer.close()
+
+
+@pytest.mark.parametrize("qop", ["", 'qop="auth-int", ', "qop=AUTH-INT, "])
+async def test_a_login_that_could_be_repeated_or_needs_the_body_is_none(house: House, qop: str) -> None:
+    url = f"http://127.0.0.1:{house.ports['ws']}/xcap-root{index()}"
+    async with httpx.AsyncClient() as http:
+        (challenge,) = [c for c in _challenges(await http.get(url)) if "MD5" in c]
+        nonce = challenge.split('nonce="')[1].split('"')[0]
+        fields = {"nonce": nonce, "uri": f"/xcap-root{index()}"}
+        if qop:
+            fields |= {"qop": "auth-int", "nc": "00000001", "cnonce": "c"}
+        response = compute(fields, "MD5", make_ha1("MD5", "alice", DOMAIN, PASSWORD), "GET")
+        header = (
+            f'Digest username="alice", realm="{DOMAIN}", nonce="{nonce}", uri="{fields["uri"]}", {qop}'
+            f'nc=00000001, cnonce="c", response="{response}"'
+        )
+        assert (await http.get(url, headers={"Authorization": header})).status_code == 401
+
+
+async def test_who_is_too_fast_is_told_when_to_come_again(tmp_path: Path) -> None:
+    async with open_house(tmp_path, requests_per_address=0.5, unlimited=()) as house:
+        async with httpx.AsyncClient() as http:
+            url = f"http://127.0.0.1:{house.ports['ws']}/xcap-root{index()}"
+            heard = [await http.get(url) for _ in range(8)]
+        assert [answer.status_code for answer in heard] == [401] * 6 + [429] * 2
+        assert 1 <= int(heard[-1].headers["Retry-After"]) <= 2
+
+
+async def test_an_account_has_its_rate_and_large_documents_count_as_more(tmp_path: Path) -> None:
+    async with (
+        open_house(tmp_path, requests_per_account=0.5, requests_per_address=0, unlimited=()) as house,
+        client(house) as http,
+    ):
+        heard = [await http.get(index()) for _ in range(8)]
+        assert [answer.status_code for answer in heard] == [200] * 6 + [429] * 2
+        async with client(house, "bob") as other:
+            large = EMPTY.replace("</resource-lists>", f"<!--{'x' * 131_072}--></resource-lists>")
+            answer = await other.put(index(BOB), content=large, headers=LISTS)
+            assert answer.status_code == 200
+            assert (await other.get(index(BOB))).status_code == 429
 
 
 async def test_conflicts_and_other_methods_over_http(house: House) -> None:
