@@ -1,8 +1,9 @@
 """HTTP and WebSocket for a door that has routes, and for the admin: uvicorn inside the node's own loop,
 without its signal handling.
 
-uvicorn bounds neither the size of a request's head nor the time it may take, nor what comes behind its body;
-`Guarded` does. Bodies are bounded by who reads them.
+uvicorn bounds neither the size of a request's head nor the time it may take, nor what comes behind its body,
+nor how many connections one network has; `Guarded` does. Bodies are bounded by who reads them. On a WebSocket
+it counts no frames that are no message, and waits for ever for who does not read; `Parting` does not.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,13 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+from websockets.frames import CloseCode, Frame
 
 from gateway.certs import server_context
 from presence.edge.names import Files, NamedContexts, show_by_name
 from presence.edge.sockets import bound
+from presence.guarding import Exempt, network_of
+from xmpp.rate import Allowance
 
 log = structlog.get_logger()
 
@@ -34,6 +39,54 @@ HEAD_TIMEOUT = 20.0
 PING = 60.0
 "Seconds between pings on a WebSocket, and for the answer."
 MAX_WEB_CONNECTIONS = 10_000
+MAX_PER_NETWORK = 2_500
+"Of these, from one IPv4 address or one IPv6 /64; proxies that hide who is behind them are not counted."
+UNREAD = 60.0
+"Seconds the peer's network may leave what was sent without a word, or with no room for it (Linux)."
+MAX_FRAGMENTS = 1024
+"Frames of one WebSocket message."
+CONTROL_RATE = 5.0
+"Pings and pongs a second on one WebSocket over longer times."
+CONTROL_BURST = 20.0
+"Seconds' worth of that which may come at once."
+SLICE = 16_384
+"Bytes of a WebSocket's frames looked at before they are judged."
+PARTING = 15.0
+"Seconds a WebSocket that is over has to take what was sent to it: longer than uvicorn waits for its close."
+
+
+class Crowd:
+    """How many connections each network has."""
+
+    def __init__(self, most: int, exempt: Sequence[str]) -> None:
+        self._most = most
+        self._exempt = Exempt(exempt)
+        self._here: Counter[str] = Counter()
+        self._full: set[str] = set()
+        "Networks that were turned away: said once."
+
+    def enter(self, host: str) -> bool:
+        """One more, unless its network has too many."""
+        if host in self._exempt:
+            return True
+        network = network_of(host)
+        if self._here[network] >= self._most:
+            if network not in self._full:
+                self._full.add(network)
+                log.warning("web_network_full", network=network, connections=self._most)
+            return False
+        self._here[network] += 1
+        return True
+
+    def leave(self, host: str) -> None:
+        """One that had entered."""
+        if host in self._exempt:
+            return
+        network = network_of(host)
+        self._here[network] -= 1
+        if not self._here[network]:
+            del self._here[network]
+            self._full.discard(network)
 
 
 class Guarded(HttpToolsProtocol):
@@ -41,6 +94,8 @@ class Guarded(HttpToolsProtocol):
     in size (RFC 9112 §7.1.2): uvicorn keeps those, also when it has answered long ago."""
 
     timeout = HEAD_TIMEOUT
+    crowd: Crowd
+    _counted = False
     _head = 0
     _trailing: int | None = None
     "Bytes since a body's last; None outside of bodies."
@@ -48,6 +103,11 @@ class Guarded(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._counted = self.crowd.enter(_host(self.client))
+        if not self._counted:
+            transport.abort()
+            return
+        _watch(transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -83,6 +143,8 @@ class Guarded(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_here()
+        if self._counted:
+            self.crowd.leave(_host(self.client))
         super().connection_lost(exc)
 
     def _await_head(self) -> None:
@@ -101,20 +163,90 @@ class Guarded(HttpToolsProtocol):
 
 
 class Parting(WebSocketsSansIOProtocol):
-    """A WebSocket that may be closed by both ends at once, and that nobody fills with answers unread."""
+    """A WebSocket that may be closed by both ends at once, that nobody fills with answers unread or with
+    frames that are no message, and that does not outlive its handler by more than a moment. It takes over
+    from a `Guarded`, and its place among the crowd."""
+
+    crowd: Crowd
+    parting = PARTING
+    _control: Allowance | None = None
+    "Of pings and pongs."
+    _going: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), SLICE):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + SLICE])
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self._give_up("too many frames in one message")
 
     def handle_ping(self) -> None:
         """Who does not read is not answered every ping: only the last one counts (RFC 6455 §5.5.3)."""
+        if not self._allowed():
+            return
         if self.writable.is_set():
             super().handle_ping()
         else:
             self.conn.data_to_send()
+
+    def handle_pong(self, event: Frame) -> None:
+        if self._allowed():
+            super().handle_pong(event)
+
+    def _allowed(self) -> bool:
+        now = self.loop.time()
+        if self._control is None:
+            self._control = Allowance(CONTROL_RATE, CONTROL_BURST, now)
+        if not self._control.spend(1, now):
+            return True
+        self._give_up("too many pings")
+        return False
+
+    def _give_up(self, reason: str) -> None:
+        if not self.close_sent:
+            self.conn.fail(CloseCode.POLICY_VIOLATION, reason)
+            self.handle_parser_exception()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._part()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self._part()
+
+    def _part(self) -> None:
+        """It is closed by now, unless the peer does not take what was sent."""
+        if self._going is None and not self.disconnected:
+            self._going = self.loop.call_later(self.parting, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._going is not None:
+            self._going.cancel()
+        self.crowd.leave(_host(self.client))
+        super().connection_lost(exc)
 
     def shutdown(self) -> None:
         try:
             super().shutdown()
         except InvalidState:
             self.transport.close()
+
+
+def _host(client: tuple[str, int] | None) -> str:
+    return client[0] if client is not None else ""
+
+
+def _watch(transport: asyncio.Transport) -> None:
+    """Let the kernel find out about peers that vanished, or do not read."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD * 1000))
 
 
 class WebServer:
@@ -133,11 +265,16 @@ class WebServer:
         share_ports: bool = False,
         proxies: Sequence[str] = ("127.0.0.1", "::1"),
         head_timeout: float = HEAD_TIMEOUT,
+        parting: float = PARTING,
+        per_network: int = MAX_PER_NETWORK,
     ) -> None:
         """`routes`: Starlette's. `plain`, `tls`: addresses as `HOST:PORT`. `max_message`: bytes of one
         WebSocket message. `proxies`: addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are
-        believed. `head_timeout`: seconds for a request's head."""
-        self._protocol = type("Guarded", (Guarded,), {"timeout": head_timeout})
+        believed, and who may have any number of connections. `head_timeout`: seconds for a request's head;
+        `parting`: for a WebSocket's last words. `per_network`: connections of one network."""
+        crowd = Crowd(per_network, proxies)
+        self._protocol = type("Guarded", (Guarded,), {"timeout": head_timeout, "crowd": crowd})
+        self._websocket = type("Parting", (Parting,), {"parting": parting, "crowd": crowd})
         self._app = Starlette(routes=list(routes))
         self._addresses = {"http": tuple(plain), "https": tuple(tls)}
         self._files = (certificate, key)
@@ -178,7 +315,7 @@ class WebServer:
             uvicorn.Config(
                 self._app,
                 http=self._protocol,
-                ws=Parting,
+                ws=self._websocket,
                 ws_max_size=self._max_message,
                 ws_ping_interval=PING,
                 ws_ping_timeout=PING,

@@ -16,12 +16,14 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from xml.parsers.expat import ExpatError
 
 from xmpp.document import parse_document
 from xmpp.effects import Opened
 from xmpp.element import LANG, STREAM_NS, Element
 from xmpp.errors import StreamError
 from xmpp.framing import standalone
+from xmpp.reader import Restricted, new_expat
 from xmpp.serialiser import escape_attribute, escape_text
 from xmpp.stream import Event, StanzaReceived, StreamClosed, StreamOpened
 
@@ -111,6 +113,30 @@ class _Response:
     full: bool
     "It has payloads."
     repeats: int = 0
+
+
+class _Seen(Exception):
+    """The start tag is read, and no more is wanted."""
+
+
+def peek_sid(beginning: bytes) -> str | None:
+    """The `sid` in the start tag a request begins with; empty: it has none. None: the tag has no end yet.
+    Raises `BindingError`."""
+    sid = ""
+
+    def start(_: str, attrs: dict[str, str]) -> None:
+        nonlocal sid
+        sid = attrs.get("sid", "")
+        raise _Seen
+
+    parser = new_expat(start, lambda _: None, lambda _: None)
+    try:
+        parser.Parse(beginning, False)
+    except _Seen:
+        return sid
+    except (ExpatError, Restricted):
+        raise BindingError("bad-request") from None
+    return None
 
 
 def read_body(data: bytes, *, max_depth: int) -> Element:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from presence.listening import split_listen
@@ -26,9 +27,10 @@ class Origins:
     domains: tuple[str, ...]
     public_url: str
 
-    def allow(self, origin: str | None, host: str) -> bool:
+    def allow(self, origin: str | None, host: str, *, secure: bool) -> bool:
         """`origin`: as the browser says (RFC 6454), None where there is none. `host`: of the request,
-        believed only where no public URL is set."""
+        believed only where no public URL is set, and where nobody can point a name of theirs here: over HTTPS
+        (`secure`), where a certificate stands behind it, or where it is no such name."""
         if origin is None or "*" in self.listed:
             return True
         origin = origin.lower()
@@ -38,7 +40,19 @@ class Origins:
         if scheme == "https" and place in self.domains:
             return True
         ours = urlsplit(self.public_url).netloc if self.public_url else host
+        if not (self.public_url or secure or self._cannot_be_pointed(host)):
+            return False
         return scheme in ("https", "http") and place == ours.lower()
+
+    def _cannot_be_pointed(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if name in ("localhost", *self.domains):
+                return True
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
 
 
 def links(base: str) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from websockets.typing import Subprotocol
 
 from gateway import certs
 from gateway.web import MAX_HEAD, Parting, WebServer
+from tests.support.waiting import until
 
 
 async def hello(request: Request) -> PlainTextResponse:
@@ -175,6 +176,94 @@ async def test_who_does_not_read_is_not_answered_every_ping_of_a_websocket() -> 
         await (await socket.ping())
         await socket.send("bye")
     await server.stop()
+
+
+async def websocket(server: WebServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """After its handshake."""
+    ((_, host, port),) = server.listening
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(
+        b"GET /echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Protocol: echo\r\n\r\n"
+    )
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+def frame(opcode: int, data: bytes = b"", *, last: bool = True) -> bytes:
+    """As a client masks it (RFC 6455 §5.2), with zeros."""
+    return bytes([opcode | (0x80 if last else 0), 0x80 | len(data)]) + bytes(4) + data
+
+
+CONT, TEXT, PING, PONG = 0, 1, 9, 10
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        frame(TEXT, b"a", last=False) + 3000 * frame(CONT, last=False),
+        3000 * frame(PING),
+        3000 * frame(PONG, b"x"),
+    ],
+)
+async def test_frames_that_are_no_message_end_a_websocket(frames: bytes) -> None:
+    """Empty ones weigh nothing, and each costs."""
+    async with serving(plain=["127.0.0.1:0"]) as server:
+        reader, writer = await websocket(server)
+        writer.write(frames)
+        async with asyncio.timeout(20):
+            said = await reader.read()
+        assert (1008).to_bytes(2) in said
+        writer.close()
+
+
+async def test_a_message_may_come_in_many_frames_with_pings_between() -> None:
+    async with serving(plain=["127.0.0.1:0"]) as server:
+        reader, writer = await websocket(server)
+        writer.write(frame(TEXT, b"a", last=False))
+        for _ in range(90):
+            writer.write(frame(CONT, b"b", last=False) + frame(PING))
+        writer.write(frame(CONT, b"c"))
+        said = await reader.readuntil(b"a" + 90 * b"b" + b"c")
+        assert said.count(b"\x8a\x00") == 90
+        writer.close()
+
+
+async def test_a_websocket_whose_peer_takes_nothing_is_not_kept_when_it_is_over() -> None:
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept(subprotocol="echo")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                while True:
+                    await socket.send_text("x" * 60_000)
+
+    server = WebServer([WebSocketRoute("/echo", talk)], plain=["127.0.0.1:0"], parting=0.1)
+    await server.start()
+    _, writer = await websocket(server)
+    assert isinstance(writer.transport, asyncio.Transport)
+    writer.transport.pause_reading()
+    ((uvicorn, _),) = server._servers
+    await until("it is dropped", lambda: not uvicorn.server_state.connections, 20)
+    writer.transport.abort()
+    await server.stop()
+
+
+async def test_one_network_does_not_take_all_connections() -> None:
+    async with serving(plain=["127.0.0.1:0"], proxies=(), per_network=2) as server:
+        ((_, host, port),) = server.listening
+        first, second = await websocket(server), await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+        for _, each in (first, second):
+            each.transport.abort()
+        ((uvicorn, _),) = server._servers
+        await until("they are gone", lambda: not uvicorn.server_state.connections, 20)
+        again = [await websocket(server), await websocket(server)]
+        for _, each in again:
+            each.close()
 
 
 async def test_what_is_no_http_is_answered_400() -> None:

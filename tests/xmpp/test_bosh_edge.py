@@ -196,6 +196,8 @@ async def test_a_trusted_proxy_says_that_the_client_came_over_https(house: WebHo
         (b"<body", "bad-request"),
         (b"<body xmlns='http://jabber.org/protocol/httpbind' rid='x'/>", "bad-request"),
         (b"<body xmlns='http://jabber.org/protocol/httpbind' rid='1' sid='nobody'/>", "item-not-found"),
+        (b"<body xmlns='http://jabber.org/protocol/httpbind' sid='nobody' rid='1'>" + b"<", "item-not-found"),
+        (b" " * 5000 + b"<body xmlns='http://jabber.org/protocol/httpbind' rid='1'/>", "bad-request"),
         (b"<body xmlns='http://jabber.org/protocol/httpbind'>" + b" " * 400_000, "policy-violation"),
         (
             b"<body xmlns='http://jabber.org/protocol/httpbind'>" + b" " * 20_000 + b"</body>",
@@ -208,6 +210,37 @@ async def test_what_is_no_request_of_a_session(house: WebHouse, content: bytes, 
         answer = await client.post(house.url("https", "/http-bind"), content=content)
     said = ElementTree.fromstring(answer.text)
     assert (said.get("type"), said.get("condition")) == ("terminate", condition)
+
+
+async def test_for_an_unknown_session_nothing_is_waited_for(house: WebHouse) -> None:
+    """Its beginning says all: what a stranger sends behind it is neither kept nor parsed."""
+    host, _, port = house.url("http", "").removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /http-bind HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
+    writer.write(b"<body xmlns='http://jabber.org/protocol/httpbind' rid='1' sid='nobody'><message>")
+    async with asyncio.timeout(PATIENCE):
+        said = await reader.readuntil(b"/>")
+    assert b"item-not-found" in said
+    writer.close()
+
+
+async def test_a_client_that_is_slowed_down_has_few_requests_waiting(tmp_path: Path) -> None:
+    """Each holds what it sent."""
+    async with (
+        webhouse(tmp_path, max_rate_before_login=1, rate_burst=0.1) as house,
+        BoshClient(house) as client,
+    ):
+        await client.begin()
+        waiting = [asyncio.ensure_future(client.ask(PLAIN)) for _ in range(20)]
+        refused = 0
+        for done in asyncio.as_completed(waiting, timeout=PATIENCE):
+            refused += (await done).get("condition") == "policy-violation"
+            if refused == 13:
+                break
+        assert sum(not each.done() for each in waiting) == 6
+        for each in waiting:
+            each.cancel()
+        await asyncio.wait(waiting)
 
 
 async def test_a_page_of_the_domain_is_let_in_by_cors_and_others_are_not(house: WebHouse) -> None:

@@ -18,7 +18,6 @@ from slixmpp import ClientXMPP
 from tests.support.waiting import until
 from tests.xmpp.echo import EchoServer, MemoryAccounts, client_context
 from tests.xmpp.rawclient import BIND, HEADER, LOGIN, PATIENCE, STARTTLS, RawClient, auth
-from xmpp.edge.listener import network_of
 from xmpp.errors import StanzaError, StreamError
 from xmpp.settings import XmppSettings
 
@@ -601,13 +600,6 @@ async def test_the_logged_in_do_not_count_as_logging_in(tmp_path: Path) -> None:
             await first.log_in()
             async with second:
                 await second.log_in()
-
-
-def test_limits_count_ipv6_by_network() -> None:
-    assert network_of("192.0.2.1") == "192.0.2.1"
-    assert network_of("2001:db8:1:2:3:4:5:6") == network_of("2001:db8:1:2::1") == "2001:db8:1:2::"
-    assert network_of("fe80::1%eth0") == "fe80::"
-    assert network_of("nonsense:") == "nonsense:"
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

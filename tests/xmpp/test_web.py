@@ -125,12 +125,30 @@ async def test_pages_of_the_domain_and_those_listed_may(tmp_path: Path, origin: 
 
 
 def test_once_there_is_a_public_url_the_requests_host_is_not_asked() -> None:
-    """A name that anybody points here (DNS rebinding) is none of ours."""
-    assert Origins((), (), "").allow("https://a.example:5281", "a.example:5281")
     public = Origins((), (), "https://chat.example.org")
-    assert not public.allow("http://a.example", "a.example")
-    assert public.allow("https://chat.example.org", "a.example")
-    assert Origins(("*",), (), "").allow("null", "a.example")
+    assert not public.allow("http://a.example", "a.example", secure=False)
+    assert public.allow("https://chat.example.org", "a.example", secure=True)
+    assert Origins(("*",), (), "").allow("null", "a.example", secure=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "secure", "allowed"),
+    [
+        ("a.example:5281", True, True),
+        ("a.example:5280", False, False),
+        ("example.org", False, True),
+        ("localhost:5280", False, True),
+        ("192.0.2.1:5280", False, True),
+        ("[2001:db8::1]:5280", False, True),
+        ("[", False, False),
+        ("", False, False),
+    ],
+)
+def test_a_name_that_anybody_points_here_is_none_of_ours(host: str, secure: bool, allowed: bool) -> None:
+    """DNS rebinding: the page's own name leads here, as the request's host says. A certificate has no such
+    name."""
+    origin = f"{'https' if secure else 'http'}://{host}"
+    assert Origins((), ("example.org",), "").allow(origin, host, secure=secure) is allowed
 
 
 async def test_too_many_connections_are_told_to_come_later(tmp_path: Path) -> None:

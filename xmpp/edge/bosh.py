@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from xmpp.bosh import (
@@ -20,6 +21,7 @@ from xmpp.bosh import (
     Ended,
     Received,
     Terms,
+    peek_sid,
     read_body,
     write_refusal,
 )
@@ -51,7 +53,17 @@ Reply = asyncio.Future[tuple[bytes, int]]
 class BoshStream(ClientStream):
     """A stream in the bodies of HTTP requests and their answers."""
 
-    __slots__ = ("_core", "_deadline", "_error", "_forget", "_left", "_may_read", "_visitor", "content_type")
+    __slots__ = (
+        "_coming",
+        "_core",
+        "_deadline",
+        "_error",
+        "_forget",
+        "_left",
+        "_may_read",
+        "_visitor",
+        "content_type",
+    )
 
     def __init__(
         self,
@@ -70,6 +82,8 @@ class BoshStream(ClientStream):
         self._deadline: asyncio.TimerHandle | None = None
         self._error: bytes | None = None
         self._left = False
+        self._coming = 0
+        "Requests that are being read, or wait to be taken."
         self._may_read = asyncio.Event()
         self._may_read.set()
 
@@ -90,10 +104,24 @@ class BoshStream(ClientStream):
         settings = self._listener.realm.settings
         return ROOM + (settings.max_stanza if self.bound else settings.max_stanza_before_login)
 
-    async def receive(self, element: Element, reply: Reply, size: int) -> None:
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """A request of this session is being read. Raises `BindingError` when there are too many (§11): each
+        that is allowed may come a second time, over another connection."""
+        if self._coming >= 2 * (self._core.terms.requests + 1):
+            raise BindingError("policy-violation")
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+
+    async def receive(self, data: bytes, reply: Reply) -> None:
+        """The body of a request. Raises `BindingError`."""
+        element = read_body(data, max_depth=self._listener.realm.settings.max_depth)
         await self._may_read.wait()
         self.heard = self._loop.time()
-        self._spent(size)
+        self._spent(len(data))
         self._perform_all(self._core.receive(element, reply, self._loop.time()))
 
     def disconnected(self, reply: Reply) -> None:
@@ -213,35 +241,40 @@ class Bosh:
                 pass
 
         try:
-            data = await _read(request, self._settings.max_stanza + ROOM)
-            element = read_body(data, max_depth=self._settings.max_depth)
-            said = await self._said(element, data, visitor(request), gone)
+            said = await self._said(_Body(request), visitor(request), gone)
         except BindingError as error:
             said = Said(write_refusal(error.condition), 200, CONTENT_TYPE)
         return _response(said.data, said.status, said.content_type, headers)
 
-    async def _said(self, element: Element, data: bytes, who: Visitor, gone: Gone) -> Said:
-        sid = element.get("sid")
+    async def _said(self, body: _Body, who: Visitor, gone: Gone) -> Said:
+        """Whose session it is decides how much is read, and nothing is parsed for nobody's."""
+        sid = await body.sid()
         if not sid:
-            if len(data) > self._settings.max_stanza_before_login:
-                raise BindingError("policy-violation")
-            return await self._begun(element, who, gone)
+            data = await body.read(self._settings.max_stanza_before_login)
+            return await self._begun(read_body(data, max_depth=self._settings.max_depth), who, gone)
         neighbours = self.neighbours
         node = neighbours.owner(sid) if neighbours is not None else ""
         if neighbours is not None and node:
-            said = await neighbours.ask(node, data, gone)
+            said = await neighbours.ask(node, await body.read(self._settings.max_stanza + ROOM), gone)
             if said is None:
                 raise BindingError("item-not-found")
             return said
-        return await self._continued(element, len(data), gone)
+        stream = self._stream(sid)
+        with stream.coming():
+            reply = await self._received(stream, await body.read(stream.max_body))
+        return await _replied(stream, reply, gone)
 
     async def _known(self, data: bytes, gone: Gone) -> Said:
         """A request that another process was given, and whose session is ours."""
         try:
-            element = read_body(data, max_depth=self._settings.max_depth)
-            return await self._continued(element, len(data), gone)
+            stream = self._stream(peek_sid(data[:ROOM]) or "")
+            if len(data) > stream.max_body:
+                raise BindingError("policy-violation")
+            with stream.coming():
+                reply = await self._received(stream, data)
         except BindingError as error:
             return Said(write_refusal(error.condition), 200, CONTENT_TYPE)
+        return await _replied(stream, reply, gone)
 
     async def _begun(self, element: Element, who: Visitor, gone: Gone) -> Said:
         reply: Reply = asyncio.get_running_loop().create_future()
@@ -250,19 +283,16 @@ class Bosh:
             return Said(stream, 200, CONTENT_TYPE)
         return await _replied(stream, reply, gone)
 
-    async def _continued(self, element: Element, size: int, gone: Gone) -> Said:
-        stream = self._stream(element, size)
+    async def _received(self, stream: BoshStream, data: bytes) -> Reply:
         reply: Reply = asyncio.get_running_loop().create_future()
-        await stream.receive(element, reply, size)
-        return await _replied(stream, reply, gone)
+        await stream.receive(data, reply)
+        return reply
 
-    def _stream(self, element: Element, size: int) -> BoshStream:
-        """Whose request it is. Raises `BindingError`."""
-        stream = self._streams.get(element.get("sid"))
+    def _stream(self, sid: str) -> BoshStream:
+        """Raises `BindingError`."""
+        stream = self._streams.get(sid)
         if stream is None:
             raise BindingError("item-not-found")
-        if size > stream.max_body:
-            raise BindingError("policy-violation")
         return stream
 
     def _create(self, element: Element, who: Visitor, reply: Reply) -> BoshStream | bytes:
@@ -288,17 +318,37 @@ class Bosh:
         return stream
 
 
-async def _read(request: Request, most: int) -> bytes:
-    data = b""
-    try:
-        async with asyncio.timeout(SLOWEST):
-            async for chunk in request.stream():
-                data += chunk
-                if len(data) > most:
-                    raise BindingError("policy-violation")
-    except TimeoutError:
-        raise BindingError("bad-request") from None
-    return data
+class _Body:
+    """A request's body, read as far as somebody wants it."""
+
+    def __init__(self, request: Request) -> None:
+        self._chunks = request.stream()
+        self._data = b""
+        self._until = asyncio.get_running_loop().time() + SLOWEST
+
+    async def _more(self) -> bool:
+        """Raises `BindingError`."""
+        try:
+            async with asyncio.timeout_at(self._until):
+                chunk = await anext(self._chunks, None)
+        except (TimeoutError, ClientDisconnect):
+            raise BindingError("bad-request") from None
+        self._data += chunk or b""
+        return chunk is not None
+
+    async def sid(self) -> str:
+        """The session its beginning names, unproven; empty for none. Raises `BindingError`."""
+        while (found := peek_sid(self._data[:ROOM])) is None:
+            if len(self._data) >= ROOM or not await self._more():
+                raise BindingError("bad-request")
+        return found
+
+    async def read(self, most: int) -> bytes:
+        """All of it. Raises `BindingError`."""
+        while len(self._data) <= most:
+            if not await self._more():
+                return self._data
+        raise BindingError("policy-violation")
 
 
 async def _replied(stream: BoshStream, reply: Reply, gone: Gone) -> Said:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -14,6 +13,7 @@ from typing import Any
 import structlog
 
 from presence.edge.sockets import bound
+from presence.guarding import network_of
 from presence.ports import Metrics
 from xmpp.component import Component
 from xmpp.edge.clientstream import ClientStream
@@ -191,17 +191,6 @@ class Listener:
             if connection.heard < silent_since:
                 connection.park()
         self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
-
-
-def network_of(host: str) -> str:
-    """What limits are counted by: an IPv4 address, or an IPv6 /64, which is what one customer gets."""
-    if ":" not in host:
-        return host
-    try:
-        packed = ipaddress.IPv6Address(host.partition("%")[0]).packed
-    except ValueError:
-        return host
-    return str(ipaddress.IPv6Address(packed[:8] + bytes(8)))
 
 
 def _take_one(counter: Counter[str], key: str) -> None:

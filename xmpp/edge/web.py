@@ -71,7 +71,8 @@ class XmppWeb:
 
     def _allowed(self, connection: HTTPConnection) -> bool:
         headers = connection.headers
-        return self._origins.allow(headers.get("origin"), headers.get("host", ""))
+        secure = visitor(connection).secure
+        return self._origins.allow(headers.get("origin"), headers.get("host", ""), secure=secure)
 
     async def _websocket(self, websocket: WebSocket) -> None:
         """RFC 7395 §3.1."""
