@@ -1,6 +1,9 @@
 # Everything below works on Debian 12 with python3, pip and make, as any user. `make help` lists the targets.
 
-PYTHON ?= python3
+# The system's Python when it will do: distributions build theirs with profile-guided optimisation, which halves what
+# the gateway costs beside one that was built without.
+PYTHON ?= $(shell for p in /usr/bin/python3 python3; do $$p -c 'import sys, importlib.util as u; sys.exit(sys.version_info < \
+  (3, 11) or not (u.find_spec("ensurepip") or u.find_spec("pip")))' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # Options of `make run`, e.g. make run ARGS=--no-demo

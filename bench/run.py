@@ -11,6 +11,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
+import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -166,6 +168,7 @@ def main() -> None:
     except Mismatch as mismatch:
         sys.exit(f"MISMATCH: {mismatch}")
     print(table(results))
+    print(f"\nPython {platform.python_version()} of {sys.base_prefix}, {os.cpu_count()} processors")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 
