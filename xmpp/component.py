@@ -29,7 +29,16 @@ from xmpp.errors import StanzaError, StreamError, deserves_error, error_stanza, 
 from xmpp.extensions import Request, Target
 from xmpp.host import Outbound
 from xmpp.jid import JID, parse_jid
-from xmpp.message import Drop, Forward, Submit, message_type, read_message, route, write_failure
+from xmpp.message import (
+    Drop,
+    Forward,
+    Submit,
+    message_type,
+    read_message,
+    route,
+    without_ids,
+    write_failure,
+)
 from xmpp.negotiation import STANZAS, Negotiation
 from xmpp.presence import (
     ACTS,
@@ -292,7 +301,7 @@ class ComponentSession:
         match way:
             case Submit(store):
                 message = read_message(
-                    stanza,
+                    without_ids(stanza, router.service.serves),
                     sender=sender,
                     to=to,
                     lang="",
@@ -309,6 +318,7 @@ class ComponentSession:
                         raise StanzaError("service-unavailable") from None
                     raise
             case Forward(otherwise):
+                stanza = without_ids(stanza, router.service.serves)
                 if not await router.pass_on(carry(stanza, sender, to), to) and otherwise is not None:
                     raise otherwise
             case Drop():

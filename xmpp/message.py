@@ -9,12 +9,13 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from presence.address import Address
+from presence.errors import InvalidAddress
 from presence.messages import Audience, Failure, InstantMessage, Kind
 from presence.model import Text
 from xmpp.element import CLIENT_NS, LANG, Element
 from xmpp.errors import StanzaError, from_condition
 from xmpp.extensions import Hint
-from xmpp.jid import JID
+from xmpp.jid import JID, parse_jid
 from xmpp.notices import read_notices, write_notices
 from xmpp.presence import DELAY_NS, OPAQUE
 from xmpp.serialiser import escape_attribute, escape_text, serialise, serialise_children
@@ -36,6 +37,24 @@ class MessageType(StrEnum):
 
 
 _TYPES = {t.value: t for t in MessageType}
+
+
+def without_ids(stanza: Element, ours: Callable[[str], bool]) -> Element:
+    """A message without the ids that only we give: in the name of an account or a room of a domain that is
+    `ours` (XEP-0359 §3 rules 2 and 5)."""
+    if stanza.name != "message" or stanza.find("stanza-id", SID_NS) is None:
+        return stanza
+
+    def forged(child: Element) -> bool:
+        if (child.name, child.ns) != ("stanza-id", SID_NS):
+            return False
+        try:
+            return ours(parse_jid(child.get("by")).domain)
+        except InvalidAddress:
+            return True  # there is no such id
+
+    kept = [child for child in stanza.children if not (isinstance(child, Element) and forged(child))]
+    return Element(stanza.name, stanza.ns, stanza.attrs, kept)
 
 
 def message_type(stanza: Element) -> MessageType:

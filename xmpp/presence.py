@@ -97,6 +97,11 @@ class Addressable:
     head: bytes
     tail: bytes
 
+    @property
+    def size(self) -> int:
+        """Bytes, without that value."""
+        return len(self.head) + len(self.tail)
+
     def to(self, escaped: bytes) -> bytes:
         """The stanza for one watcher, whose JID is already escaped for an attribute (see `escape_jid`)."""
         return self.head + escaped + self.tail

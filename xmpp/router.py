@@ -184,6 +184,10 @@ class XmppRouter:
     def session(self, jid: JID) -> Session | None:
         return self._sessions.get(jid.bare, {}).get(jid.resource)
 
+    def gives_ids(self, domain: str) -> bool:
+        """Ids of messages in the name of that domain's addresses are ours to give (XEP-0359)."""
+        return self.service.serves(domain) or domain in self.hosted
+
     def sessions(self) -> list[dict[str, Any]]:
         """For `tandem sessions`."""
         return [_describe(session) for session in self.all_sessions()]

@@ -1,7 +1,7 @@
 """Live rooms in Redis (`presence.rooms.ports.RoomBus`): one hash and one stream each, one script per step.
 
-A room's hash has `v` (its version), `h` (its `Head`), `o:NICK` (an `Occupant`) and `a:ADDRESS` (an
-`Affiliated`). Its stream has what whoever enters is shown.
+A room's hash has `v` (its version), `h` (its `Head`), `b` (about how many bytes its stream has), `o:NICK` (an
+`Occupant`) and `a:ADDRESS` (an `Affiliated`). Its stream has what whoever enters is shown.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ def _packed(write: Write, archive_limit: int) -> bytes:
         encode(envelope),
         write.nodes,
         (recall.node, recall.most, f"{int(recall.since * 1000)}-0") if recall is not None else False,
-        (encode(history), history.id, write.history_limit) if history is not None else False,
+        (encode(history), history.id, write.history_limit, write.history_bytes)
+        if history is not None
+        else False,
         (encode(archived), archive_limit) if archived is not None and archive_limit else False,
         write.strike,
         write.joined,

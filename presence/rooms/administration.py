@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import Condition, Refused
-from presence.rooms.decisions import Bounds, Step, closing
+from presence.rooms.decisions import Bounds, Step, check_room_for, closing
 from presence.rooms.events import Affected, Departure, Event, Left, Updated
 from presence.rooms.model import Affiliated, Affiliation, Delta, Occupant, Role, Room
 from presence.rooms.privileges import check_affiliation_change, check_role_change, role_after
@@ -49,9 +49,7 @@ def administer(room: Room, actor: Address, token: str, changes: tuple[Change, ..
         else:
             work.give_affiliation(change)
     work.check_owners()
-    more = len(work.affiliated.keys() - room.affiliated.keys())
-    if more and len(room.affiliated) + more > bounds.max_affiliations:
-        raise Refused(Condition.RESOURCE_CONSTRAINT, "too many are affiliated with this room")
+    check_room_for(room, work.affiliated.values(), bounds)
     return work.step()
 
 
@@ -67,6 +65,8 @@ class _Work:
         self.occupants: dict[str, Occupant] = {}
         self.left: dict[str, Left] = {}
         self.events: list[Event] = []
+        self.reserved: dict[str, Address] | None = None
+        "Whose nicknames are for good; made when somebody is given one."
 
     def standing(self, address: Address) -> Affiliated:
         found = self.affiliated.get(address) or self.room.affiliated.get(address)
@@ -100,10 +100,12 @@ class _Work:
         check_affiliation_change(self.mine[0], before.affiliation, after, oneself=address == self.actor)
         kept = before.nick if after.rank >= Affiliation.MEMBER.rank else ""
         if change.reserve and after.rank >= Affiliation.MEMBER.rank:
-            owner = self.room.reserved(change.reserve)
-            if owner is not None and owner != address:
-                raise Refused(Condition.CONFLICT, "this nickname is reserved for somebody else")
+            self.check_free(change.reserve, address)
             kept = change.reserve
+        if self.stands_above(address, before.affiliation):
+            if kept != before.nick:
+                raise Refused(Condition.NOT_ALLOWED, "only owners do that")
+            return
         now = Affiliated(address, after, kept, change.reason)
         self.affiliated[address] = now
         if after is before.affiliation:
@@ -113,6 +115,25 @@ class _Work:
             self.follow(occupant, before.affiliation, after, change.reason)
         if not here:
             self.events.append(Affected(address=address, affiliation=after, reason=change.reason))
+
+    def stands_above(self, address: Address, affiliation: Affiliation) -> bool:
+        """Nothing of theirs is an admin's to change."""
+        mine = self.mine[0]
+        return (
+            mine is not Affiliation.OWNER
+            and address != self.actor
+            and affiliation.rank >= Affiliation.ADMIN.rank
+        )
+
+    def check_free(self, nick: str, address: Address) -> None:
+        """Nobody else has the nickname, here or for good."""
+        if self.reserved is None:
+            people = (self.room.affiliated | self.affiliated).values()
+            self.reserved = {each.nick: each.address for each in people if each.nick}
+        there = self.there(nick)
+        whose = self.reserved.setdefault(nick, address)
+        if whose != address or (there is not None and there.address != address):
+            raise Refused(Condition.CONFLICT, "this nickname is somebody else's")
 
     def follow(self, occupant: Occupant, before: Affiliation, after: Affiliation, reason: str) -> None:
         """What a new affiliation does to somebody who is there."""

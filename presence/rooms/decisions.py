@@ -5,6 +5,7 @@ Each takes a room as it is and returns a `Step`. What is not allowed raises `Ref
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -51,6 +52,8 @@ from presence.rooms.privileges import (
 
 MAX_ATTENDANCES = 16
 "Endpoints of one person under one nickname."
+BYTES_PER_PERSON = 150
+"What the address, nickname and reason of somebody affiliated may take on average, in characters."
 MAX_NICKS = 8
 "Nicknames of one person in one room."
 
@@ -62,6 +65,7 @@ class Bounds:
     max_occupants: int = 500
     max_affiliations: int = 5_000
     max_history: int = 200
+    max_history_bytes: int = 262_144
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,13 +314,29 @@ def invite(room: Room | None, token: str, invited: Address, bounds: Bounds) -> S
         raise Refused(Condition.FORBIDDEN, "they are banned from this room")
     if not room.configuration.members_only or theirs is not Affiliation.NONE:
         return Step()
-    check_room_for(room, 1, bounds)
-    return Step(delta=Delta(affiliated=(Affiliated(invited, Affiliation.MEMBER),)))
+    member = Affiliated(invited, Affiliation.MEMBER)
+    check_room_for(room, (member,), bounds)
+    return Step(delta=Delta(affiliated=(member,)))
 
 
-def check_room_for(room: Room, more: int, bounds: Bounds) -> None:
-    if len(room.affiliated) + more > bounds.max_affiliations:
+def check_room_for(room: Room, changed: Iterable[Affiliated], bounds: Bounds) -> None:
+    """Whether a room may hold what is new of these. Raises `Refused`."""
+    after = {each.address: each for each in changed}
+    number = len(room.affiliated.keys() | after.keys())
+    grows = number > len(room.affiliated)
+    weight = sum(map(_weight, after.values())) - sum(_weight(room.affiliated.get(a)) for a in after)
+    if weight > 0:
+        weight += sum(map(_weight, room.affiliated.values()))
+    most = bounds.max_affiliations
+    if (grows and number > most) or weight > most * BYTES_PER_PERSON:
         raise Refused(Condition.RESOURCE_CONSTRAINT, "too many are affiliated with this room")
+
+
+def _weight(affiliated: Affiliated | None) -> int:
+    if affiliated is None or not affiliated.kept:
+        return 0
+    address = affiliated.address
+    return len(address.local) + len(address.domain) + len(affiliated.nick) + len(affiliated.reason)
 
 
 def moderate(room: Room | None, token: str, strike: str, announcement: InstantMessage) -> Step:
@@ -340,14 +360,12 @@ def register(room: Room, address: Address, nick: str, bounds: Bounds) -> Step:
     if affiliation is Affiliation.NONE and room.configuration.members_only:
         raise Refused(Condition.NOT_ALLOWED, "members are made by admins here")
     _check_nick(room, nick, address)
-    before = room.affiliated.get(address)
-    if before is None:
-        check_room_for(room, 1, bounds)
-        before = Affiliated(address)
+    before = room.affiliated.get(address, Affiliated(address))
     standing = Affiliation.MEMBER if affiliation is Affiliation.NONE else affiliation
     after = replace(before, affiliation=standing, nick=nick)
     if after == before:
         return Step()
+    check_room_for(room, (after,), bounds)
     return Step(delta=Delta(affiliated=(after,)), events=_seen_anew(room, address))
 
 
@@ -379,9 +397,7 @@ def configure(
     """§10.2. `affiliated`: lists of owners and admins that come along, checked by the caller. The first
     configuration opens the room (§10.1)."""
     check_owner(room.affiliation(owner))
-    more = sum(each.address not in room.affiliated for each in affiliated)
-    if more:
-        check_room_for(room, more, bounds)
+    check_room_for(room, affiliated, bounds)
     configuration = replace(
         configuration,
         max_occupants=max(1, min(configuration.max_occupants, bounds.max_occupants)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec.structs import replace
 
 from presence.address import Address
@@ -82,6 +83,10 @@ class MemoryRooms:
         if write.history is not None:
             live.history.append((self._clock(), write.history))
             live.history = live.history[-write.history_limit :] if write.history_limit else []
+            weights = [len(msgspec.msgpack.encode(message)) for _, message in live.history]
+            if sum(weights) > write.history_bytes:
+                while sum(weights) > write.history_bytes * 3 / 4:
+                    del live.history[0], weights[0]
         if write.strike:
             live.history = [entry for entry in live.history if entry[1].id != write.strike]
 

@@ -67,6 +67,9 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     recall: Recall | None = None
     history: InstantMessage | None = None
     history_limit: int = 0
+    "Messages that are kept; the oldest go."
+    history_bytes: int = 262_144
+    "Bytes of them. When there are more, the oldest go until a quarter of that is free."
     archived: InstantMessage | None = None
     strike: str = ""
     "Id of a message to be taken out of what is shown to those who enter."

@@ -246,6 +246,7 @@ class Rooms:
             recall=recall,
             history=step.history,
             history_limit=configuration.history,
+            history_bytes=self.policy.bounds.max_history_bytes,
             archived=step.archived if self.policy.archive else None,
             strike=step.strike,
             joined=tuple(sorted(after.nodes - before_nodes)),

@@ -37,10 +37,13 @@ class RoomSettings(BaseModel):
     "People a room may have as members, admins, owners and outcasts together."
     max_history: int = Field(default=200, ge=0, le=1_000)
     "The most messages a room may be set to show to whoever enters."
+    max_history_bytes: int = Field(default=262_144, ge=16_384)
+    "Bytes of a room's messages that are kept for whoever enters; the oldest go when there are more."
     max_message: int = Field(default=65_536, ge=1_024)
     "Bytes of one message to a room: many are kept in it, and sent to many."
     rate: float = Field(default=5.0, gt=0)
-    "Messages, changes of nickname and of presence per second that one client may send to one room."
+    """Messages, changes of nickname, of presence and of the room's people per second that one client may send
+    to one room. A large message, or a list of changes, counts as several."""
     burst: int = Field(default=40, ge=1)
     "How many of them at once."
 
@@ -65,6 +68,7 @@ class RoomSettings(BaseModel):
                 max_occupants=self.max_occupants,
                 max_affiliations=self.max_affiliations,
                 max_history=self.max_history,
+                max_history_bytes=self.max_history_bytes,
             ),
             archive=archive,
         )

@@ -168,6 +168,24 @@ async def test_whoever_enters_is_shown_what_was_said_in_order_and_nobody_else_is
     assert await recalled(both) == []
 
 
+async def test_no_more_bytes_of_what_was_said_are_kept_than_may_be(both: Both) -> None:
+    await make(both)
+    for number in range(9):
+        message = said("x" * 1000, f"m{number}")
+        assert await both.rooms.write(write(1, 1, history=message, history_limit=100, history_bytes=10_000))
+    kept = await recalled(both, most=100)
+    assert kept[-1] == "m8"
+    assert 5 <= len(kept) < 9
+    for number in range(9, 30):
+        await say(both, f"m{number}", limit=100)
+    assert len(await recalled(both, most=100)) > 20
+    huge = said("x" * 20_000, "huge")
+    assert await both.rooms.write(write(1, 1, history=huge, history_limit=100, history_bytes=10_000))
+    assert await recalled(both) == []
+    await say(both, "small")
+    assert await recalled(both) == ["small"]
+
+
 async def test_what_is_struck_is_shown_to_nobody_any_more(both: Both) -> None:
     await make(both)
     for name in ("m1", "m2", "m3"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from presence.rooms.ports import Write
 from tests.xmpp.rooms_scene import (
     ROOMS,
@@ -438,3 +440,77 @@ async def test_whoever_enters_sees_everybody_as_they_are_now(xmpp: Scene) -> Non
     assert [each.jid for each in await seen()] == [alice.jid, bob.jid]
     await bob.here(to=f"{TEA}/robert")
     assert [each.nick for each in await seen()] == ["ali", "robert"]
+
+
+@pytest.mark.parametrize("by", [TEA, "TEA@Rooms.Example.ORG", f"{TEA}/bob", "\ufeff"])
+async def test_nobody_else_gives_ids_in_the_rooms_name(xmpp: Scene, by: str) -> None:
+    """However they spell it (XEP-0359 §3)."""
+    alice, bob, _ = await three(xmpp)
+    await say(bob, "hello", E("stanza-id", SID_NS, {"by": by, "id": "forged"}))
+    await bob.message(f"{TEA}/ali", "you", E("stanza-id", SID_NS, {"by": by, "id": "forged"}))
+    for heard in alice.heard():
+        assert "forged" not in [each.get("id") for each in heard.findall("stanza-id", SID_NS)]
+
+
+async def test_last_words_are_short_or_none(xmpp: Scene) -> None:
+    alice, bob, _ = await three(xmpp)
+    big = E("big", "urn:big", {}, "x" * 5000)
+    await bob.here(E("status", CLIENT_NS, {}, "x" * 5000), big, to=f"{TEA}/bob", type="unavailable")
+    (left,) = alice.heard()
+    assert (summary(left), left.find("status"), left.find("big", "urn:big")) == (
+        "presence-unavailable bob",
+        None,
+        None,
+    )
+
+
+async def test_everything_in_a_message_counts(xmpp: Scene) -> None:
+    alice, bob, _ = await three(xmpp)
+    await say(bob, "hello", E("thread", CLIENT_NS, {}, "x" * 70_000))
+    subject = E("subject", CLIENT_NS, {}, "tea"), E("big", "urn:big", {}, "x" * 10_000)
+    await bob.say(E("message", CLIENT_NS, {"type": "groupchat", "to": TEA}, *subject))
+    assert [condition(each) for each in bob.heard()] == ["policy-violation"] * 2
+    assert alice.heard() == []
+
+
+async def test_large_messages_count_as_several(xmpp: Scene) -> None:
+    _, bob, _ = await three(xmpp)
+    for _ in range(20):
+        await say(bob, "x" * 60_000)
+    answers = [each.get("type") for each in bob.heard()]
+    assert 9 <= answers.count("groupchat") <= 11
+    assert answers[-1] == "error"
+
+
+async def test_each_room_has_a_pace_of_its_own(xmpp: Scene) -> None:
+    await xmpp.people("alice")
+    alice = await xmpp.online("alice")
+    for number in range(60):
+        assert "error" not in [
+            each.get("type") for each in await join(alice, "ali", room=f"r{number}@{ROOMS}")
+        ]
+
+
+async def test_a_crowd_with_much_to_say_of_itself_shuts_nobody_out(xmpp: Scene) -> None:
+    """What whoever enters is sent at once stays well below what may wait for a client."""
+    most = 262_144
+    await xmpp.node("xmpp-1", max_outbound=most)
+    people = [f"p{number}" for number in range(12)]
+    await xmpp.people("alice", "bob", *people)
+    alice = await xmpp.online("alice")
+    await opened(alice, "ali")
+    status = E("status", CLIENT_NS, {}, "&" * 3000)
+    for name in people:
+        for number in range(4):
+            there = await xmpp.connect(name, f"r{number}")
+            show = E("show", CLIENT_NS, {}, "dnd")
+            await there.here(joining(), status, show, to=f"{TEA}/{name}-{number}")
+    bob = await xmpp.online("bob")
+    await bob.here(joining(), to=f"{TEA}/bob")
+    assert sum(map(len, bob.raw)) <= most // 4 + 2_000
+    heard = bob.heard()
+    nicks = [presence(each).nick for each in heard if each.name == "presence"]
+    assert len(nicks) == 50
+    brief = [each for each in heard if each.name == "presence" and each.find("status") is None]
+    assert len(brief) > 40
+    assert [each.text for each in brief[1].elements if each.name == "show"] == ["dnd"]

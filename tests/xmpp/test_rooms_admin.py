@@ -247,7 +247,7 @@ async def test_an_invitation_waits_for_who_is_not_there(xmpp: Scene) -> None:
     carol = await xmpp.online_and_hear("carol")
     assert [each for each in carol.heard("message") if each.find("x", CONFERENCE_NS) is not None]
     await alice.say(mediated("nobody@example.org"))
-    assert condition(alice.heard("message")[-1]) == "item-not-found"
+    assert condition(alice.heard("message")[-1]) == "service-unavailable"
 
 
 async def test_who_declines_does_not_learn_who_is_there(xmpp: Scene) -> None:
@@ -257,6 +257,59 @@ async def test_who_declines_does_not_learn_who_is_there(xmpp: Scene) -> None:
         decline = E("decline", USER_NS, {"to": whom})
         await carol.say(E("message", CLIENT_NS, {"to": TEA}, E("x", USER_NS, {}, decline)))
     assert (len(alice.heard("message")), carol.heard("message")) == (2, [])
+
+
+async def block(client: Client, whom: str) -> None:
+    item = E("item", "urn:xmpp:blocking", {"jid": whom})
+    await client.ask("set", E("block", "urn:xmpp:blocking", {}, item))
+
+
+async def test_nobody_is_invited_or_told_no_by_whom_they_block(xmpp: Scene) -> None:
+    """XEP-0191: a room is no way around it."""
+    alice, bob, carol = await three(xmpp)
+    await block(carol, bare("bob"))
+    await bob.say(mediated(bare("carol")))
+    assert condition(bob.heard("message")[-1]) == "service-unavailable"
+    assert carol.heard("message") == []
+    await block(alice, bare("carol"))
+    await carol.say(declining(f"{TEA}/ali"))
+    assert (alice.heard("message"), carol.heard("message")) == ([], [])
+
+
+def declining(to: str) -> Element:
+    decline = E("decline", USER_NS, {"to": to})
+    return E("message", CLIENT_NS, {"to": TEA}, E("x", USER_NS, {}, decline))
+
+
+async def test_whoever_is_banned_neither_declines_nor_invites(xmpp: Scene) -> None:
+    alice, bob, carol = await three(xmpp)
+    await administer(alice, item(jid=bare("bob"), affiliation="outcast"))
+    alice.heard(), bob.heard()
+    await bob.say(declining(f"{TEA}/ali"))
+    assert alice.heard("message") == []
+    await bob.say(mediated(bare("carol")))
+    assert condition(bob.heard("message")[-1]) == "not-acceptable"
+    assert carol.heard("message") == []
+
+
+async def test_many_changes_at_once_count_as_several(xmpp: Scene) -> None:
+    alice, _, _ = await three(xmpp)
+    answers = []
+    for round_ in range(4):
+        items = [
+            item(jid=f"p{n}@elsewhere.example", affiliation=AFFILIATIONS[round_ % 2]) for n in range(200)
+        ]
+        answers.append((await administer(alice, *items)).get("type"))
+    assert answers == ["result", "error", "error", "error"]
+
+
+AFFILIATIONS = ("member", "outcast")
+
+
+async def test_the_list_of_rooms_is_not_asked_for_without_end(xmpp: Scene) -> None:
+    alice, _, _ = await three(xmpp)
+    answers = [(await alice.ask("get", E("query", ITEMS_NS), ROOMS)).get("type") for _ in range(60)]
+    assert answers.count("error") > 10
 
 
 # --- what a room says of itself ------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from presence.rooms.decisions import (
 )
 from presence.rooms.model import (
     AUTHOR,
+    Affiliation,
     Attendance,
     Author,
     Configuration,
@@ -45,11 +46,11 @@ from xmpp.availability import FIRST_RETRY, LAST_RETRY
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.jid import JID, parse_jid
-from xmpp.message import SID_NS, MessageType, message_type, read_message
+from xmpp.message import MessageType, message_type, read_message
 from xmpp.presence import DELAY_NS, OPAQUE, read_presence
 from xmpp.rooms.names import CONFERENCE_NS, MUC_NS, OCCUPANT_NS, USER_NS
-from xmpp.rooms.pace import Pace
-from xmpp.rooms.requests import RoomRequest, answer, answer_service, forward, give_back
+from xmpp.rooms.pace import Paces
+from xmpp.rooms.requests import MAM_FEATURES, RoomRequest, answer, answer_service, forward, give_back
 from xmpp.rooms.showing import Seat, Showing
 from xmpp.rooms.stanzas import write_kick
 from xmpp.rooms.voice import read_voice_form
@@ -64,9 +65,16 @@ log = structlog.get_logger()
 
 KEY = "XEP-0045"
 "Of what sessions keep for us."
-MAX_PRESENCE = 16_384
+MAX_PRESENCE = 4_096
 "Bytes of a presence: everybody there has a copy of it."
 MAX_SUBJECT = 4_096
+"Characters of a subject."
+MAX_WITH_SUBJECT = 2 * MAX_SUBJECT
+"Bytes of a message that changes the subject: the room keeps it."
+WEIGHT = 16_384
+"Bytes of a message that count as one message more for its sender's pace."
+CHANGES = 10
+"Changes in one request that count as one message more."
 MAX_REASON = 1024
 
 
@@ -83,7 +91,7 @@ class RoomDesk:
         self._key = f"{KEY} {domain}"
         self._seats: dict[str, Seat] = {}
         "By token."
-        self._paces: dict[str, Pace] = {}
+        self._paces: dict[str, Paces] = {}
         self._showing = Showing(self._seats.get, self._has_left, self._blocks)
 
     # --- from the bus -----------------------------------------------------------------------------------
@@ -128,7 +136,7 @@ class RoomDesk:
             session.extra[self._key] = found
             self._seats[found.token] = found
             policy = self.rooms.policy
-            self._paces[found.token] = Pace(policy.rate, policy.burst)
+            self._paces[found.token] = Paces(policy.rate, policy.burst, 2 * policy.joined)
         return found
 
     def closed(self, session: Session) -> None:
@@ -162,8 +170,9 @@ class RoomDesk:
         with suppress(Unavailable):
             await self.router.service.blocking.of(seat.session.address)
 
-    def _paced(self, seat: Seat) -> None:
-        if not self._paces[seat.token].allows(self.router.clock()):
+    def _paced(self, seat: Seat, room: Address, weight: int = 1) -> None:
+        """`weight`: it counts as so many messages."""
+        if not self._paces[seat.token].allow(room, self.router.clock(), weight):
             raise StanzaError("policy-violation", "wait", "too many messages at once")
 
     # --- presence ---------------------------------------------------------------------------------------
@@ -178,11 +187,11 @@ class RoomDesk:
             return
         if not to.resource:
             raise StanzaError("jid-malformed", text="under which nickname?")
-        self._paced(seat)
+        self._paced(seat, to.bare)
         joining = stanza.find("x", MUC_NS)
-        said = _without(stanza, to.bare)
+        said = _without(stanza)
         shown = read_presence(said, "", lang=session.lang, now=self.router.clock())
-        if len(shown.opaque[OPAQUE]) + sum(len(note.text) for note in shown.notes) > MAX_PRESENCE:
+        if _size(shown) > MAX_PRESENCE:
             raise StanzaError("policy-violation", text=f"more than {MAX_PRESENCE} bytes")
         if joining is not None:
             await self._enter(seat, joining, to, shown)
@@ -243,9 +252,11 @@ class RoomDesk:
 
     async def _leave(self, seat: Seat, stanza: Element, room: Address) -> None:
         """§7.14. A client that is gone for good leaves however long it takes."""
-        said = _without(stanza, room)
+        said = _without(stanza)
         shown = read_presence(said, "", lang=seat.session.lang, now=self.router.clock())
         opaque = {OPAQUE: shown.opaque.get(OPAQUE, b"")}
+        if _size(shown) > MAX_PRESENCE:  # last words are no reason to stay
+            shown, opaque = replace(shown, notes=()), {}
         delay = FIRST_RETRY
         while True:
             try:
@@ -270,7 +281,6 @@ class RoomDesk:
         if not to.local:
             raise StanzaError("service-unavailable")
         seat = self.seat(session)
-        self._paced(seat)
         if type_ is MessageType.GROUPCHAT:
             if to.resource:
                 raise StanzaError("bad-request", text="to one occupant, groupchat is no type")
@@ -278,13 +288,14 @@ class RoomDesk:
         elif to.resource:
             await self._whisper(seat, stanza, to)
         else:
+            self._paced(seat, to.bare)
             await self._to_the_room(seat, stanza, to.bare)
 
     def _read(self, seat: Seat, stanza: Element, to: JID) -> InstantMessage:
         service = self.router.service
         trace = service.new_trace()
         message = read_message(
-            _without(stanza, to.bare),
+            _without(stanza),
             sender=JID(to.local, to.domain, seat.session.jid.resource),
             to=JID.of(to.bare),
             lang=seat.session.lang,
@@ -293,9 +304,14 @@ class RoomDesk:
             now=self.router.clock(),
             trace=trace,
         )
-        size = len(message.opaque.get(OPAQUE, b"")) + sum(len(body.text) for body in message.bodies)
-        if size > self.rooms.policy.max_message:
-            raise StanzaError("policy-violation", text=f"more than {self.rooms.policy.max_message} bytes")
+        texts = sum(len(text.text) + len(text.lang) for text in (*message.bodies, *message.subjects))
+        size = len(message.opaque.get(OPAQUE, b"")) + texts + len(message.thread) + len(message.origin_id)
+        most = self.rooms.policy.max_message
+        if message.subjects and not message.bodies:
+            most = min(most, MAX_WITH_SUBJECT)
+        if size > most:
+            raise StanzaError("policy-violation", text=f"more than {most} bytes")
+        self._paced(seat, to.bare, 1 + size // WEIGHT)
         if sum(len(subject.text) for subject in message.subjects) > MAX_SUBJECT:
             raise StanzaError("policy-violation", text=f"a subject has at most {MAX_SUBJECT} characters")
         service.note(trace, "xmpp.in", to.bare, seat.session.address, seat.session.endpoint)
@@ -327,7 +343,7 @@ class RoomDesk:
         declined = user.find("decline") if user is not None else None
         if invitations:
             for each in invitations:
-                self._paced(seat)
+                self._paced(seat, room)
                 await self._invite(seat, room, each)
         elif declined is not None:
             await self._decline(seat, room, declined)
@@ -340,6 +356,8 @@ class RoomDesk:
         """§7.8.2."""
         invited = _jid(invitation.get("to")).bare
         reason = _reason(invitation)
+        if await self._unwanted(invited, seat):
+            raise StanzaError("service-unavailable")
         await self.rooms.act(room, lambda found: invite(found, seat.token, invited, self.rooms.policy.bounds))
         found = await self.rooms.find(room)
         host = occupant(found, seat.token)
@@ -361,14 +379,21 @@ class RoomDesk:
         they are: they need not be in the room."""
         to = _jid(declined.get("to"))
         found = await self.rooms.find(room)
+        if found.affiliation(seat.session.address) is Affiliation.OUTCAST:
+            return
         told = E("decline", USER_NS, {"from": str(seat.session.address)})
         if reason := _reason(declined):
             told.child("reason", text=reason)
         named = [found.occupants.get(to.resource)] if to.bare == room else found.here(to.bare)
         host = next(iter(named), None)
-        if host is not None:
-            with suppress(Refused):
+        if host is not None and not await self._unwanted(host.address, seat):
+            with suppress(StanzaError, Refused):
                 await self._tell(room, host.address, [E("x", USER_NS, {}, told)])
+
+    async def _unwanted(self, to: Address, seat: Seat) -> bool:
+        """Whoever they are in the room, the addressee blocks them (XEP-0191)."""
+        sender = seat.session.jid
+        return await self.router.service.blocking.blocks(to, sender.bare, sender.resource)
 
     async def _tell(self, room: Address, to: Address, payloads: list[Element]) -> None:
         """A message of the room to somebody who need not be there."""
@@ -385,7 +410,12 @@ class RoomDesk:
             copied=False,
             opaque={OPAQUE: serialise_children(payloads)},
         )
-        await self.router.service.submit(message)
+        try:
+            await self.router.service.submit(message)
+        except Refused as refusal:
+            if refusal.condition is Condition.ITEM_NOT_FOUND:  # as who blocks the room (RFC 6121 §8.5.1)
+                raise StanzaError("service-unavailable") from None
+            raise
 
     async def _voice(self, seat: Seat, room: Address, nick: str, allow: bool) -> None:
         """§7.13, §8.6."""
@@ -410,7 +440,11 @@ class RoomDesk:
         request = RoomRequest(self.router, self.rooms, seat, stanza, to)
         if stanza.get("type") in ("result", "error"):
             await give_back(request)
-        elif not to.local:
+            return
+        payload = request.payload
+        if not to.local or (stanza.get("type") == "set" and payload.ns not in MAM_FEATURES):
+            self._paced(seat, to.bare, 1 + len(payload.elements) // CHANGES)
+        if not to.local:
             await answer_service(request, self.domain)
         elif to.resource:
             await forward(request)
@@ -429,6 +463,12 @@ def signed(message: InstantMessage, room: Room | None, seat: Seat) -> InstantMes
         sender_endpoint="",
         opaque=message.opaque | {AUTHOR: encode_author(author)},
     )
+
+
+def _size(shown: PresenceTuple) -> int:
+    """What whoever is there makes others keep of it."""
+    notes = sum(len(note.text) + len(note.lang) for note in shown.notes)
+    return len(shown.opaque.get(OPAQUE, b"")) + notes
 
 
 def read_wish(joining: Element, now: float) -> tuple[Wish, int | None]:
@@ -462,14 +502,12 @@ def _reason(element: Element) -> str:
     return found.text[:MAX_REASON] if found is not None else ""
 
 
-def _without(stanza: Element, room: Address) -> Element:
-    """A client's stanza without what only a room says (XEP-0421 §4, XEP-0359 §3, XEP-0203)."""
+def _without(stanza: Element) -> Element:
+    """A client's stanza without what only a room says (XEP-0421 §4, XEP-0203)."""
 
     def forged(child: Element) -> bool:
         if child.ns in (MUC_NS, USER_NS, OCCUPANT_NS):
             return True
-        if (child.ns, child.name) == (SID_NS, "stanza-id"):
-            return child.get("by").partition("/")[0] == str(room)
         return child.ns == DELAY_NS
 
     kept = [child for child in stanza.children if not (isinstance(child, Element) and forged(child))]

@@ -1,22 +1,31 @@
-"""How fast one client may speak: a bucket that fills with time."""
+"""How fast one client may speak: a bucket for each room, that fills with time."""
 
 from __future__ import annotations
 
+from presence.address import Address
 
-class Pace:
-    __slots__ = ("_burst", "_full_at", "_rate")
 
-    def __init__(self, rate: float, burst: int) -> None:
-        """`rate` per second; `burst` at once."""
+class Paces:
+    """Of one client."""
+
+    __slots__ = ("_burst", "_full_at", "_most", "_rate")
+
+    def __init__(self, rate: float, burst: int, most: int) -> None:
+        """`rate` per second, `burst` at once, in each room; in `most` rooms at a time."""
         self._rate = rate
         self._burst = burst
-        self._full_at = 0.0
-        "When the bucket is full again, Unix seconds."
+        self._most = most
+        self._full_at: dict[Address, float] = {}
+        "When each bucket is full again, Unix seconds."
 
-    def allows(self, now: float) -> bool:
-        """Take one, if there is one."""
-        full_at = max(now, self._full_at) + 1 / self._rate
+    def allow(self, room: Address, now: float, weight: int = 1) -> bool:
+        """Take so many, if they are there. What weighs more than all that may come at once takes all."""
+        full_at = max(now, self._full_at.get(room, now)) + min(weight, self._burst) / self._rate
         if full_at - now > self._burst / self._rate:
             return False
-        self._full_at = full_at
+        if room not in self._full_at and len(self._full_at) >= self._most:
+            self._full_at = {each: at for each, at in self._full_at.items() if at > now}
+            if len(self._full_at) >= self._most:
+                return False
+        self._full_at[room] = full_at
         return True

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
+import structlog
+
 from presence.address import Address
 from presence.rooms.events import (
     Affected,
@@ -32,6 +34,7 @@ from xmpp.rooms.stanzas import (
     OPEN_ROOM,
     SELF,
     characters,
+    write_briefly,
     write_destroyed,
     write_item,
     write_left,
@@ -46,6 +49,8 @@ from xmpp.rooms.voice import write_voice_request
 
 if TYPE_CHECKING:
     from xmpp.session import Session
+
+log = structlog.get_logger()
 
 CHANGED = 104
 ANONYMITY = {True: 173, False: 172}
@@ -90,6 +95,25 @@ class Album:
         written = write_occupant(room, occupant, reveal=reveal)
         self._written[key] = occupant, affiliation, secret, written
         return written
+
+
+class Budget:
+    """Bytes that may be sent to one client at once."""
+
+    __slots__ = ("left", "whole")
+
+    def __init__(self, whole: int) -> None:
+        self.whole = self.left = whole
+
+    def has(self, size: int, *, keep: int = 0) -> bool:
+        """There is room for so much, and then for `keep`."""
+        return self.left - size >= keep
+
+    def spend(self, size: int, *, keep: int = 0) -> bool:
+        if not self.has(size, keep=keep):
+            return False
+        self.left -= size
+        return True
 
 
 class Showing:
@@ -241,10 +265,8 @@ class Showing:
         if room.head.card:
             seat.send(write_picture(room), "presence")
         reveal = seen_by(mine.role, room.configuration)
-        album = self._albums.setdefault(room.address, Album())
-        for other in room.occupants.values():
-            if other.nick != mine.nick:
-                seat.send(album.of(room, other, reveal), "presence")
+        budget = Budget(seat.session.router.settings.max_outbound // 4)
+        self._show_others(room, mine, seat, reveal, budget)
         statuses = [SELF]
         if not room.configuration.anonymous:
             statuses.append(OPEN_ROOM)
@@ -262,11 +284,30 @@ class Showing:
         if most is not None:
             while history and sum(map(characters, history)) > most:
                 del history[0]
+        while history and not budget.has(sum(map(len, history))):
+            del history[0]
         for data in history:
             seat.session.send(data, "message")
         subject = room.head.subject
         last = write_no_subject(room.address) if subject is None else write_said(subject, delayed=True)
         seat.send(last, "message")
+
+    def _show_others(self, room: Room, mine: Occupant, seat: Seat, reveal: bool, budget: Budget) -> None:
+        """As much of them as a client takes at once: first all, then who they are, then nothing."""
+        album = self._albums.setdefault(room.address, Album())
+        left_out = 0
+        for other in room.occupants.values():
+            if other.nick == mine.nick:
+                continue
+            stanza = album.of(room, other, reveal)
+            if not budget.spend(stanza.size, keep=budget.whole // 2):
+                stanza = write_briefly(room, other, reveal=reveal)
+                if not budget.spend(stanza.size, keep=budget.whole // 4):
+                    left_out += 1
+                    continue
+            seat.send(stanza, "presence")
+        if left_out:
+            log.info("room_not_shown_whole", room=str(room.address), left_out=left_out)
 
     def _gone(self, room: Room, event: Left, seats: dict[str, Seat]) -> None:
         tokens = {each.token for each in event.occupant.attendances}

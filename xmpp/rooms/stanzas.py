@@ -104,6 +104,13 @@ def write_occupant(
     return _presence(room.address, occupant.nick, occupant.presence, more)
 
 
+def write_briefly(room: RoomState, occupant: Occupant, *, reveal: bool) -> Addressable:
+    """Somebody who is there, without what they say of themselves but the show."""
+    shown = PresenceTuple(id="", show=occupant.presence.show, opaque={OPAQUE: b""})
+    last = replace(occupant.attendances[-1], presence=shown)
+    return write_occupant(room, replace(occupant, attendances=(last,)), reveal=reveal)
+
+
 def write_left(room: RoomState, left: Left, *, reveal: bool, own: bool = False) -> Addressable:
     """Somebody who is not there any more."""
     occupant = left.occupant

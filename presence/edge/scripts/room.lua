@@ -3,7 +3,7 @@
 --   1 version it must have     2 version it gets         3 put [field, value]...   4 dropped fields
 --   5 it goes                  6 envelope                7 nodes that get it
 --   8 history for one node: [node, most, since] or false
---   9 kept for it: [message, its id, limit] or false     10 for the archive: [message, bound] or false
+--   9 kept for it: [message, its id, limit, bytes] or false  10 for the archive: [message, bound] or false
 --   11 id taken out of the history, or ''                12 nodes with somebody here now     13 nodes with nobody now
 --   14 list: [key, entry] or false                       15 creation: [creator, per domain, per account] or false
 --   16 creator of a room that goes, or ''                17 the database has to be told
@@ -65,11 +65,35 @@ local function change(room, state, step)
   end
 end
 
-local function remember(history, kept, struck)
+-- Keep at most so many bytes of the history. What was added since it was last weighed is in the room's field
+-- `b`, so that it is not weighed each time.
+local function lighten(state, history, added, most)
+  if call('HINCRBY', state, 'b', added) <= most then
+    return
+  end
+  local entries, weight = call('XRANGE', history, '-', '+'), 0
+  for _, entry in ipairs(entries) do
+    weight = weight + #entry[2][2]
+  end
+  if weight > most then
+    for _, entry in ipairs(entries) do
+      if weight <= most * 3 / 4 then
+        break
+      end
+      call('XDEL', history, entry[1])
+      weight = weight - #entry[2][2]
+    end
+  end
+  call('HSET', state, 'b', weight)
+end
+
+local function remember(state, history, kept, struck)
   if kept and kept[3] > 0 then
     call('XADD', history, 'MAXLEN', kept[3], '*', '1', kept[1], 'i', kept[2])
+    lighten(state, history, #kept[1], kept[4])
   elseif kept then
     call('DEL', history)
+    call('HDEL', state, 'b')
   end
   if struck ~= '' then
     for _, entry in ipairs(call('XRANGE', history, '-', '+')) do
@@ -100,7 +124,7 @@ register('room', function(keys, argv)
     remove(room, state, history, step[14], step[16])
   else
     change(room, state, step)
-    remember(history, step[9], step[11])
+    remember(state, history, step[9], step[11])
   end
   for _, node in ipairs(step[12]) do
     call('SADD', 't:node:' .. node .. ':rooms', room)

@@ -7,6 +7,7 @@ from dataclasses import replace as changed
 import pytest
 from msgspec.structs import replace
 
+from presence.address import Address
 from presence.errors import Condition, Refused
 from presence.model import PresenceTuple, Show
 from presence.rooms.administration import GiveAffiliation, GiveRole, administer
@@ -266,3 +267,54 @@ def test_affiliations_are_bounded() -> None:
     refused(lambda: configure(both(), ALICE, Configuration(), bounds, people), Condition.RESOURCE_CONSTRAINT)
     member = room(occupant(), affiliations={BOB: Affiliation.MEMBER})
     assert configure(member, ALICE, Configuration(), bounds, people).delta.affiliated == people
+
+
+def test_what_is_kept_of_the_affiliated_is_bounded() -> None:
+    """Reasons, nicknames and addresses are as long as somebody likes."""
+    bounds = Bounds(max_affiliations=10)
+    people = [Address(f"p{number}", "example.org") for number in range(8)]
+    long = tuple(
+        GiveAffiliation(address=p, affiliation=Affiliation.OUTCAST, reason="x" * 200) for p in people
+    )
+    refused(lambda: administer(both(), ALICE, "alice", long, bounds), Condition.RESOURCE_CONSTRAINT)
+    short = tuple(replace_reason(change, "x" * 100) for change in long)
+    state = both()
+    state.apply(2, administer(state, ALICE, "alice", short, bounds).delta)
+    refused(lambda: administer(state, ALICE, "alice", long, bounds), Condition.RESOURCE_CONSTRAINT)
+    shorter = tuple(replace_reason(change, "") for change in long)
+    assert len(administer(state, ALICE, "alice", shorter, bounds).delta.affiliated) == 8
+
+
+def replace_reason(change: GiveAffiliation, reason: str) -> GiveAffiliation:
+    return changed(change, reason=reason)
+
+
+def test_nothing_of_an_owner_is_an_admins_to_change() -> None:
+    state = room(
+        occupant(ALICE, Role.MODERATOR),
+        occupant(BOB, Role.MODERATOR),
+        affiliations={BOB: Affiliation.ADMIN, CAROL: Affiliation.OWNER, DAVE: Affiliation.ADMIN},
+        nicks={CAROL: "caz"},
+    )
+
+    def by_bob(*changes: GiveAffiliation | GiveRole) -> Step:
+        return administer(state, BOB, "bob", changes, BOUNDS)
+
+    for above, standing in ((CAROL, Affiliation.OWNER), (DAVE, Affiliation.ADMIN)):
+        nickname = GiveAffiliation(address=above, affiliation=standing, reserve="fool")
+        refused(lambda change=nickname: by_bob(change), Condition.NOT_ALLOWED)
+        same = GiveAffiliation(address=above, affiliation=standing, reason="a fool")
+        assert by_bob(same).delta.affiliated == ()
+    own = GiveAffiliation(address=BOB, affiliation=Affiliation.ADMIN, reserve="robert")
+    assert by_bob(own).delta.affiliated == (Affiliated(BOB, Affiliation.ADMIN, "robert"),)
+    for role in (Role.NONE, Role.VISITOR, Role.PARTICIPANT):
+        refused(lambda role=role: by_bob(GiveRole(nick="alice", role=role)), Condition.NOT_ALLOWED)
+
+
+def test_nobody_is_given_a_nickname_that_somebody_has() -> None:
+    theirs = GiveAffiliation(address=CAROL, affiliation=Affiliation.MEMBER, reserve="bob")
+    refused(lambda: given(both(), theirs), Condition.CONFLICT)
+    one = GiveAffiliation(address=CAROL, affiliation=Affiliation.MEMBER, reserve="caz")
+    other = GiveAffiliation(address=DAVE, affiliation=Affiliation.MEMBER, reserve="caz")
+    refused(lambda: given(both(), one, other), Condition.CONFLICT)
+    assert given(both(), GiveAffiliation(nick="bob", affiliation=Affiliation.MEMBER, reserve="bob")).delta
