@@ -117,6 +117,8 @@ class UploadSettings(BaseModel):
     "Bytes of one file."
     quota: int = Field(default=1_073_741_824, ge=0)
     "Bytes of all files of one person; 0: no limit."
+    max_files: int = Field(default=5_000, ge=0)
+    "Files of one person; 0: no limit."
     days: float = Field(default=30.0, ge=0)
     "Days after which a file is deleted; 0: never."
     slot_lifetime: int = Field(default=300, ge=10, le=86_400)

@@ -21,6 +21,9 @@ from presence.address import Address
 UPLOAD_PATH = "/upload"
 MAX_NAME = 200
 "Bytes of a file's name."
+MAX_TYPE = 200
+SLOWEST = 8192
+"Bytes a second at which a file comes at least, beside its first minute."
 ANY_TYPE = "application/octet-stream"
 SHOWN = re.compile(
     r"image/(png|jpeg|gif|webp|avif|bmp)|audio/[\w.+-]+|video/[\w.+-]+|text/plain|application/ogg"
@@ -87,7 +90,12 @@ def fit_name(said: str) -> str:
 
 def fit_type(said: str) -> str:
     """A media type, or empty for what is none."""
-    return said if _TYPE.fullmatch(said) else ""
+    return said if len(said) <= MAX_TYPE and _TYPE.fullmatch(said) else ""
+
+
+def patience_for(size: int) -> float:
+    """Seconds that many bytes may take to come."""
+    return 60 + size / SLOWEST
 
 
 def same_type(one: str, other: str) -> bool:

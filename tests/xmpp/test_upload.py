@@ -15,6 +15,7 @@ import pytest
 
 from gateway.web import WebServer
 from presence.address import parse_address
+from tests.support.waiting import until
 from tests.xmpp.scene import Client, Scene, Silence
 from xmpp.edge.fileserver import FileServer
 from xmpp.edge.uploads import MAX_OPEN, Broken, DirectoryUploads, Taken
@@ -30,6 +31,7 @@ from xmpp.upload import (
     disposition,
     fit_name,
     fit_type,
+    patience_for,
     sign,
     slot,
     verify,
@@ -72,6 +74,7 @@ def test_a_name_fits_an_address_and_a_header(said: str, kept: str) -> None:
         ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
         ("text/html\r\nSet-Cookie: a=b", ""),
         ("nonsense", ""),
+        ("text/plain" + "; a=b" * 1000, ""),
     ],
 )
 def test_a_type_is_one_or_none(said: str, kept: str) -> None:
@@ -230,6 +233,82 @@ async def test_a_slot_nobody_used_gives_its_room_back(tmp_path: Path) -> None:
     assert reached.value.retry == NOW + 300
     clock.now += 300
     await reserve(kept, 100)
+
+
+async def test_a_file_that_comes_counts_until_it_is_there_or_given_up(tmp_path: Path) -> None:
+    """However long it takes."""
+    clock = Clock()
+    kept = uploads(tmp_path, clock, quota=100, days=0)
+    ticket = await reserve(kept, 100)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        begun.set()
+        await go_on.wait()
+        yield b"x" * 100
+
+    clock.now = ticket.until - 1
+    coming = asyncio.ensure_future(kept.put(ticket, "text/plain", slowly()))
+    await begun.wait()
+    clock.now = ticket.until + 1
+    with pytest.raises(QuotaReached):
+        await reserve(kept, 1)
+    go_on.set()
+    await coming
+    clock.now += DAY
+    with pytest.raises(QuotaReached):
+        await reserve(kept, 1)
+
+
+async def test_a_file_does_not_come_for_ever(tmp_path: Path) -> None:
+    assert patience_for(8192) == 61
+    clock = Clock()
+    settings = UploadSettings(quota=100)
+    kept = DirectoryUploads(tmp_path / "uploads", settings, clock, patience=lambda _: 0.05)
+    kept.prepare()
+    ticket = await reserve(kept, 100)
+
+    async def drop_by_drop() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.02)
+
+    with pytest.raises(TimeoutError):
+        await kept.put(ticket, "text/plain", drop_by_drop())
+    with pytest.raises(QuotaReached):
+        await reserve(kept, 1)
+    clock.now = ticket.until + 1
+    await reserve(kept, 100)
+
+
+async def test_files_of_one_person_are_counted(tmp_path: Path) -> None:
+    """Each takes more than its bytes."""
+    kept = uploads(tmp_path, max_files=3)
+    for _ in range(2):
+        await put(kept, b"x")
+    await reserve(kept, 1)
+    with pytest.raises(QuotaReached, match="many files"):
+        await reserve(kept, 1)
+    await reserve(kept, 1, owner=BOB)
+
+
+async def test_slots_that_are_being_used_are_open(tmp_path: Path) -> None:
+    kept = uploads(tmp_path)
+    go_on = asyncio.Event()
+
+    async def later() -> AsyncIterator[bytes]:
+        await go_on.wait()
+        yield b"hello"
+
+    tickets = [await reserve(kept) for _ in range(MAX_OPEN)]
+    coming = [asyncio.ensure_future(kept.put(each, "text/plain", later())) for each in tickets]
+    directory = tmp_path / "uploads" / "owners" / tickets[0].owner
+    await until("they come", lambda: len(list(directory.glob("*.part"))) == MAX_OPEN, 20)
+    with pytest.raises(QuotaReached, match="first use"):
+        await reserve(kept)
+    go_on.set()
+    await asyncio.gather(*coming)
+    await reserve(kept)
 
 
 async def test_slots_are_not_hoarded(tmp_path: Path) -> None:
@@ -474,6 +553,7 @@ async def test_a_slot_is_two_addresses(xmpp: Scene) -> None:
         ({"size": "1001"}, "not-acceptable"),
         ({"size": "9" * 400}, "not-acceptable"),
         ({"size": "0"}, "bad-request"),
+        ({"size": "0" * 5000 + "9" * 5000}, "not-acceptable"),
         ({"size": "-1"}, "bad-request"),
         ({"size": ""}, "bad-request"),
         ({"filename": ""}, "bad-request"),
@@ -490,6 +570,16 @@ async def test_what_gets_no_slot(xmpp: Scene, attrs: dict[str, str], condition: 
     assert (too_large is not None) == (condition == "not-acceptable")
     if too_large is not None:
         assert too_large.elements[0].text == "1000"
+
+
+async def test_slots_are_not_asked_for_without_end(xmpp: Scene) -> None:
+    ledger = Ledger()
+    alice = await asker(xmpp, ledger)
+    answers = [(await alice.ask("get", request(), UPLOAD)).get("type") for _ in range(120)]
+    assert 100 <= len(ledger.asked) < 110
+    assert answers[-1] == "error"
+    await xmpp.wait(60)
+    assert (await alice.ask("get", request(), UPLOAD)).get("type") == "result"
 
 
 async def test_who_has_no_room_hears_when_there_is(xmpp: Scene) -> None:

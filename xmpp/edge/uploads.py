@@ -1,7 +1,8 @@
 """Uploaded files in a directory that all processes share (XEP-0363).
 
     secret             what tickets are signed with
-    owners/OWNER/ID.SIZE.UNTIL    one empty file for each slot and each file: what a person's share is made of
+    owners/OWNER/ID.SIZE.UNTIL    one empty file for each slot and each file: what a person's share is made
+                                  of; with `.part` while the file comes
     files/XX/ID        a file; ID.json says what it is; ID.part while it comes
 
 Everything here blocks: it runs in threads.
@@ -26,14 +27,14 @@ import structlog
 
 from presence.address import Address
 from xmpp.settings import UploadSettings
-from xmpp.upload import QuotaReached, Slot, Ticket, owner_of, slot, verify
+from xmpp.upload import QuotaReached, Slot, Ticket, owner_of, patience_for, slot, verify
 
 log = structlog.get_logger()
 
 _ID = re.compile(r"[\w-]{32}", re.ASCII)
 MAX_OPEN = 50
 "Slots of one person that nothing was put into."
-GATHERED = 1_048_576
+GATHERED = 262_144
 "Bytes written at once."
 LEFT_OVER = 86_400.0
 "Seconds after which a file that never became whole is deleted."
@@ -71,17 +72,34 @@ class _Share:
     id: str
     size: int
     until: int
+    coming: bool
+    "Its file is on its way."
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """A file that is being put."""
+
+    file: BinaryIO
+    part: Path
+    share: Path
 
 
 class DirectoryUploads:
     """Implements `xmpp.upload.Uploads`."""
 
     def __init__(
-        self, directory: Path, settings: UploadSettings, clock: Callable[[], float] = time.time
+        self,
+        directory: Path,
+        settings: UploadSettings,
+        clock: Callable[[], float] = time.time,
+        patience: Callable[[int], float] = patience_for,
     ) -> None:
+        """`patience`: seconds a file of that size may take to come."""
         self._directory = directory
         self._settings = settings
         self._clock = clock
+        self._patience = patience
         self._secret = b""
 
     def prepare(self) -> None:
@@ -129,17 +147,22 @@ class DirectoryUploads:
             ends = sorted(share.until for share in shares if share.until)
             if self._settings.quota and used + ticket.size > self._settings.quota:
                 raise QuotaReached("all your room for files is taken", ends[0] if ends else 0)
+            if self._settings.max_files and len(shares) >= self._settings.max_files:
+                raise QuotaReached("you have as many files as one may have", ends[0] if ends else 0)
             soon = now + self._settings.slot_lifetime  # what lasts longer is a file
-            opened = [s for s in shares if 0 < s.until <= soon and not self._path(s.id).exists()]
+            opened = [s for s in shares if s.coming or self._unused(s, soon)]
             if len(opened) >= MAX_OPEN:
                 raise QuotaReached("first use the slots you have", min(share.until for share in opened))
             (directory / f"{ticket.id}.{ticket.size}.{ticket.until}").touch()
 
+    def _unused(self, share: _Share, soon: float) -> bool:
+        return 0 < share.until <= soon and not self._path(share.id).exists()
+
     def _shares(self, directory: Path, now: float) -> Iterator[_Share]:
         """What counts; what has ended is forgotten."""
         for entry in os.scandir(directory):
-            id, size, until = entry.name.split(".")
-            share = _Share(Path(entry.path), id, int(size), int(until))
+            id, size, until, *coming = entry.name.split(".")
+            share = _Share(Path(entry.path), id, int(size), int(until), bool(coming))
             if share.until and share.until <= now:
                 with contextlib.suppress(FileNotFoundError):
                     share.path.unlink()
@@ -154,26 +177,32 @@ class DirectoryUploads:
     # --- files --------------------------------------------------------------------------------------------
 
     async def put(self, ticket: Ticket, type: str, chunks: AsyncIterator[bytes]) -> None:
-        """Take a file in, whole or not at all. Raises `Taken`, `Broken`, `OSError`."""
-        part, file = await asyncio.to_thread(self._begin, ticket)
+        """Take a file in, whole or not at all, while it counts for its owner. Raises `Taken`, `Broken`,
+        `TimeoutError`, `OSError`."""
+        patience = self._patience(ticket.size)
+        coming = await asyncio.to_thread(self._begin, ticket, self._clock() + patience)
         try:
-            await self._write(ticket, file, chunks)
-            await asyncio.to_thread(self._keep, ticket, type, file, part)
+            async with asyncio.timeout(patience):
+                await self._write(ticket, coming.file, chunks)
+            await asyncio.to_thread(self._keep, ticket, type, coming)
         except BaseException:
-            await asyncio.to_thread(_give_up, file, part)
+            await asyncio.to_thread(self._give_up, ticket, coming)
             raise
 
-    def _begin(self, ticket: Ticket) -> tuple[Path, BinaryIO]:
-        path = self._path(ticket.id)
-        share = self._owner(ticket.owner) / f"{ticket.id}.{ticket.size}.{ticket.until}"
-        if path.exists() or not share.exists():
-            raise Taken
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        part = path.with_suffix(".part")
-        try:
-            return part, open(part, "xb", opener=_private)
-        except FileExistsError:
-            raise Taken from None
+    def _begin(self, ticket: Ticket, until: float) -> _Coming:
+        path, slot = self._path(ticket.id), self._slot(ticket)
+        share = slot.with_name(f"{ticket.id}.{ticket.size}.{int(until) + 1}.part")
+        with _locked(slot.parent.with_suffix(".lock")):
+            if path.exists() or not slot.exists():
+                raise Taken
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            part = path.with_suffix(".part")
+            try:
+                file = open(part, "xb", opener=_private)  # noqa: SIM115 - closed when it is whole, or given up
+            except FileExistsError:
+                raise Taken from None
+            slot.rename(share)
+        return _Coming(file, part, share)
 
     async def _write(self, ticket: Ticket, file: BinaryIO, chunks: AsyncIterator[bytes]) -> None:
         came, gathered = 0, bytearray()
@@ -189,18 +218,24 @@ class DirectoryUploads:
             raise Broken
         await asyncio.to_thread(file.write, bytes(gathered))
 
-    def _keep(self, ticket: Ticket, type: str, file: BinaryIO, part: Path) -> None:
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
+    def _give_up(self, ticket: Ticket, coming: _Coming) -> None:
+        """The slot may be used again, if it is still good."""
+        coming.file.close()
+        coming.part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            coming.share.rename(self._slot(ticket))
+
+    def _keep(self, ticket: Ticket, type: str, coming: _Coming) -> None:
+        coming.file.flush()
+        os.fsync(coming.file.fileno())
+        coming.file.close()
         path = self._path(ticket.id)
         meta = Meta(name=ticket.name, type=type, owner=ticket.owner, expires=ticket.expires)
         with open(path.with_suffix(".json"), "wb", opener=_private) as described:
             described.write(msgspec.json.encode(meta))
-        share = self._owner(ticket.owner) / f"{ticket.id}.{ticket.size}.{ticket.until}"
-        share.with_name(f"{ticket.id}.{ticket.size}.{ticket.expires}").touch()
-        share.unlink(missing_ok=True)  # it may have ended while the file came
-        part.rename(path)
+        coming.share.with_name(f"{ticket.id}.{ticket.size}.{ticket.expires}").touch()
+        coming.share.unlink(missing_ok=True)
+        coming.part.rename(path)
         _sync(path.parent)
 
     def find(self, id: str) -> Stored | None:
@@ -244,16 +279,15 @@ class DirectoryUploads:
                     part.unlink()
         return deleted
 
+    def _slot(self, ticket: Ticket) -> Path:
+        """Its share while nothing was put into it."""
+        return self._owner(ticket.owner) / f"{ticket.id}.{ticket.size}.{ticket.until}"
+
     def _owner(self, owner: str) -> Path:
         return self._directory / "owners" / owner
 
     def _path(self, id: str) -> Path:
         return self._directory / "files" / id[:2] / id
-
-
-def _give_up(file: BinaryIO, part: Path) -> None:
-    file.close()
-    part.unlink(missing_ok=True)
 
 
 def _private(path: str, flags: int) -> int:

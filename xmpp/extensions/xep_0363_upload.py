@@ -13,6 +13,7 @@ from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import Extension, Request, Status
 from xmpp.hosted import Desk, Service, beside
+from xmpp.rate import Paces
 from xmpp.timestamps import parse_stamp, stamp
 from xmpp.upload import QuotaReached, Uploads, fit_name, fit_type
 
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
 
 NS = "urn:xmpp:http:upload:0"
 PURPOSE_NS = "urn:xmpp:http:upload:purpose:0"
+SLOTS_PER_SECOND = 2.0
+"One person may ask for over longer times: each question goes through all their files."
+SLOTS_AT_ONCE = 100
+ASKING = 10_000
+"People who ask for slots at a time."
 PURPOSES = (f"{PURPOSE_NS}#message", f"{PURPOSE_NS}#ephemeral")
 
 
 def provide(router: XmppRouter, uploads: Uploads, base: dict[str, str]) -> None:
     """Where slots come from: until then there are none. `base`: domain with accounts → address of its
     files."""
-    router.extra[NS] = uploads, base
+    router.extra[NS] = uploads, base, Paces(SLOTS_PER_SECOND, SLOTS_AT_ONCE, ASKING)
 
 
 def _hosts(router: XmppRouter) -> Iterable[Service]:
@@ -53,16 +59,18 @@ async def _slot(request: Request) -> Element:
     """§5."""
     if NS not in request.router.extra:
         raise StanzaError("service-unavailable")
-    uploads, bases = request.router.extra[NS]
+    uploads, bases, paces = request.router.extra[NS]
     asked, user = request.payload, request.session.address
-    size = asked.get("size")
-    if not asked.get("filename") or not size.isascii() or not size.isdigit() or not int(size[:20]):
+    size = asked.get("size").lstrip("0")
+    if not asked.get("filename") or not size.isascii() or not size.isdigit():
         raise StanzaError("bad-request", text="a file has a name and a size")
     most = request.router.settings.upload.max_size
     if int(size[:20]) > most:
         limit = E("max-file-size", NS, {}, str(most))
         text = f"a file may have {most} bytes"
         raise StanzaError("not-acceptable", "modify", text, extra=E("file-too-large", NS, {}, limit))
+    if not paces.allow(user, request.router.clock()):
+        raise StanzaError("resource-constraint", "wait", "too many slots at once")
     try:
         slot = await uploads.reserve(
             user,

@@ -48,8 +48,8 @@ from xmpp.errors import StanzaError
 from xmpp.jid import JID, parse_jid
 from xmpp.message import MessageType, message_type, read_message
 from xmpp.presence import DELAY_NS, OPAQUE, read_presence
+from xmpp.rate import Paces
 from xmpp.rooms.names import CONFERENCE_NS, MUC_NS, OCCUPANT_NS, USER_NS
-from xmpp.rooms.pace import Paces
 from xmpp.rooms.requests import MAM_FEATURES, RoomRequest, answer, answer_service, forward, give_back
 from xmpp.rooms.showing import Seat, Showing
 from xmpp.rooms.stanzas import write_kick
