@@ -35,6 +35,7 @@ from presence.ports import (
     KeptChanged,
     NodeInfo,
     PresenceChanged,
+    RecordTaken,
     Relay,
     Restating,
     Waiting,
@@ -282,6 +283,7 @@ class Node:
                 | Failed()
                 | KeptChanged()
                 | Waiting()
+                | RecordTaken()
                 | RoomChanged()
             ):
                 self.door.receive(envelope)

@@ -53,6 +53,7 @@ from presence.ports import (
     KeptChanged,
     NodeInfo,
     PresenceChanged,
+    RecordTaken,
     Relay,
     Settled,
     Submission,
@@ -380,8 +381,11 @@ class MemoryBus:
 
     # --- records and nodes --------------------------------------------------------------------
 
-    async def put_records(self, node: str, records: dict[str, bytes]) -> None:
-        self._records.setdefault(node, {}).update(records)
+    async def put_records(self, node: str, records: dict[str, bytes]) -> list[str]:
+        others = [kept for other, kept in self._records.items() if other != node]
+        taken = [key for key in records if any(key in kept for kept in others)]
+        self._records.setdefault(node, {}).update({k: v for k, v in records.items() if k not in taken})
+        return taken
 
     async def drop_records(self, node: str, keys: Iterable[str]) -> None:
         kept = self._records.get(node, {})
@@ -390,6 +394,17 @@ class MemoryBus:
 
     async def records(self, node: str) -> dict[str, bytes]:
         return dict(self._records.get(node, {}))
+
+    async def has_record(self, node: str, key: str) -> bool:
+        return key in self._records.get(node, {})
+
+    async def take_record(self, node: str, key: str) -> bytes | None:
+        mine = self._records.setdefault(node, {})
+        for other, kept in self._records.items():
+            if other != node and key not in mine and key in kept:
+                mine[key] = kept.pop(key)
+                self.post(other, RecordTaken(key=key))
+        return mine.get(key)
 
     async def join(self, info: NodeInfo) -> None:
         me = (info.name, info.incarnation)
@@ -413,7 +428,7 @@ class MemoryBus:
             self._nodes.pop(node, None)
         else:
             for envelope in inbox:
-                if not isinstance(envelope, PresenceChanged | Deliver | Copy | Relay | Inquiry):
+                if not isinstance(envelope, PresenceChanged | Deliver | Copy | Relay | Inquiry | RecordTaken):
                     self.post(node, envelope)
         count = 0
         for person in self._people.values():

@@ -220,6 +220,13 @@ class KeptChanged(msgspec.Struct, frozen=True, kw_only=True, tag="kept"):
     owner: Address
 
 
+class RecordTaken(msgspec.Struct, frozen=True, kw_only=True, tag="taken"):
+    """For the node that kept a record: another one has taken it over (`Bus.take_record`). It may have come
+    back meanwhile; `Bus.has_record` tells."""
+
+    key: str
+
+
 class AccountChanged(msgspec.Struct, frozen=True, kw_only=True, tag="account"):
     """To every node: forget what was cached; `gone` ends sessions, bindings and dialogs."""
 
@@ -236,6 +243,7 @@ Envelope = (
     | Failed
     | KeptChanged
     | Waiting
+    | RecordTaken
     | AccountChanged
     | RoomChanged
 )
@@ -360,9 +368,16 @@ class Bus(Protocol):
         """
 
     # records a node keeps for itself over its restarts (SIP subscription dialogs)
-    async def put_records(self, node: str, records: dict[str, bytes]) -> None: ...
+    async def put_records(self, node: str, records: dict[str, bytes]) -> list[str]:
+        """Write them. Returns the keys of those that were not, because another node has taken them over."""
+
     async def drop_records(self, node: str, keys: Iterable[str]) -> None: ...
     async def records(self, node: str) -> dict[str, bytes]: ...
+    async def has_record(self, node: str, key: str) -> bool: ...
+
+    async def take_record(self, node: str, key: str) -> bytes | None:
+        """From now on it is this node's, whichever node kept it, alive or dead; that one hears `RecordTaken`.
+        None where nobody has such a record."""
 
     # nodes
     async def join(self, info: NodeInfo) -> None:

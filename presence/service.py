@@ -210,9 +210,16 @@ class PresenceService:
         """Take, or keep, what one process at a time may do. False: another holds it."""
         return await self._bus.lease(name, self._owner, seconds)
 
-    async def put_records(self, records: dict[str, bytes]) -> None:
-        if records:
-            await self._bus.put_records(self._node, records)
+    async def put_records(self, records: dict[str, bytes]) -> list[str]:
+        """Returns the keys of those that were not written, because another node has taken them over."""
+        return await self._bus.put_records(self._node, records) if records else []
+
+    async def has_record(self, key: str) -> bool:
+        return await self._bus.has_record(self._node, key)
+
+    async def take_record(self, key: str) -> bytes | None:
+        """Make a record this node's, whichever node kept it. None where nobody has one."""
+        return await self._bus.take_record(self._node, key)
 
     async def drop_records(self, keys: Iterable[str]) -> None:
         await self._bus.drop_records(self._node, keys)

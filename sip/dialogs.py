@@ -1,4 +1,4 @@
-"""The subscriptions of one process: by dialog, by watcher, by the flow they are notified on. Pure."""
+"""The subscriptions of one process: by key, by watcher, by the flow they are notified on. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from presence.address import Address
 from sip.flow import Flow
-from sip.message import Request
 from sip.subscription import Subscription
 
 Name = tuple[str, str, str]
@@ -15,7 +14,7 @@ Name = tuple[str, str, str]
 
 class Dialogs:
     def __init__(self) -> None:
-        self._by_dialog: dict[Name, Subscription] = {}
+        self._by_key: dict[str, Subscription] = {}
         self._by_watcher: dict[Address, dict[Name, Subscription]] = {}
         "Watcher → (Call-ID, its tag, package) → subscription."
         self._about: dict[Address, dict[Subscription, None]] = {}
@@ -23,18 +22,17 @@ class Dialogs:
         self._on_flow: dict[Flow, set[Subscription]] = {}
 
     def __len__(self) -> int:
-        return len(self._by_dialog)
+        return len(self._by_key)
 
     def __iter__(self) -> Iterator[Subscription]:
-        return iter(tuple(self._by_dialog.values()))
+        return iter(tuple(self._by_key.values()))
 
     def __contains__(self, subscription: Subscription) -> bool:
         """It has not ended, nor has another taken its place."""
-        return self._by_dialog.get(subscription.dialog.id) is subscription
+        return self._by_key.get(subscription.key) is subscription
 
-    def find(self, request: Request) -> Subscription | None:
-        """The one a request of the watcher belongs to (RFC 3261 §12.2.2)."""
-        return self._by_dialog.get((request.call_id, request.to.tag, request.from_.tag))
+    def find(self, key: str) -> Subscription | None:
+        return self._by_key.get(key)
 
     def of(self, watcher: Address) -> tuple[Subscription, ...]:
         """In the order they came."""
@@ -58,7 +56,7 @@ class Dialogs:
     def add(self, subscription: Subscription) -> None:
         """Whoever adds removes its twin first."""
         self._by_watcher.setdefault(subscription.watcher, {})[_name(subscription)] = subscription
-        self._by_dialog[subscription.dialog.id] = subscription
+        self._by_key[subscription.key] = subscription
         if subscription.package.name == "presence" and not subscription.listed:
             self._about.setdefault(subscription.presentity, {})[subscription] = None
         if subscription.flow is not None:
@@ -81,7 +79,7 @@ class Dialogs:
         """False when it was not there any more."""
         if subscription not in self:
             return False
-        del self._by_dialog[subscription.dialog.id]
+        del self._by_key[subscription.key]
         mine = self._by_watcher.get(subscription.watcher, {})
         mine.pop(_name(subscription), None)
         if not mine:
@@ -107,7 +105,7 @@ class Dialogs:
                 "peer": subscription.flow.remote if subscription.flow else "",
                 "expires": subscription.expires,
             }
-            for subscription in self._by_dialog.values()
+            for subscription in self._by_key.values()
         ]
 
 

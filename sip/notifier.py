@@ -7,8 +7,11 @@ presence at all. Every NOTIFY has the whole state.
 What a SUBSCRIBE asks for is read in `sip.admission`; what is heard of is `sip.hearing`; what a NOTIFY says is
 `sip.notification`, and when it goes, and what its answer means, `sip.pacing`.
 
-# GAP RFC 6665 §4.2.1.1: of several processes on one port only the one that began a subscription refreshes it;
-# a phone whose new connection reaches another gets 481 and subscribes anew
+Of several processes on one port the one that hears a refresh takes the subscription over, from a living
+process or from a dead one (`Bus.take_record`): it has the way to the phone.
+
+# GAP RFC 6665 §4.2.2: of several processes on one port, a phone that registers over a new connection to
+# another one is notified from its next refresh on
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ from sip.pacing import Pacing
 from sip.packages import Attendance, Attending
 from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
-from sip.subscription import RECORD, Subscription, restore
+from sip.subscription import RECORD, Subscription, key_of, restore
 from sip.topology import Topology
 from sip.uri import parse_uri
 from sip.xcap.library import Library
@@ -83,7 +86,6 @@ class Notifier:
         )
         self._pacing = Pacing(
             settings,
-            service,
             runtime,
             sender,
             metrics,
@@ -91,6 +93,7 @@ class Notifier:
             self._notifications,
             document_of=self._document,
             forget=self._remove,
+            save=self._save,
         )
 
     def __len__(self) -> int:
@@ -235,13 +238,9 @@ class Notifier:
     async def _refresh(self, watcher: Address, request: Request, flow: Flow) -> Reply:
         """A SUBSCRIBE in its dialog (RFC 6665 §4.2.1.1)."""
         package = package_of(request)
-        subscription = self._dialogs.find(request)
-        if (
-            subscription is None
-            or subscription.ending
-            or subscription.watcher != watcher
-            or subscription.package is not package
-        ):
+        key = key_of(watcher, request.call_id, request.to.tag, request.from_.tag)
+        subscription = self._dialogs.find(key) or await self._take_over(key)
+        if subscription is None or subscription.ending or subscription.package is not package:
             raise ProtocolError(481, "Subscription Does Not Exist")
         if given(request) is not None:
             # RFC 5367 §5.1
@@ -270,7 +269,8 @@ class Notifier:
         if expires:
             if subscription.feed is not None and not known:
                 subscription.feed.restart()
-            await self._service.put_records(subscription.record())
+            if not await self._keep(subscription):
+                raise ProtocolError(481, "Subscription Moved")
             self._arm_expiry(subscription)
         elif known:
             # RFC 5839 §5.7: the 204 concludes it.
@@ -279,6 +279,30 @@ class Notifier:
             subscription.ending = "timeout"
         then = self._pacing.push if known else self._pacing.urge
         return Reply(accepted, partial(then, subscription))
+
+    async def _take_over(self, key: str) -> Subscription | None:
+        """What another process holds, or held when it died, is from now on notified by this one."""
+        data = await self._service.take_record(key)
+        if data is None or (known := self._dialogs.find(key)) is not None:
+            return None if data is None else known
+        subscription = restore(data)
+        if subscription is None or not self._goes_on(subscription):
+            await self._service.drop_records([key])
+            return None
+        self._add(subscription)
+        try:
+            await self._hearing.listen(subscription)
+        except BaseException:
+            self._drop(subscription)
+            raise
+        self._arm_expiry(subscription)
+        self._attended(subscription)
+        log.info(
+            "subscription_taken_over",
+            watcher=str(subscription.watcher),
+            presentity=str(subscription.presentity),
+        )
+        return subscription
 
     def _way(self, subscription: Subscription, flow: Flow) -> Flow:
         """Where it is notified, now that the phone has spoken: a route through a trusted proxy stays."""
@@ -367,6 +391,29 @@ class Notifier:
         if self._drop(subscription):
             self._runtime.spawn(self._service.drop_records([subscription.key]))
 
+    async def _keep(self, subscription: Subscription) -> bool:
+        """Write its record. False when another process has taken it over: then it is forgotten here."""
+        if not await self._service.put_records(subscription.record()):
+            return True
+        self._drop(subscription)
+        return False
+
+    def _save(self, subscription: Subscription) -> None:
+        self._runtime.spawn(self._resave(subscription))
+
+    async def _resave(self, subscription: Subscription) -> None:
+        if subscription in self._dialogs:
+            await self._keep(subscription)
+
+    def taken(self, key: str) -> None:
+        """Another process has it, unless it is back already."""
+        if self._dialogs.find(key) is not None:
+            self._runtime.spawn(self._let_go(key))
+
+    async def _let_go(self, key: str) -> None:
+        if not await self._service.has_record(key) and (gone := self._dialogs.find(key)) is not None:
+            self._drop(gone)
+
     async def _reload(self, subscription: Subscription) -> None:
         await self._hearing.listen(subscription)
         if subscription not in self._dialogs:
@@ -400,7 +447,7 @@ class Notifier:
             subscription.decided = True
             if item.seen and (subscription.veiled or not subscription.active):
                 subscription.judge(Standing.ACTIVE)
-                self._pacing.save(subscription)
+                self._save(subscription)
                 self._pacing.urge(subscription)
             elif not item.seen and not item.pending_in and (previous.seen or previous.pending_in):
                 # From this moment it hears nothing; what it is told remains to be seen.
@@ -415,7 +462,7 @@ class Notifier:
             subscription.judge(decision.standing)
         elif decision.standing is Standing.VEILED:
             subscription.judge(decision.standing)
-            self._pacing.save(subscription)
+            self._save(subscription)
         else:
             self.end(subscription, "rejected")
             return
@@ -492,14 +539,16 @@ class Notifier:
 
     async def resume(self) -> int:
         """Take up what an earlier process of this name left. Returns how many subscriptions go on."""
-        now = self._runtime.now()
         found: list[Subscription] = []
         useless = []
         for key, data in (await self._service.records()).items():
             if not key.startswith(RECORD):
                 continue
+            if self._dialogs.find(key) is not None:
+                # It was refreshed before its turn came.
+                continue
             subscription = restore(data)
-            if subscription is None or subscription.expires <= now or not self._may_go_on(subscription):
+            if subscription is None or subscription.key != key or not self._goes_on(subscription):
                 useless.append(key)
             else:
                 found.append(subscription)
@@ -511,8 +560,10 @@ class Notifier:
             await self._resume(subscription, number / _RESUMED_PER_SECOND)
         return len(found)
 
-    def _may_go_on(self, subscription: Subscription) -> bool:
-        """The settings may have changed."""
+    def _goes_on(self, subscription: Subscription) -> bool:
+        """It has not expired, and what it is about is still served: the settings may have changed."""
+        if subscription.expires <= self._runtime.now():
+            return False
         try:
             self._feed(subscription)
         except ProtocolError:
@@ -542,7 +593,8 @@ class Notifier:
             records: dict[str, bytes] = {}
             for subscription in subscriptions[start : start + CHUNK]:
                 records |= subscription.record()
-            await self._service.put_records(records)
+            for key in await self._service.put_records(records):
+                self.taken(key)
 
     def sessions(self) -> list[dict[str, Any]]:
         """For `tandem sessions`."""

@@ -21,7 +21,6 @@ import structlog
 
 from presence.model import PresenceDocument
 from presence.ports import Metrics
-from presence.service import PresenceService
 from sip.dialogs import Dialogs
 from sip.notification import Notifications
 from sip.runtime import Answer, Runtime, Sender, Silence
@@ -42,7 +41,6 @@ class Pacing:
     def __init__(
         self,
         settings: SipSettings,
-        service: PresenceService,
         runtime: Runtime,
         sender: Sender,
         metrics: Metrics,
@@ -51,12 +49,12 @@ class Pacing:
         *,
         document_of: Callable[[Subscription], PresenceDocument | None],
         forget: Callable[[Subscription], object],
+        save: Callable[[Subscription], object],
     ) -> None:
         """`document_of`: what the watcher may see. `forget` takes a subscription out of all tables, and its
-        record off the bus."""
+        record off the bus; `save` writes that."""
         self._interval = settings.notify_interval
         self._patience = settings.notify_patience
-        self._service = service
         self._runtime = runtime
         self._sender = sender
         self._metrics = metrics
@@ -64,6 +62,7 @@ class Pacing:
         self._notifications = notifications
         self._document_of = document_of
         self._forget = forget
+        self._save = save
 
     def start(self, subscription: Subscription) -> None:
         """The 2xx is on the wire."""
@@ -110,7 +109,7 @@ class Pacing:
             subscription.due = False
             return
         if subscription.reserve():
-            self.save(subscription)
+            self._save(subscription)
         subscription.due = subscription.urgent = False
         tag = self._notifications.tag(subscription, document)
         state = subscription.ending or subscription.state
@@ -200,6 +199,3 @@ class Pacing:
         )
         self._metrics.count("sip_subscriptions_lost_total")
         self._forget(subscription)
-
-    def save(self, subscription: Subscription) -> None:
-        self._runtime.spawn(self._service.put_records(subscription.record()))

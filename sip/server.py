@@ -17,6 +17,7 @@ from presence.ports import (
     KeptChanged,
     Metrics,
     PresenceChanged,
+    RecordTaken,
 )
 from presence.service import PresenceService
 from sip.assistant import Assistant
@@ -108,6 +109,8 @@ class SipServer:
             case AuthorisationChanged():
                 self.notifier.authorisation(envelope)
                 self.assistant.authorisation(envelope)
+            case RecordTaken(key=key):
+                self.notifier.taken(key)
             case KeptChanged():
                 self.notifier.kept(envelope.owner)
             case Failed():

@@ -52,6 +52,12 @@ _SCHEMA = 1
 _decoder = msgspec.msgpack.Decoder(Record)
 
 
+def key_of(watcher: Address, call_id: str, local_tag: str, remote_tag: str) -> str:
+    """Of the record. Who knows a dialog of somebody else still cannot name it."""
+    words = "\0".join((str(watcher), call_id, local_tag, remote_tag))
+    return RECORD + hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+
 class Subscription:
     """Live state; compared by identity."""
 
@@ -107,10 +113,7 @@ class Subscription:
         names: Mapping[Address, str] | None = None,
         content: bytes = b"",
     ) -> None:
-        self.key = (
-            RECORD
-            + hashlib.blake2b("\0".join(dialog.id).encode("utf-8", "replace"), digest_size=12).hexdigest()
-        )
+        self.key = key_of(watcher, *dialog.id)
         self.dialog = dialog
         self.watcher = watcher
         self.presentity = presentity

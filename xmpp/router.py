@@ -28,6 +28,7 @@ from presence.ports import (
     KeptChanged,
     Metrics,
     PresenceChanged,
+    RecordTaken,
     Relay,
     Waiting,
 )
@@ -279,7 +280,7 @@ class XmppRouter:
                 self._authorisation_changed(envelope)
             case Failed(failure=failure):
                 self._failed(failure)
-            case KeptChanged():
+            case KeptChanged() | RecordTaken():
                 return
             case Waiting(message=message):
                 for wake in self.registry.waiting:

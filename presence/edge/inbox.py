@@ -11,7 +11,7 @@ import structlog
 from presence.edge.codec import SCHEMA, decode_inbound
 from presence.edge.link import PATIENCE, Link, ReplyError
 from presence.errors import Unavailable
-from presence.ports import Copy, Deliver, Inbound, Inquiry, PresenceChanged, Relay
+from presence.ports import Copy, Deliver, Inbound, Inquiry, PresenceChanged, RecordTaken, Relay
 from presence.rooms.ports import RoomChanged
 
 log = structlog.get_logger()
@@ -93,7 +93,9 @@ class InboxReader:
 
 
 def stale(envelope: Inbound) -> bool:
-    return isinstance(envelope, PresenceChanged | Deliver | Copy | Relay | RoomChanged | Inquiry)
+    return isinstance(
+        envelope, PresenceChanged | Deliver | Copy | Relay | RoomChanged | Inquiry | RecordTaken
+    )
 
 
 def entry_id(entry: bytes) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 FUNCTIONS = (
     *("submit", "settle", "commit", "relay", "tell", "broadcast", "join", "claim", "lease"),
-    *("room", "saved"),
+    *("room", "saved", "put", "take"),
 )
 
 

@@ -48,6 +48,7 @@ from presence.ports import (
     Inbound,
     KeptChanged,
     NodeInfo,
+    RecordTaken,
     Relay,
     Settled,
     Submission,
@@ -63,6 +64,7 @@ MARK_MARGIN_MS = 5_000
 "Clocks of two nodes may differ by so much."
 MARKS_KEPT = 100_000
 ARCHIVE = "t:archive"
+KEEPERS = "t:keepers"
 SWEEP_BATCH = 200
 
 ACCEPTED = {b"L": Accepted.LIVE, b"S": Accepted.STORED, b"X": Accepted.DROPPED, b"D": Accepted.DUPLICATE}
@@ -415,10 +417,20 @@ class RedisBus:
 
     # --- records and nodes --------------------------------------------------------------------
 
-    async def put_records(self, node: str, records: dict[str, bytes]) -> None:
-        if records:
-            flat = [word for pair in records.items() for word in pair]
-            await self._call("HSET", f"t:node:{node}:records", *flat)
+    async def put_records(self, node: str, records: dict[str, bytes]) -> list[str]:
+        if not records:
+            return []
+        flat = [word for pair in records.items() for word in pair]
+        taken = await self._run("put", KEEPERS, node, *flat)
+        return [key.decode() for key in taken]
+
+    async def has_record(self, node: str, key: str) -> bool:
+        return bool(await self._call("HEXISTS", f"t:node:{node}:records", key))
+
+    async def take_record(self, node: str, key: str) -> bytes | None:
+        words = (node, key, self._bound, encode(RecordTaken(key=key)))
+        data: bytes | None = await self._run("take", KEEPERS, *words)
+        return data
 
     async def drop_records(self, node: str, keys: Iterable[str]) -> None:
         if names := list(keys):

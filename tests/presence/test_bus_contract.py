@@ -23,6 +23,7 @@ from presence.ports import (
     Failed,
     Inquiry,
     PresenceChanged,
+    RecordTaken,
     Relay,
     Settled,
     Submission,
@@ -677,6 +678,38 @@ async def test_records_are_kept_by_node(bus: Bus) -> None:
     assert await bus.records("sip-2") == {}
     await bus.put_records("sip-1", {})
     await bus.drop_records("sip-1", [])
+
+
+async def test_a_record_is_taken_over_once_and_its_former_keeper_is_told(bus: Bus) -> None:
+    await bus.put_records("sip-1", {"a": b"1", "b": b"1"})
+    await bus.put_records("sip-2", {"c": b"2"})
+    assert await bus.take_record("sip-2", "a") == b"1"
+    assert await bus.take_record("sip-2", "a") == b"1"
+    assert await inbox(bus, "sip-1") == [RecordTaken(key="a")]
+    assert await bus.records("sip-1") == {"b": b"1"}
+    assert await bus.records("sip-2") == {"a": b"1", "c": b"2"}
+    assert [await bus.has_record(name, "a") for name in ("sip-1", "sip-2")] == [False, True]
+    assert await bus.take_record("sip-2", "unknown") is None
+    assert await inbox(bus, "sip-2") == []
+
+
+async def test_what_another_node_keeps_is_not_written_and_what_nobody_keeps_is(bus: Bus) -> None:
+    await bus.put_records("sip-1", {"a": b"1"})
+    await bus.take_record("sip-2", "a")
+    assert await bus.put_records("sip-1", {"a": b"late", "b": b"new"}) == ["a"]
+    assert await bus.records("sip-1") == {"b": b"new"}
+    await bus.drop_records("sip-2", ["a"])
+    assert await bus.put_records("sip-1", {"a": b"mine"}) == []
+    assert await bus.records("sip-1") == {"a": b"mine", "b": b"new"}
+
+
+async def test_a_record_of_a_node_that_died_is_there_to_be_taken(bus: Bus) -> None:
+    await bus.join(node("sip-1", NOW))
+    await bus.put_records("sip-1", {"a": b"1"})
+    await bus.sweep("sip-1", None, NOW + 20)
+    assert await bus.take_record("sip-2", "a") == b"1"
+    await bus.sweep("sip-1", "b", NOW + 30)
+    assert (await bus.records("sip-1"), await inbox(bus, "sip-1")) == ({}, [])
 
 
 async def test_nodes_are_those_that_joined_and_did_not_leave(bus: Bus) -> None:

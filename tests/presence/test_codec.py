@@ -27,6 +27,7 @@ from presence.ports import (
     Inquiry,
     KeptChanged,
     PresenceChanged,
+    RecordTaken,
     Relay,
     TraceEntry,
     Update,
@@ -66,6 +67,7 @@ EXAMPLES: list[Inbound] = [
     ),
     AccountChanged(address=ALICE),
     KeptChanged(owner=ALICE),
+    RecordTaken(key="sip-dialog:0af3"),
     Waiting(message=message()),
     RoomChanged(
         room=TEA,

@@ -159,6 +159,16 @@ class House:
             await self.web.stop()
         self.door = None
 
+    @asynccontextmanager
+    async def second(self, **settings: Any) -> AsyncIterator[House]:
+        """Another process of the same server, `sip-2`, on ports of its own."""
+        house = House(self.store, self.accounts, self.bus, self.folder, self.guard, self.policy, "sip-2")
+        await house.start(**settings)
+        try:
+            yield house
+        finally:
+            await house.stop()
+
     # --- people ---------------------------------------------------------------------------------
 
     @asynccontextmanager

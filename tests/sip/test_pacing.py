@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from presence.address import Address
-from presence.memory import MemoryBus
 from presence.model import PresenceDocument, PresenceTuple
-from presence.service import PresenceService
 from sip.dialog import Dialog
 from sip.dialogs import Dialogs
 from sip.flow import Flow
@@ -123,13 +121,11 @@ class Bench:
         self.dialogs = Dialogs()
         self.document = state("first")
         metrics = Tally()
-        service = PresenceService.__new__(PresenceService)
-        service._bus = MemoryBus()
-        service._node = "sip-1"
         notifications = Notifications(given, self.clock, self.wire, metrics, NoPhones())
         self.pacing = Pacing(
-            given, service, self.clock, self.wire, metrics, self.dialogs, notifications,
+            given, self.clock, self.wire, metrics, self.dialogs, notifications,
             document_of=lambda subscription: self.document, forget=self.dialogs.remove,
+            save=lambda subscription: None,
         )  # fmt: skip
         dialog = Dialog(
             call_id="c", local_tag="l", remote_tag="r", local_uri="sip:alice@example.org",
