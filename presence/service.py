@@ -238,6 +238,12 @@ class PresenceService:
         decision = weigh(presentity, item, await self._answer(account, watcher), blocked=blocked)
         return await self._veil(decision, watcher, presentity)
 
+    async def shows(self, presentity: Address, watcher: Address) -> bool:
+        """Whether the watcher may see if the presentity is there; of people of other domains, too."""
+        if not self.serves(presentity.domain):
+            return False
+        return (await self.decide(watcher, presentity)).standing is Standing.ACTIVE
+
     async def knows(self, address: Address) -> bool:
         """Somebody here has that address."""
         return await self._account(address) is not None

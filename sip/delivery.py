@@ -273,7 +273,10 @@ class Deliverer:
             self._delivered.popitem(last=False)
 
     async def _report_delivery(self, message: InstantMessage, located: Located) -> None:
-        """Say in place of a phone that knows no reports that the message is there; once for all phones."""
+        """Say in place of a phone that knows no reports that the message is there; once for all phones, and
+        only to who may know that there is one (XEP-0184, security considerations)."""
+        if not await self._service.shows(message.recipient, message.sender):
+            return
         report = InstantMessage(
             id="",
             trace=message.trace,

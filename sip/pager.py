@@ -1,6 +1,7 @@
 """Instant messages from phones, in page mode (RFC 3428, RFC 7572).
 
-A MESSAGE is answered when the bus has it: 200 when it is on its way to somebody, 202 when it waits. What it
+A MESSAGE is answered when the bus has it: 200 when it is on its way to somebody, 202 when it waits. Who may
+not see whether the recipient is there is told 202 whatever becomes of it, and takes as long to hear. What it
 may carry is in `sip.bodies`; the other way is `sip.delivery`.
 
 A deviation, on purpose (docs/compliance): messages from phones are of type chat (RFC 7572 says normal, which
@@ -9,7 +10,7 @@ XMPP clients hide).
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 
 import structlog
 
@@ -70,6 +71,10 @@ class Pager:
                 await self._assistant.heard(sender, heard.text, trace)
             self._metrics.count("sip_messages_in_total", outcome="assistant")
             return respond(request, 200)
+        # What nobody would wait for is only taken note of.
+        shown = bool(heard.text or heard.report) and await self._service.shows(recipient, sender)
+        if shown and named:
+            await self._registrar.must_be_there(recipient, named)
         message = self._message(sender, recipient, named, heard, about, request, phone, trace)
         if heard.wants:
             self._writer.promise(sender, message.origin_id, Asked(heard.wants, heard.sent))
@@ -85,7 +90,7 @@ class Pager:
         live = submission.accepted is Accepted.LIVE or (
             submission.accepted is Accepted.DUPLICATE and submission.endpoints
         )
-        return respond(request, 200 if live else 202)
+        return respond(request, 200 if (live and shown) or not message.bodies else 202)
 
     def _learn(self, phone: Phone, request: Request) -> None:
         taken = {media for media in formats() if any(kind.includes(media) for kind in request.accept or ())}
@@ -141,8 +146,8 @@ class Pager:
 
 def _dedup(sender: Address, request: Request, flow: Flow) -> str:
     """Names a MESSAGE for as long as it may be retransmitted. Call-ID and branch alone would not do: there
-    are phones whose are the same in every process."""
-    return (
-        f"{sender} {flow.host} {flow.port} {request.call_id[:256]} {request.cseq.number}"
-        f" {request.from_.tag[:64]} {zlib.crc32(request.body)}"
-    )
+    are phones whose are the same in every process, and some have no branch (RFC 2543)."""
+    said = (flow.host, flow.port, request.call_id, request.cseq.number, request.from_.tag)
+    digest = hashlib.blake2b(repr(said).encode("utf-8", "replace"), digest_size=16)
+    digest.update(request.body)
+    return f"{sender} {digest.hexdigest()}"

@@ -299,7 +299,7 @@ class Registrar:
 
     async def target(self, uri: Uri) -> tuple[Address, str]:
         """Whom a Request-URI names, and which of their endpoints; the latter empty for all. Raises
-        `ProtocolError`: 404, and 480 for a phone that is not registered now (RFC 5627 §5.3)."""
+        `ProtocolError` 404, also for a temporary GRUU that is over (RFC 5627 §5.3)."""
         temporary = self._sealer.read(uri)
         if temporary is not None:
             if not await self.is_registered(temporary.address, temporary.holds):
@@ -308,10 +308,14 @@ class Registrar:
         address, endpoint = to_address(uri), endpoint_of(uri)
         if not address.local or not self._service.serves(address.domain):
             raise ProtocolError(404)
+        return address, endpoint
+
+    async def must_be_there(self, address: Address, endpoint: str) -> None:
+        """For who may know. Raises `ProtocolError` 480 for a phone that is not registered now (RFC 5627
+        §5.3)."""
         is_meant = partial(_is_at, endpoint)
         if endpoint.startswith("sip:") and not await self.is_registered(address, is_meant):
             raise ProtocolError(480)
-        return address, endpoint
 
     def contact_of(self, address: Address, target: Uri, flow: Flow) -> Uri:
         """What a phone is called on a flow that gave its own GRUU as Contact; any other target as it is."""

@@ -36,6 +36,7 @@ async def test_a_phone_registers_and_is_seen(house: House, transport: str, host:
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls", "ws"])
 async def test_messages_cross_both_ways(house: House, transport: str) -> None:
+    await house.befriend(ALICE, BOB)
     await house.desk(ALICE)
     async with house.phone(BOB, transport) as phone:
         await phone.register()

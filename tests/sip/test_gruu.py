@@ -132,6 +132,21 @@ async def test_a_phone_that_is_gone_is_480_by_its_public_and_404_by_its_temporar
         assert (await carol.message(public_uri.removeprefix("sip:"), "hello again")).status == 200
 
 
+async def test_to_a_stranger_a_phone_that_is_gone_looks_like_one_that_is_there(tmp_path: Path) -> None:
+    async with (
+        open_house(tmp_path, policy="ask") as house,
+        house.phone(BOB) as desk,
+        house.phone(CAROL) as stranger,
+    ):
+        public_uri, _ = gruus(await registered(desk))
+        assert (await stranger.message(public_uri.removeprefix("sip:"), "there?")).status == 202
+        await desk.hears("there?")
+        await desk.register(expires=0, contact=f'{desk.contact};+sip.instance="<{INSTANCE}>"')
+        assert (await stranger.message(public_uri.removeprefix("sip:"), "and now?")).status == 202
+        await registered(desk)
+        await desk.hears("and now?")
+
+
 async def test_a_new_registration_ends_the_temporary_ones_of_the_one_before(house: House) -> None:
     async with house.phone(BOB) as desk, house.phone(CAROL) as carol:
         _, temporary = gruus(await registered(desk))

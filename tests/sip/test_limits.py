@@ -61,6 +61,7 @@ async def test_an_address_that_is_too_fast_hears_503_and_when_to_come_again(tmp_
 
 async def test_an_account_that_is_too_fast_hears_480_wherever_its_phones_are(tmp_path: Path) -> None:
     async with open_house(tmp_path, requests_per_account=0.5, unlimited=()) as house:
+        await house.befriend(ALICE, BOB)
         await house.desk(ALICE)
         async with house.phone(BOB, host="127.0.0.1") as one, house.phone(BOB, host="::1") as other:
             heard = [await phone.message("alice@example.org", "hi") for phone in (one, other) * 4]

@@ -111,6 +111,7 @@ async def test_a_phone_that_refuses_a_notice_hears_text_only_and_nobody_a_failur
 
 
 async def test_reports_a_phone_asks_for_cross_both_ways_once(house: House) -> None:
+    await house.befriend(ALICE, BOB)
     await house.desk(ALICE)
     async with house.phone(BOB) as phone:
         await phone.register()
@@ -171,6 +172,7 @@ async def test_the_200_of_a_phone_without_reports_is_one(house: House) -> None:
 
 
 async def test_a_failure_after_the_200_is_told_to_a_phone_that_asked(house: House) -> None:
+    await house.befriend(ALICE, BOB)
     await house.desk(ALICE)
     async with house.phone(BOB) as phone:
         await phone.register()

@@ -9,23 +9,29 @@ from typing import Any
 
 import pytest
 
+from presence.address import Address
 from presence.errors import Condition
-from presence.messages import InstantMessage, Kind
+from presence.messages import ChatState, InstantMessage, Kind, Report
 from presence.model import Text
 from presence.ports import Deliver
 from sip.bindings import Binding
+from sip.bodies.iscomposing import CONTENT_TYPE as TYPING
+from sip.bodies.iscomposing import write_is_composing
 from sip.bodies.text import decode_text
 from sip.errors import ProtocolError
 from sip.flow import Flow
-from sip.message import serialise
+from sip.message import Request, serialise
 from sip.outgoing import build_message
+from sip.pager import _dedup
 from sip.profiles import DEFAULT, profile_of
 from sip.registrar import Located
-from tests.sip.house import ALICE, BOB, House, open_house
+from sip.uri import parse_uri
+from tests.sip.house import ALICE, BOB, CAROL, House, open_house
 from tests.support.sipwire import SipMessage
 
 HER = "alice@example.org"
 NOW = 1_800_000_000.0
+TYPING_NOTICE = write_is_composing(ChatState.COMPOSING)
 
 
 @pytest.fixture
@@ -106,6 +112,7 @@ def test_a_gateway_gets_thread_and_resource_and_a_path_is_followed() -> None:
 
 
 async def test_what_a_phone_says_arrives_with_everything_about_it(house: House) -> None:
+    await house.befriend(ALICE, BOB)
     await house.desk(ALICE)
     async with house.phone(BOB) as phone:
         response = await phone.message(
@@ -129,6 +136,65 @@ async def test_for_somebody_who_is_away_it_is_202_and_for_now_or_never_is_not_ke
         assert (await phone.message(HER, "never", Expires="0")).status == 202
         assert (await phone.message(HER, "later")).status == 202
         assert len(await house.waiting(ALICE)) == 1
+
+
+async def test_a_stranger_does_not_learn_from_the_answer_who_is_there(house: House) -> None:
+    """Alice shows carol nothing; bob sees her."""
+    await house.befriend(ALICE, BOB)
+    async with house.phone(CAROL) as stranger, house.phone(BOB) as friend:
+        answers: dict[Address, list[int]] = {BOB: [], CAROL: []}
+        for _ in range(2):
+            for who, phone in ((CAROL, stranger), (BOB, friend)):
+                answers[who] += [
+                    (await phone.message(HER, "hello?")).status,
+                    (await phone.message(HER, "now", Expires="0")).status,
+                    (await phone.message(HER, TYPING_NOTICE, content_type=TYPING)).status,
+                ]
+            await house.desk(ALICE)
+        assert answers[CAROL] == [202, 202, 200] * 2
+        assert answers[BOB] == [202, 202, 200, 200, 200, 200]
+
+
+async def test_nor_what_becomes_of_a_message_that_asks_for_a_report(house: House) -> None:
+    """Bob has a phone, and is seen by nobody who has not asked."""
+    house.policy = "ask"
+    await house.stop()
+    await house.start()
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await house.say(ALICE, BOB, "are you there?", origin_id="s1", wants=(Report.DELIVERED,))
+        await phone.hears("are you there?")
+        await house.befriend(ALICE, BOB)
+        await house.say(ALICE, BOB, "and now?", origin_id="s2", wants=(Report.DELIVERED,))
+        await phone.hears("and now?")
+        reports: list[str] = []
+        while not reports:
+            arrived = [e.message for e in await house.bus.receive("xmpp-1", 1.0) if isinstance(e, Deliver)]
+            reports = [message.about for message in arrived if message.report]
+        assert reports == ["s2"]
+
+
+def test_no_two_messages_have_one_name() -> None:
+    flow = Flow("udp", "[::]:5060", "192.0.2.1", 5060)
+
+    def named(body: bytes = b"hi", fields: dict[str, str] | None = None) -> str:
+        given = {"Call-ID": "c", "CSeq": "1 MESSAGE", "From": "<sip:bob@example.org>;tag=t"} | (fields or {})
+        return _dedup(BOB, Request("MESSAGE", parse_uri(f"sip:{HER}"), list(given.items()), body), flow)
+
+    assert named() == named(fields={"Via": "SIP/2.0/UDP 192.0.2.1"})
+    long = "c" * 300
+    names = [
+        named(),
+        named(b"plumless"),
+        named(b"buckeroo"),  # has the CRC-32 of the one before
+        named(fields={"Call-ID": "c 1"}),
+        named(fields={"Call-ID": long + "1"}),
+        named(fields={"Call-ID": long + "2"}),
+        named(fields={"CSeq": "2 MESSAGE"}),
+        named(fields={"From": "<sip:bob@example.org>;tag=u"}),
+    ]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,7 @@ async def test_the_outbound_proxy_is_the_first_of_the_route(tmp_path: Path) -> N
 async def test_phones_behind_one_proxy_have_their_own_names(tmp_path: Path) -> None:
     """Which phone sent something shows in the conversation, though all come on one flow."""
     async with open_house(tmp_path, **TRUSTED) as house, house.phone(BOB) as proxy:
+        await house.befriend(ALICE, BOB)
         await house.desk(ALICE)
         for port in (5061, 5062):
             assert (await behind(proxy, "REGISTER", "sip:example.org", port)).status == 200

@@ -31,6 +31,7 @@ async def behind(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def test_a_trusted_proxys_word_is_taken_without_a_password(behind: House) -> None:
+    await behind.befriend(ALICE, BOB)
     await behind.desk(ALICE)
     async with behind.phone(BOB, password="wrong") as proxy:
         assert (await proxy.register(**BOB_ASSERTED)).status == 200
@@ -40,6 +41,7 @@ async def test_a_trusted_proxys_word_is_taken_without_a_password(behind: House) 
 
 
 async def test_the_asserted_identity_counts_and_not_from(behind: House) -> None:
+    await behind.befriend(ALICE, BOB)
     await behind.desk(ALICE)
     async with behind.phone(CAROL, password="wrong") as proxy:
         assert (await proxy.message("alice@example.org", "hello", **BOB_ASSERTED)).status == 200
@@ -56,6 +58,7 @@ async def test_without_it_the_user_proves_it_here(behind: House) -> None:
 @pytest.mark.parametrize("trusted", [(), ("192.0.2.0/24",), ("proxy.example.net",)])
 async def test_from_anybody_else_it_means_nothing(tmp_path: Path, trusted: tuple[str, ...]) -> None:
     async with open_house(tmp_path, trusted_peers=trusted) as house:
+        await house.befriend(ALICE, CAROL)
         await house.desk(ALICE)
         async with house.phone(CAROL, password="wrong") as liar, house.phone(CAROL) as phone:
             assert (await liar.register(**BOB_ASSERTED)).status == 401

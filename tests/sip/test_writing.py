@@ -48,6 +48,7 @@ async def test_nobody_is_told_that_a_phone_received_what_it_cannot_read(house: H
 
 
 async def test_what_a_phone_formats_arrives_with_its_words_and_its_safe_part(house: House) -> None:
+    await house.befriend(ALICE, BOB)
     await house.desk(ALICE)
     async with house.phone(BOB) as phone:
         html = b"<html><body onload='x()'><b>Now</b>, <script>no</script>please</body></html>"
