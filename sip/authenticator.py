@@ -22,6 +22,7 @@ from sip.digest import Verdict, find_credentials
 from sip.errors import BadUri, ProtocolError
 from sip.flow import Flow
 from sip.judge import Banned, Judge
+from sip.limits import Rates
 from sip.message import Request
 from sip.settings import SipSettings
 from sip.topology import Topology
@@ -41,11 +42,13 @@ class Authenticator:
         accounts: Accounts,
         metrics: Metrics,
         topology: Topology,
+        rates: Rates,
     ) -> None:
         self._service = service
         self._accounts = accounts
         self._metrics = metrics
         self._topology = topology
+        self._rates = rates
         self._judge = Judge(
             settings, service, accounts, metrics, "sip_login_failures_total", secret=secrets.token_bytes(32)
         )
@@ -66,6 +69,8 @@ class Authenticator:
         if not flow.reliable and not self._judge.nonces.issued_to(credentials, flow.host):
             # A datagram's sender may be forged: only who got our challenge there is judged, and can fail.
             raise await self._challenge(request, flow, realm, now, stale=True)
+        if not flow.reliable:
+            self._rates.known(flow.host, now)
         peer = self._topology.origin(request, flow)
         try:
             user, verdict = await self._judge.judge(credentials, request, peer, now)

@@ -1,5 +1,8 @@
 """How many requests an address, and an account, may send: some at once, then a steady rate.
 
+Of datagrams, whose senders may be forged, fewer are answered at all: answers are larger than what they
+answer, and must not hit somebody who never asked. Where somebody has answered a challenge all are answered.
+
 An address hears 503 with Retry-After (RFC 3261 §21.5.4). An account, and an address behind a trusted proxy,
 hear 480 with Retry-After: after a 503 the proxy would send nobody's requests for that time. What is exempt,
 this machine at first, is not counted at all.
@@ -27,6 +30,11 @@ BURST = 10.0
 _TOLD = 60.0
 "Seconds until it is logged again that somebody is too fast."
 _CAPACITY = 50_000
+_UNPROVEN = 0.2
+"Part of the requests a network may send whose datagrams are answered before anybody there is known to be."
+_REFUSED = 2.0
+"The same for a network that somebody is known to be in: what is beyond the rate hears so, and then nothing."
+_KNOWN_SECONDS = 3600.0
 
 
 class Rate:
@@ -73,10 +81,29 @@ class Rates:
         self._exempt = Exempt(settings.unlimited)
         self._networks = Rate(settings.requests_per_address)
         self._accounts = Rate(settings.requests_per_account)
+        self._unproven = Rate(settings.requests_per_address * _UNPROVEN)
+        self._proven = Rate(settings.requests_per_address * _REFUSED)
+        self._known: dict[str, float] = {}
+        "Network → until when somebody is known to be there."
         self._told: dict[str, float] = {}
 
-    def exempts(self, host: str) -> bool:
-        return host in self._exempt
+    def answers(self, host: str, now: float) -> bool:
+        """Whether a datagram from there is answered; counts it."""
+        if host in self._exempt:
+            return True
+        network = network_of(host)
+        rate = self._proven if self._known.get(network, 0.0) > now else self._unproven
+        wait = rate.wait(network, now)
+        if wait:
+            self._tell("datagrams", network, wait, now)
+        return not wait
+
+    def known(self, host: str, now: float) -> None:
+        """Somebody there has got what we sent there."""
+        network = network_of(host)
+        if network not in self._known and len(self._known) >= _CAPACITY:
+            del self._known[next(iter(self._known))]
+        self._known[network] = now + _KNOWN_SECONDS
 
     def network(self, host: str, now: float) -> float:
         """Count a request of a host's network: 0, or the seconds it is too early."""

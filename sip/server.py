@@ -90,9 +90,10 @@ class SipServer:
             pager=self.pager,
             assistant=self.assistant,
             topology=topology,
+            rates=rates,
         )
         self.limits = Limits(rates, topology)
-        authenticator = Authenticator(settings, service, accounts, metrics, topology)
+        authenticator = Authenticator(settings, service, accounts, metrics, topology, rates)
         self._uas = UserAgentServer(services, service, authenticator, metrics, is_here, self.limits, mark)
 
     async def answer(self, request: Request, flow: Flow) -> Reply:

@@ -115,7 +115,8 @@ class SipSettings(BaseModel):
     "DNS servers as `HOST:PORT`. Empty: those of the system, and its `/etc/hosts`."
     requests_per_address: float = Field(default=100.0, ge=0)
     """Requests a second from one IPv4 address or IPv6 /64 network; ten seconds' worth may come at once. What
-    is more gets 503 and a Retry-After. 0: no limit."""
+    is more gets 503 and a Retry-After. Of datagrams, whose sender may be forged, a fifth is answered until
+    somebody there has answered a challenge, and none beyond twice the rate. 0: no limit."""
     requests_per_account: float = Field(default=20.0, ge=0)
     "The same for one account, wherever its phones are; what is more gets 480. 0: no limit."
     unlimited: tuple[str, ...] = ("127.0.0.0/8", "::1/128")

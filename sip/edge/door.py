@@ -146,15 +146,19 @@ class SipDoor:
         # temporary GRUUs.
         secret = hashlib.sha256(await asyncio.to_thread(self._key.read_bytes)).digest()
         mark = branch_mark(secret)
-        self._wire = Wire(self._request, self._flow_lost, self._metrics, mark)
-        self._listener = Listener(self._settings, self._wire, self._metrics, share_ports=self._share_ports)
-        self._wire.listener = self._listener
         topology = Topology(
             self._settings.outbound_proxy,
             self._settings.trusted_peers,
-            names_of=self._listener.names,
+            names_of=self._names,
             servers=[each.server for each in self._settings.follow],
         )
+
+        def answers(flow: Flow) -> bool:
+            return topology.trusts(flow) or self._rates.answers(flow.host, self._runtime.now())
+
+        self._wire = Wire(self._request, self._flow_lost, self._metrics, mark, answers)
+        self._listener = Listener(self._settings, self._wire, self._metrics, share_ports=self._share_ports)
+        self._wire.listener = self._listener
         self._wire.reach = Reach(
             self._settings,
             topology,
@@ -184,6 +188,9 @@ class SipDoor:
         await self._resume()
         self._runtime.spawn(self._server.following.look())
         self._tidier = asyncio.get_running_loop().call_later(_TIDY, self._tidy)
+
+    def _names(self, flow: Flow) -> frozenset[str]:
+        return self._listener.names(flow) if self._listener is not None else frozenset()
 
     def _server_context(self) -> ssl.SSLContext:
         return self._context_of(self._certificate, self._key)

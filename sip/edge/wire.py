@@ -43,9 +43,16 @@ class Wire:
     """Implements `sip.runtime.Sender` and `sip.edge.listener.Above`."""
 
     def __init__(
-        self, on_request: OnRequest, on_flow_lost: Callable[[Flow], None], metrics: Metrics, mark: str = ""
+        self,
+        on_request: OnRequest,
+        on_flow_lost: Callable[[Flow], None],
+        metrics: Metrics,
+        mark: str = "",
+        answers: Callable[[Flow], bool] = lambda flow: True,
     ) -> None:
-        """`mark`: stands in our branches, so that we know our own requests again."""
+        """`mark`: stands in our branches, so that we know our own requests again. `answers`: whether a
+        request that came as a datagram, broken or repeated, is worth an answer."""
+        self._answers = answers
         self._mark = mark
         self._on_request = on_request
         self._on_flow_lost = on_flow_lost
@@ -83,8 +90,10 @@ class Wire:
                 message.stamp(flow.host, flow.port)
         except BadMessage as error:
             self._metrics.count("sip_bad_messages_total")
-            if error.request is not None:
+            if error.request is not None and (flow.reliable or self._answers(flow)):
                 self._refuse(error.request, error.status, error.reason, error.headers, flow)
+            return
+        if not flow.reliable and isinstance(message, Request) and not self._answers(flow):
             return
         self._perform(self._layer.receive(message, flow, flow.reliable, self._loop.time()))
 

@@ -13,6 +13,7 @@ from presence.address import Address
 from sip.assistant import Assistant
 from sip.flow import Flow
 from sip.following import Following
+from sip.limits import Rates
 from sip.message import Request
 from sip.notifier import Notifier
 from sip.pager import Pager
@@ -36,6 +37,7 @@ class Services:
     pager: Pager
     assistant: Assistant
     topology: Topology
+    rates: Rates
 
 
 class Incoming(msgspec.Struct, frozen=True):

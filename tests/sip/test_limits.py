@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 
-from sip.limits import BURST, Rate
-from tests.sip.house import ALICE, BOB, open_house
+import pytest
+
+from sip.limits import BURST, Rate, Rates
+from sip.settings import SipSettings
+from tests.sip.house import ALICE, BOB, Tally, open_house
+from tests.support.inbox import PATIENCE
+from tests.support.waiting import until
 
 
 def test_some_at_once_then_a_steady_rate() -> None:
@@ -51,7 +58,7 @@ def test_the_table_is_bounded_and_forgets_the_idle_first() -> None:
 async def test_an_address_that_is_too_fast_hears_503_and_when_to_come_again(tmp_path: Path) -> None:
     async with (
         open_house(tmp_path, requests_per_address=0.5, unlimited=()) as house,
-        house.phone(BOB) as phone,
+        house.phone(BOB, "tcp") as phone,
     ):
         heard = [await phone.request("OPTIONS", "sip:example.org", authenticate=False) for _ in range(8)]
         assert [response.status for response in heard] == [200] * 6 + [503] * 2
@@ -76,3 +83,66 @@ async def test_this_machine_is_not_limited_at_first(tmp_path: Path) -> None:
     async with open_house(tmp_path, requests_per_address=0.5) as house, house.phone(BOB) as phone:
         for _ in range(20):
             assert (await phone.request("OPTIONS", "sip:example.org", authenticate=False)).status == 200
+
+
+def datagram(method: str, branch: int, *, extra: str = "", to: str = "") -> bytes:
+    return (
+        f"{method} sip:example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;rport;branch=z9hG4bK{branch}\r\n"
+        f"From: <sip:bob@example.org>;tag=1\r\nTo: <sip:bob@example.org>{to}\r\nCall-ID: c\r\n"
+        f"CSeq: 1 {method}\r\n{extra}\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    "datagrams",
+    [
+        pytest.param([datagram("OPTIONS", number) for number in range(40)], id="who asks what is served"),
+        pytest.param([datagram("REGISTER", number) for number in range(40)], id="who is challenged"),
+        pytest.param([datagram("SUBSCRIBE", 1)] * 40, id="who repeats"),
+        pytest.param([datagram("CANCEL", number) for number in range(40)], id="who cancels nothing"),
+        pytest.param([datagram("OPTIONS", 1, extra="Content-Length: 99\r\n")] * 40, id="what is broken"),
+    ],
+)
+async def test_a_forged_sender_is_answered_a_few_times_and_then_not_at_all(
+    tmp_path: Path, datagrams: list[bytes]
+) -> None:
+    """One at once and a tenth of a second's worth of twenty; nothing that is larger, and no refusals."""
+    async with open_house(tmp_path, requests_per_address=1.0, unlimited=()) as house:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+            victim.connect(("127.0.0.1", house.ports["udp"]))
+            victim.setblocking(False)
+            for each in datagrams:
+                victim.send(each)
+            await until(
+                "the last ones are not answered",
+                lambda: house.metrics.counts.get("sip_limited_total:datagrams", 0) == 37,
+                PATIENCE,
+            )
+            answers = []
+            with suppress(BlockingIOError):
+                while True:
+                    answers.append(victim.recv(65_536))
+    assert 1 <= len(answers) <= 3
+
+
+async def test_who_has_answered_a_challenge_there_has_the_whole_rate(tmp_path: Path) -> None:
+    async with (
+        open_house(tmp_path, requests_per_address=1.0, unlimited=()) as house,
+        house.phone(BOB) as phone,
+    ):
+        assert (await phone.register()).status == 200
+        heard = [
+            (await phone.request("OPTIONS", "sip:example.org", authenticate=False)).status for _ in range(14)
+        ]
+        # then it hears that it is too fast, and after that nothing
+        assert heard == [200] * 9 + [503] * 5
+
+
+def test_whoever_answers_from_there_answers_for_an_hour() -> None:
+    rates = Rates(SipSettings(requests_per_address=1.0), Tally())
+    assert sum(rates.answers("192.0.2.1", 0.0) for _ in range(100)) == 3
+    rates.known("192.0.2.1", 0.0)
+    assert sum(rates.answers("192.0.2.1", 0.0) for _ in range(100)) == 21
+    assert sum(rates.answers("192.0.2.1", 3599.0) for _ in range(100)) == 21
+    assert sum(rates.answers("192.0.2.1", 3601.0) for _ in range(100)) == 3
+    assert all(rates.answers("127.0.0.1", 0.0) for _ in range(100))
