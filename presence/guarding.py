@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from presence.network import embedded
 from presence.ports import Ban
 
 NOTED_PER_ACCOUNT = 3
@@ -51,15 +52,15 @@ def ban_after(failures: int, limit: int, rules: GuardRules) -> float:
 
 @lru_cache(PEERS)
 def network_of(host: str) -> str:
-    """What one peer can easily change its address within: an IPv4 address or an IPv6 /64."""
+    """What one peer can easily change its address within: an IPv4 address or an IPv6 /64. An IPv6 address
+    made of an IPv4 address is that."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return host[:64]
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.IPv6Network((address, 64), strict=False))
+        four = embedded(address)
+        return str(four or ipaddress.IPv6Network((address, 64), strict=False))
     return str(address)
 
 

@@ -7,9 +7,9 @@ they were offered for it (`alias`, RFC 5923).
 
 from __future__ import annotations
 
-import ipaddress
-from functools import lru_cache
 from typing import NamedTuple
+
+from presence.guarding import network_of
 
 ROUTED = "routed"
 
@@ -39,7 +39,7 @@ class Flow(NamedTuple):
     @property
     def network(self) -> str:
         """What one peer can easily change its address within: an IPv4 address or an IPv6 /64."""
-        return self.host if ":" not in self.host else _network(self.host)
+        return network_of(self.host)
 
     @property
     def routed(self) -> bool:
@@ -54,11 +54,6 @@ class Flow(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.transport} {self.local} {self.host} {self.port} {self.serial}"
-
-
-@lru_cache(maxsize=4096)
-def _network(host: str) -> str:
-    return str(ipaddress.IPv6Network((host, 64), strict=False))
 
 
 def routed(hop: str) -> Flow:

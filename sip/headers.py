@@ -49,8 +49,8 @@ class Via:
 
     @property
     def received(self) -> str:
-        """Address the request came from, without brackets."""
-        return (grammar.find_parameter(self.parameters, "received") or "").strip("[]")
+        """Address the request came from, without brackets. Whoever stamps puts it behind what was there."""
+        return (grammar.find_parameter(self.parameters[::-1], "received") or "").strip("[]")
 
     @property
     def rport(self) -> int | None:

@@ -106,8 +106,9 @@ class SipSettings(BaseModel):
     """Proxies in front of this server: addresses or networks (`192.0.2.1`, `10.1.0.0/16`), or names, which a
     peer proves by its TLS certificate. A request from one of them is its `P-Asserted-Identity`'s (RFC 3325),
     without a password; that of others is ignored. The proxy must authenticate users, and remove the field
-    from what they send. A datagram's address can be forged: name only addresses that no forged packets come
-    from."""
+    from what they send; it must overwrite `received` in their Via, as Kamailio does, for that is where limits
+    and bans take them to be. A datagram's address can be forged: name only addresses that no forged packets
+    come from."""
     peer_authorities: str = ""
     """File with the certificates that vouch for those of peers. Empty: the system's. Phones that show
     certificates are asked for them only where `trusted_peers` has names, and must then show good ones."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 from presence.guarding import Exempt
+from presence.network import is_own, is_public
 from sip import grammar
 from sip.errors import BadHeader, BadUri
 from sip.flow import Flow, routed
@@ -25,6 +26,8 @@ from sip.uri import Uri, parse_uri
 
 _STREAMS = ("tcp", "tls")
 _WEB = ("ws", "wss")
+_HTTPS = 443
+"Where some listen for SIP, too: firewalls let it out."
 _HOPS = 4
 "Vias of trusted peers that are looked behind."
 
@@ -64,7 +67,10 @@ class Topology:
         host = flow.host
         for via in _vias(request)[1 : _HOPS + 1]:
             host = via.received or via.host
-            if not _is_address(host):
+            if _is_address(host) and is_own(host):
+                # From beside the proxy, or one that the proxy let pass as a stranger wrote it.
+                host = via.host
+            if not _is_address(host) or is_own(host):
                 return flow.host
             if host not in self._networks:
                 break
@@ -106,8 +112,8 @@ class Topology:
         """What DNS made of a URI is an address we may send to."""
         if self._known(hop) or target.host in self._networks:
             return True
-        address = ip_address(target.host)
-        return address.is_global and not address.is_multicast
+        # What listens below is something else, and may understand a line or two.
+        return is_public(target.host) and (target.port >= 1024 or target.port == _HTTPS)
 
     def _known(self, hop: Uri) -> bool:
         if self.outbound is not None and _place(hop) == _place(self.outbound):

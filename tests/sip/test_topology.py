@@ -68,6 +68,15 @@ def test_a_browser_is_no_proxy_though_a_web_server_beside_one_brings_it() -> Non
         (PROXY, (f"{TOP}, {PHONE}",), "203.0.113.7"),
         (PROXY, (TOP, "SIP/2.0/UDP 10.0.0.2;branch=z9hG4bK3", PHONE), "203.0.113.7"),
         (PROXY, (TOP, "SIP/2.0/TCP x1.invalid;branch=z9hG4bK3"), "10.0.0.1"),
+        # What a stranger wrote, and the proxy added to; nobody is this machine.
+        (
+            PROXY,
+            (TOP, "SIP/2.0/UDP a.example;received=6.6.6.6;branch=z9;received=203.0.113.7"),
+            "203.0.113.7",
+        ),
+        (PROXY, (TOP, "SIP/2.0/UDP 203.0.113.7;received=127.0.0.1;branch=z9hG4bK3"), "203.0.113.7"),
+        (PROXY, (TOP, "SIP/2.0/UDP 203.0.113.7;received=[::ffff:127.0.0.1];branch=z9hG4bK3"), "203.0.113.7"),
+        (PROXY, (TOP, "SIP/2.0/UDP localhost;received=[::1];branch=z9hG4bK3"), "10.0.0.1"),
         (PROXY, (TOP, "SIP/2.0/UDP 203.0.113.8;branch=z9hG4bK3", PHONE), "203.0.113.8"),
     ],
 )
@@ -142,6 +151,7 @@ def test_a_lost_flow_is_replaced_only_by_ways_that_are_safe(
         ("sip:phone.example.com;transport=tcp", "192.168.1.1", False),
         ("sip:phone.example.com;transport=tcp", "169.254.169.254", False),
         ("sip:phone.example.com;transport=tcp", "::1", False),
+        ("sip:phone.example.com;transport=tcp", "64:ff9b::7f00:1", False),
         ("sip:phone.example.com;transport=tcp", "10.0.0.7", True),  # a trusted peer
         ("sip:proxy.example.net", "192.168.1.1", True),
         ("sip:proxy.example.net;maddr=192.168.1.1", "192.168.1.1", False),
@@ -149,6 +159,15 @@ def test_a_lost_flow_is_replaced_only_by_ways_that_are_safe(
 )
 def test_dns_makes_no_forbidden_address_of_a_strangers_name(hop: str, address: str, allowed: bool) -> None:
     assert topology().allows(parse_uri(hop), Target("tcp", address, 5060, "x")) is allowed
+
+
+@pytest.mark.parametrize(
+    ("port", "allowed"), [(5060, True), (1024, True), (443, True), (25, False), (22, False)]
+)
+def test_no_strangers_name_leads_to_what_is_no_sip(port: int, allowed: bool) -> None:
+    hop = parse_uri("sip:phone.example.com;transport=tcp")
+    assert topology().allows(hop, Target("tcp", "8.8.8.8", port, "x")) is allowed
+    assert topology().allows(hop, Target("tcp", "10.0.0.7", port, "x"))
 
 
 def test_a_route_is_a_flow_that_survives_the_bus() -> None:
