@@ -282,7 +282,7 @@ class BoshSession:
         """§15."""
         if self._key:
             made = hashlib.sha1(element.get("key").lower().encode()).hexdigest()
-            if not hmac.compare_digest(made, self._key):
+            if not hmac.compare_digest(made.encode(), self._key.encode()):
                 raise BindingError("item-not-found")
             self._key = (element.get("newkey") or element.get("key")).lower()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from math import ceil
 from typing import TYPE_CHECKING
 
 import structlog
@@ -50,7 +51,7 @@ from xmpp.presence import (
     write_subscription,
 )
 from xmpp.realm import Realm
-from xmpp.relay import Carried, carry, envelope
+from xmpp.relay import CONFLICT, Carried, carry, envelope
 from xmpp.serialiser import serialise
 from xmpp.stream import StreamOpened
 
@@ -108,10 +109,16 @@ class ComponentNegotiation(Negotiation):
         component = self._components[self.domain]
         if element.ns != NS or element.name != "handshake":
             raise StreamError("not-authorized", "the handshake comes first")
+        guard, peer = self.realm.guard, self.login.peer
+        if wait := await guard.wait(peer, self.domain):
+            text = f"too many failed handshakes, try again in {ceil(wait)} seconds"
+            return [Close(StreamError("policy-violation", text))]
         wanted = handshake(self._stream_id, component.secret)
-        if not hmac.compare_digest(wanted, element.text.strip().lower()):
-            log.warning("component_refused", domain=self.domain)
+        if not hmac.compare_digest(wanted.encode(), element.text.strip().lower().encode()):
+            log.warning("component_refused", domain=self.domain, peer=peer)
+            await guard.failed(peer, self.domain)
             return [Close(StreamError("not-authorized", "not the secret of this component"))]
+        await guard.succeeded(peer, self.domain)
         session = await component.open(self.outbound)
         return [LoggedIn(component.jid.bare, "handshake"), Send("<handshake/>"), Bound(session, ())]
 
@@ -133,10 +140,11 @@ class Component:
     async def open(self, outbound: Outbound) -> ComponentSession:
         """The program is connected here; an earlier connection of it ends. Raises `Unavailable`."""
         session = ComponentSession(self, outbound)
-        earlier, self._session = self._session, session
-        if earlier is not None:
-            earlier.outbound.close(StreamError("conflict", "replaced by a new connection"))
+        self._give_way()
+        self._session = session
         try:
+            word = Carried(CONFLICT, "", self.router.service.owner, self.jid.full)
+            await self.router.service.relay(envelope(word, self.jid))
             await self.restate()
         except Unavailable:  # the connection ends: nothing may be given to it
             if self._session is session:
@@ -144,6 +152,16 @@ class Component:
             raise
         log.info("component_connected", domain=self.domain)
         return session
+
+    def connected_elsewhere(self, owner: str) -> None:
+        """The program has come to that process (`NODE/INCARNATION`)."""
+        if owner != self.router.service.owner:
+            self._give_way()
+
+    def _give_way(self) -> None:
+        earlier, self._session = self._session, None
+        if earlier is not None:
+            earlier.outbound.close(StreamError("conflict", "replaced by a new connection"))
 
     async def left(self, session: ComponentSession) -> None:
         if self._session is not session:
@@ -369,8 +387,10 @@ class ComponentSession:
                 raise StanzaError("service-unavailable")
             return
         request = iq.payload(stanza)
-        handler = self._router.registry.iq.get((whom, "get", request.ns, request.name))
-        if stanza.get("type") != "get" or whom not in _READABLE or to.resource or handler is None:
+        asked = stanza.get("type"), request.ns, request.name
+        handler = self._router.registry.iq.get((whom, *asked))
+        known = asked in self._router.registry.for_strangers
+        if not known or whom not in _READABLE or to.resource or handler is None:
             raise StanzaError("service-unavailable")
         result = await handler(Request(self, stanza, request, whom, to))  # type: ignore[arg-type]
         self.outbound.send(iq.write_result(stanza, result))

@@ -428,7 +428,10 @@ class XmppRouter:
             return
         component = self.hosted.get(to.domain)
         if isinstance(component, Component):
-            component.hand_over(carried)
+            if carried.name == CONFLICT:
+                component.connected_elsewhere(carried.sender)
+            else:
+                component.hand_over(carried)
         elif carried.name == CONFLICT:
             session = self.session(to)
             if session is not None and carried.sender != self.service.owner:
@@ -462,8 +465,9 @@ class XmppRouter:
         sender = parse_jid(carried.sender)
         if sender.bare == session.address or session.availability.shares_with(sender):
             return True
-        if sender.domain in self.hosted:
-            return True
+        service = self.hosted.get(sender.domain)
+        if service is not None and not (isinstance(service, Component) and sender.local):
+            return True  # a service itself, or a room in the name of who is in it
         decision = await self.service.decide(sender.bare, session.address)
         return decision.standing is Standing.ACTIVE
 
@@ -483,8 +487,12 @@ class XmppRouter:
             return
         stanza = serialise(element, CLIENT_NS).encode()
         answer = Carried(carried.name, "error", carried.to, carried.sender, carried.id, stanza)
+        component = self.hosted.get(sender.domain)
         try:
-            await self.pass_on(answer, sender)
+            if isinstance(component, Component):
+                await component.carry(answer, answered=False)
+            else:
+                await self.pass_on(answer, sender)
         except Unavailable:
             log.info("bounce_failed", to=carried.sender)
 

@@ -424,6 +424,12 @@ def test_a_wrong_key_ends_the_session_and_nothing_is_taken(key: str) -> None:
     assert client.events == [Ended("lost")]
 
 
+def test_a_key_that_can_be_none_fits_nothing() -> None:
+    client = Client(newkey="ä" * 40).begun()
+    client.ask(RID + 1, key="seed")
+    assert client.answer(RID + 1).get("condition") == "item-not-found"
+
+
 # --- streams (XEP-0206) and the end (§13) -----------------------------------------------------------------
 
 

@@ -94,6 +94,9 @@ class Iq:
     targets: frozenset[Target]
     handle: Callable[[Request], Awaitable[Element | None]]
     "Returns the payload of the result, or None for an empty one. Raises `StanzaError` or a domain error."
+    strangers: bool = False
+    """People of other domains may ask, too, through components (XEP-0114): of `Request.session` there is only
+    the address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +231,9 @@ class Registry:
             for iq in extension.iq
             for target in iq.targets
         }
+        self.for_strangers = frozenset(
+            (iq.type, iq.ns, iq.name) for e in extensions for iq in e.iq if iq.strangers
+        )
         self.owner = {(iq.ns, iq.name): extension.spec for extension in extensions for iq in extension.iq}
         "(namespace, name) → specification, for metrics."
         self.features = _union(e.features for e in extensions)

@@ -40,5 +40,5 @@ EXTENSION = Extension(
     status=Status.COMPLETE,
     features=(NS,),
     account_features=(NS,),
-    iq=(Iq(type="get", ns=NS, name="query", targets=EVERYWHERE, handle=_last),),
+    iq=(Iq(type="get", ns=NS, name="query", targets=EVERYWHERE, handle=_last, strangers=True),),
 )

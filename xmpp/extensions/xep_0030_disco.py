@@ -84,7 +84,7 @@ EXTENSION = Extension(
     features=(INFO_NS, ITEMS_NS),
     account_features=(INFO_NS, ITEMS_NS),
     iq=(
-        Iq(type="get", ns=INFO_NS, name="query", targets=EVERYWHERE, handle=_info),
-        Iq(type="get", ns=ITEMS_NS, name="query", targets=EVERYWHERE, handle=_items),
+        Iq(type="get", ns=INFO_NS, name="query", targets=EVERYWHERE, handle=_info, strangers=True),
+        Iq(type="get", ns=ITEMS_NS, name="query", targets=EVERYWHERE, handle=_items, strangers=True),
     ),
 )

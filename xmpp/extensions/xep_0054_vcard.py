@@ -44,7 +44,7 @@ EXTENSION = Extension(
     features=(NS,),
     account_features=(NS,),
     iq=(
-        Iq(type="get", ns=NS, name="vCard", targets=TARGETS, handle=_get),
+        Iq(type="get", ns=NS, name="vCard", targets=TARGETS, handle=_get, strangers=True),
         Iq(type="set", ns=NS, name="vCard", targets=TARGETS, handle=_set),
     ),
 )

@@ -30,5 +30,14 @@ EXTENSION = Extension(
     status=Status.COMPLETE,
     notes="The operating system is not told.",
     features=(NS,),
-    iq=(Iq(type="get", ns=NS, name="query", targets=frozenset({Target.SERVER}), handle=_version),),
+    iq=(
+        Iq(
+            type="get",
+            ns=NS,
+            name="query",
+            targets=frozenset({Target.SERVER}),
+            handle=_version,
+            strangers=True,
+        ),
+    ),
 )

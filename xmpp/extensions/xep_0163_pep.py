@@ -357,7 +357,7 @@ EXTENSION = Extension(
     account_identities=(("pubsub", "pep"),),
     account_items=_listed,
     iq=tuple(
-        Iq(type=type_, ns=ns, name="pubsub", targets=TARGETS, handle=_handle)
+        Iq(type=type_, ns=ns, name="pubsub", targets=TARGETS, handle=_handle, strangers=type_ == "get")
         for type_ in ("get", "set")
         for ns in (NS, OWNER_NS)
     ),

@@ -78,7 +78,7 @@ EXTENSION = Extension(
     status=Status.COMPLETE,
     features=(NS,),
     account_features=(NS,),
-    iq=(Iq(type="get", ns=NS, name="ping", targets=EVERYWHERE, handle=_pong),),
+    iq=(Iq(type="get", ns=NS, name="ping", targets=EVERYWHERE, handle=_pong, strangers=True),),
     opened=_opened,
     closed=_closed,
 )
