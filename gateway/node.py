@@ -206,9 +206,9 @@ class Node:
 
     async def _look_at_accounts(self, *, force: bool = False) -> None:
         """What changed where accounts are kept; who may not log in any more is shown out."""
-        for address in await self._backend.accounts.refresh(force=force):
-            log.info("account_gone", address=str(address))
-            self.door.receive(AccountChanged(address=address, gone=True))
+        for change in await self._backend.accounts.refresh(force=force):
+            log.info("account_gone" if change.gone else "password_changed", address=str(change.address))
+            self.door.receive(change)
 
     # --- the loops ------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Invitations:
             expires=now + seconds,
         )
         token = secrets.token_hex(16)
-        if not await self._store.put_invitation(_name(token), invitation, MAX_OPEN, now):
+        if not await self._store.put_invitation(name_of(token), invitation, MAX_OPEN, now):
             raise Refused(Condition.RESOURCE_CONSTRAINT, "too many open invitations, or one for this account")
         return Ticket(token, invitation)
 
@@ -62,12 +62,12 @@ class Invitations:
         """The open one of this token."""
         if not 0 < len(token) <= MAX_TOKEN:
             return None
-        found = await self._store.invitation(_name(token))
+        found = await self._store.invitation(name_of(token))
         return found if found is not None and found.expires > self._clock() else None
 
     async def take(self, token: str) -> bool:
         """It is used up; False when somebody else was first."""
-        return await self._store.take_invitation(_name(token))
+        return await self._store.take_invitation(name_of(token))
 
     async def promised(self, address: Address) -> bool:
         """To somebody with an open invitation."""
@@ -83,5 +83,6 @@ def uri(ticket: Ticket, *, may_register: bool) -> str:
     return f"xmpp:{invitation.reserved or invitation.domain}?register;preauth={token}"
 
 
-def _name(token: str) -> str:
+def name_of(token: str) -> str:
+    """Under which it is kept."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -228,10 +228,15 @@ class RecordTaken(msgspec.Struct, frozen=True, kw_only=True, tag="taken"):
 
 
 class AccountChanged(msgspec.Struct, frozen=True, kw_only=True, tag="account"):
-    """To every node: forget what was cached; `gone` ends sessions, bindings and dialogs."""
+    """To every node: forget what was cached."""
 
     address: Address
     gone: bool = False
+    "It is deleted or disabled: sessions, bindings and dialogs end."
+    renewed: bool = False
+    "It has another password: the same end, until their clients show that they know it."
+    spare: str = ""
+    "The full JID of the session that changed it; this one goes on."
 
 
 Envelope = (
@@ -688,8 +693,9 @@ class Accounts(Protocol):
         """Keys for a hash the account has none of yet, made of its password by its own client. Does nothing
         where none can be kept."""
 
-    async def add(self, address: Address, password: str) -> None:
-        """Raises `Refused` CONFLICT when it exists."""
+    async def add(self, address: Address, password: str, *, invitation: str = "") -> None:
+        """Raises `Refused` CONFLICT when it exists. `invitation`: name of the one (`InvitationStore`) that is
+        used up in the same step; NOT_ACCEPTABLE when it already was."""
 
     async def delete(self, address: Address) -> None: ...
     async def list(self) -> list[Account]: ...
@@ -699,9 +705,10 @@ class Accounts(Protocol):
     async def set_enabled(self, address: Address, enabled: bool) -> None:
         """A disabled account cannot log in; tell with `AccountChanged`. Raises `Refused` ITEM_NOT_FOUND."""
 
-    async def refresh(self, *, force: bool = False) -> Sequence[Address]:
+    async def refresh(self, *, force: bool = False) -> Sequence[AccountChanged]:
         """Take notice of what changed where accounts are kept; `force`: look even if nothing seems to have.
-        Returns who may no longer log in. Called every second or so, and on SIGHUP."""
+        Returns who may no longer log in, or not with what they did. Called every second or so, and on
+        SIGHUP."""
 
     def forget(self, address: Address) -> None: ...
     async def close(self) -> None: ...

@@ -20,7 +20,7 @@ from presence.exchange import Exchange, arrival, exchange, parting
 from presence.guarding import Unguarded
 from presence.history import History
 from presence.identifiers import Identifiers
-from presence.invitations import Invitations
+from presence.invitations import Invitations, name_of
 from presence.messages import Accepted, Delivery, Failure, InstantMessage
 from presence.model import PresenceDocument, Snapshot, Text
 from presence.orders import Handling, StandingOrders, answered, handling
@@ -397,19 +397,22 @@ class PresenceService:
 
     # --- accounts: each raises `Refused` NOT_ALLOWED where they are kept elsewhere ---------------------
 
-    async def change_password(self, address: Address, password: str) -> None:
-        """Raises `Refused`: BAD_REQUEST for what is no password, ITEM_NOT_FOUND."""
+    async def change_password(self, address: Address, password: str, spare: str = "") -> None:
+        """Whoever logged in with the old one is shown out, in every process, but for `spare`, a full JID.
+        Raises `Refused`: BAD_REQUEST for what is no password, ITEM_NOT_FOUND."""
         await self._accounts.set_password(address, password)
-        await self._bus.broadcast(AccountChanged(address=address))
+        await self._bus.broadcast(AccountChanged(address=address, renewed=True, spare=spare))
+        log.info("password_changed", address=str(address))
 
     async def keep_scram(self, address: Address, name: str, keys: ScramKeys) -> None:
         """See `presence.ports.Accounts.keep_scram`."""
         await self._accounts.keep_scram(address, name, keys)
         await self._bus.broadcast(AccountChanged(address=address))
 
-    async def add_account(self, address: Address, password: str) -> None:
-        """Raises `Refused`: CONFLICT when it exists, BAD_REQUEST for what is no password."""
-        await self._accounts.add(address, password)
+    async def add_account(self, address: Address, password: str, invitation: str = "") -> None:
+        """Raises `Refused`: CONFLICT when it exists, BAD_REQUEST for what is no password. `invitation`: see
+        `Accounts.add`."""
+        await self._accounts.add(address, password, invitation=invitation)
         await self._bus.broadcast(AccountChanged(address=address))
         log.info("account_made", address=str(address))
 
@@ -424,12 +427,9 @@ class PresenceService:
         promised = invitation is not None and bool(invitation.local)
         if not promised and await self.invitations.promised(address):
             raise Refused(Condition.CONFLICT, f"there already is an account {address}")
-        await self.add_account(address, password)
+        await self.add_account(address, password, name_of(token) if token else "")
         if invitation is None:
             return
-        if not await self.invitations.take(token):
-            await self.delete_account(address)
-            raise Refused(Condition.NOT_ACCEPTABLE, "the invitation is used up")
         inviter = invitation.inviter
         if invitation.befriends and inviter is not None and await self._account(inviter) is not None:
             await self.befriend(address, inviter)

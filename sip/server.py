@@ -117,13 +117,14 @@ class SipServer:
             case Failed():
                 self.deliverer.failed(envelope)
             case AccountChanged():
-                if envelope.gone:
+                if envelope.gone or envelope.renewed:
                     self.registrar.forget(envelope.address)
                     self.deliverer.forget(envelope.address)
                     self.notifier.account_gone(envelope.address)
                     self._runtime.spawn(self.registrar.account_gone(envelope.address))
+                if envelope.gone:
                     self._runtime.spawn(pidf_manipulation.withdraw(self._library, envelope.address))
-                else:
+                elif not envelope.renewed:
                     # Whom they block, perhaps.
                     self.notifier.kept(envelope.address)
             case _:

@@ -37,7 +37,7 @@ class Terms:
 class Login:
     """All the attempts of one connection. One exchange at a time: a new one ends the one before."""
 
-    __slots__ = ("_exchange", "_failures", "_peer", "mechanism", "realm")
+    __slots__ = ("_exchange", "_failures", "_peer", "mechanism", "proven", "realm")
 
     def __init__(self, realm: Realm, peer: Callable[[], str]) -> None:
         """`peer`: the client's IP address."""
@@ -47,6 +47,9 @@ class Login:
         self._failures = 0
         self.mechanism = ""
         "Name of the last one chosen, for people; `other` for what we do not know."
+
+        self.proven: Address | None = None
+        "Who has; what is left to be done before they are logged in may take a moment."
 
     @property
     def under_way(self) -> bool:
@@ -78,15 +81,21 @@ class Login:
     ) -> sasl.Step:
         """`data`: the initial response, None where there was none (RFC 4422 §3)."""
         self._exchange = exchange
+        self.proven = None
         if data is None and not server_first:
             return sasl.Challenge(b"")  # the client begins: ask it to
-        return await exchange.receive(data or b"")
+        return self._noted(await exchange.receive(data or b""))
 
     async def go_on(self, data: bytes) -> sasl.Step:
         """The client's next message."""
         if self._exchange is None:
             raise sasl.SaslFailure("malformed-request", "a response to nothing")
-        return await self._exchange.receive(data)
+        return self._noted(await self._exchange.receive(data))
+
+    def _noted(self, step: sasl.Step) -> sasl.Step:
+        if isinstance(step, sasl.Success):
+            self.proven = step.address
+        return step
 
     def context(self, terms: Terms) -> sasl.SaslContext:
         """What a mechanism is made with."""
@@ -133,7 +142,7 @@ class Login:
 
     async def failed(self, failure: sasl.SaslFailure, answer: Effect, who: Address | None) -> list[Effect]:
         """`answer` tells the client. `who`: whom the stream says it belongs to."""
-        self._exchange = None
+        self._exchange = self.proven = None
         if failure.condition == "not-authorized" and failure.address is not None:
             await self.realm.guard.failed(self.peer, str(failure.address))
         self._failures += 1

@@ -285,18 +285,22 @@ class XmppRouter:
             case Waiting(message=message):
                 for wake in self.registry.waiting:
                     wake(self, message)
-            case AccountChanged(address=address, gone=gone):
-                if not gone and address in self._sessions:
-                    self.runtime.spawn(self._read_blocklist(address))
-                if gone:
-                    for session in self.sessions_of(address):
-                        session.kick(StreamError("not-authorized", "the account is no more"))
+            case AccountChanged():
+                self._account_changed(envelope)
             case RoomChanged(room=room):
                 hear = self.rooms_of.get(room.domain)
                 if hear is not None:
                     hear(envelope)
             case _:
                 assert_never(envelope)
+
+    def _account_changed(self, change: AccountChanged) -> None:
+        farewell = farewell_of(change)
+        for session in self.sessions_of(change.address):
+            if farewell is not None and session.jid.full != change.spare:
+                session.kick(farewell)
+        if farewell is None and change.address in self._sessions:
+            self.runtime.spawn(self._read_blocklist(change.address))
 
     async def _read_blocklist(self, owner: Address) -> None:
         """It may have changed, and some look at it who cannot wait for it."""
@@ -495,6 +499,13 @@ class XmppRouter:
                 await self.pass_on(answer, sender)
         except Unavailable:
             log.info("bounce_failed", to=carried.sender)
+
+
+def farewell_of(change: AccountChanged) -> StreamError | None:
+    """What the account's clients hear, if they have to leave (RFC 6120 §4.9.3.12, §4.9.3.16)."""
+    if change.gone:
+        return StreamError("not-authorized", "the account is no more")
+    return StreamError("reset", "the account has another password") if change.renewed else None
 
 
 def render_change(change: Change) -> list[Addressable]:

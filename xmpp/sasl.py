@@ -198,7 +198,6 @@ class _Begun:
     """A SCRAM exchange after its first two messages."""
 
     address: Address
-    enabled: bool
     keys: ScramKeys | None
     expected_binding: bytes
     "gs2 header and channel binding data, as `c=` must repeat them."
@@ -225,7 +224,7 @@ class Scram:
             raise SaslFailure("malformed-request", "not UTF-8") from None
         if self._begun is None:
             return await self._first(text)
-        return self._last(self._begun, text)
+        return await self._last(self._begun, text)
 
     async def _first(self, text: str) -> Step:
         flag, authzid, bare = _split_header(text)
@@ -241,7 +240,6 @@ class Scram:
             check_authzid(unescape(authzid), address)
         account = await self.context.accounts.find(address)
         keys = account.scram.get(self.algorithm) if account is not None else None
-        enabled = account is not None and account.enabled
         shown = keys if keys is not None else self._pretend(address)
         nonce = client_nonce + self.context.nonce()
         salt = base64.b64encode(shown.salt).decode()
@@ -249,7 +247,7 @@ class Scram:
         if self.context.protects_offer:
             first += f",h={self._offer_hash()}"
         header = text[: len(text) - len(bare)].encode()
-        self._begun = _Begun(address, enabled, keys, header + bound, nonce, f"{bare},{first}")
+        self._begun = _Begun(address, keys, header + bound, nonce, f"{bare},{first}")
         return Challenge(first.encode())
 
     def _bound_data(self, flag: str) -> bytes:
@@ -283,7 +281,7 @@ class Scram:
         salt = hmac.digest(self.context.fake_secret, seed, "sha256")[:16]
         return ScramKeys(salt=salt, iterations=self.context.fake_iterations, stored_key=b"", server_key=b"")
 
-    def _last(self, begun: _Begun, text: str) -> Step:
+    async def _last(self, begun: _Begun, text: str) -> Step:
         address, keys = begun.address, begun.keys
         without_proof, comma, proof_field = text.rpartition(",p=")
         fields = without_proof.split(",")
@@ -300,7 +298,10 @@ class Scram:
         right = self._proves(keys or _NO_KEYS[self.algorithm], message, proof)
         if not (bound_as_expected and same_nonce and right and keys is not None):
             raise SaslFailure("not-authorized", "wrong proof", address)
-        if not begun.enabled:
+        account = await self.context.accounts.find(address)
+        if account is None or account.scram.get(self.algorithm) != keys:
+            raise SaslFailure("not-authorized", "the password has just been changed", address)
+        if not account.enabled:
             raise SaslFailure("account-disabled", address=address)
         signature = hmac.digest(keys.server_key, message, self.digest)
         return Success(address, b"v=" + base64.b64encode(signature))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gateway import config, log
-from gateway.cli.app import fail
+from gateway.cli.app import err, fail
 from gateway.exits import Exit
 from gateway.wiring import Backend, backend, make_state_dir, valkey_dir
 from presence.edge.embedded import answers, socket_path
@@ -47,7 +46,8 @@ def with_store(chosen: config.Settings, use: Callable[[Backend], Awaitable[T]]) 
 
 
 def tell(chosen: config.Settings, *changes: AccountChanged) -> None:
-    """Running processes forget what they know of the accounts; nobody may be running, which is fine."""
+    """Running processes forget what they know of the accounts, and show out whom they have to; nobody may be
+    running, which is fine. Where it cannot be known whether somebody is, that is said."""
 
     async def work() -> None:
         if not chosen.bus.url and not await answers(socket_path(valkey_dir(chosen))):
@@ -61,5 +61,7 @@ def tell(chosen: config.Settings, *changes: AccountChanged) -> None:
         finally:
             await made.close()
 
-    with contextlib.suppress(Unavailable, TimeoutError):
+    try:
         asyncio.run(work())
+    except (Unavailable, TimeoutError):
+        err.print("The running processes could not be told: restart them.", style="yellow")

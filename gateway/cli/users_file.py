@@ -42,7 +42,11 @@ def take_over(chosen: Settings, file: Path, *, replace_known: bool) -> None:
 
     adopted = with_accounts(chosen, adopt)
     if adopted.replaced:
-        tell(chosen, *(AccountChanged(address=entry.address, gone=not entry.enabled) for entry in ours))
+        changes = (
+            AccountChanged(address=entry.address, gone=not entry.enabled, renewed=entry.enabled)
+            for entry in ours
+        )
+        tell(chosen, *changes)
     err.print(
         f"{adopted.added} accounts added, {adopted.replaced} replaced, {adopted.kept} kept as they were, "
         f"{parsed.broken} lines skipped."

@@ -92,12 +92,17 @@ class Entry:
     async def take_invitation(self, name: str) -> bool:
         """See `presence.ports.InvitationStore.take_invitation`."""
         async with self.database.writing() as connection:
-            gone = await connection.execute(delete(invitations).where(invitations.c.name == name))
-            return gone.rowcount > 0
+            return await use_invitation(connection, name)
 
     async def reserved(self, address: Address, now: float) -> bool:
         """See `presence.ports.InvitationStore.reserved`."""
         return bool(await self.database.rows(_RESERVED, address=str(address), now=now))
+
+
+async def use_invitation(connection: AsyncConnection, name: str) -> bool:
+    """False: it was used up already."""
+    gone = await connection.execute(delete(invitations).where(invitations.c.name == name))
+    return gone.rowcount > 0
 
 
 async def forget_tokens(connection: AsyncConnection, address: Address, client: str | None = None) -> None:

@@ -206,6 +206,23 @@ async def test_who_is_disabled_is_out_at_once_everywhere(tmp_path: Path) -> None
             assert await registers(phone) == 200
 
 
+async def test_a_new_password_ends_what_began_with_the_old_one(tmp_path: Path) -> None:
+    async with running(tmp_path) as town:
+        await town.tandem.command("user", "add", ALICE, stdin=f"{PASSWORD}\n")
+        async with town.phone() as phone, town.client() as alice:
+            assert await registers(phone) == 200
+            await town.tandem.command("user", "passwd", ALICE, stdin="another\n")
+            await until("her client is out", alice.disconnected.is_set, PATIENCE)
+
+            async def nothing_left() -> bool:
+                answer = await town.tandem.api("/api/sessions", address=ALICE)
+                return not answer["sessions"]
+
+            await until("no session and no binding is left", nothing_left, PATIENCE)
+            assert await registers(phone) in (401, 403)
+            await refused(town.client())
+
+
 async def test_who_leaves_the_file_is_out_of_it(tmp_path: Path) -> None:
     line = f"alice:{HA1}:{DOMAIN}:authorized"
     async with running(tmp_path, **users_txt(tmp_path, line)) as town, town.client() as alice:

@@ -19,7 +19,7 @@ from presence.edge.accounts.users_file import Entry, Problem, parse_users, write
 from presence.edge.accounts.users_txt import LOOK_EVERY, UsersTxt
 from presence.edge.sql import SqlStore
 from presence.errors import Condition, Refused, Unavailable
-from presence.ports import DigestAlgorithm
+from presence.ports import AccountChanged, DigestAlgorithm
 from tests.support.buses import ALICE, BOB, CAROL, Clock
 
 DOMAIN = "example.org"
@@ -196,11 +196,29 @@ async def test_who_loses_their_place_is_told_once(house: House) -> None:
     people = house.open()
     await people.find(ALICE)
     house.write(f"alice:pw:{DOMAIN}:authorized", f"bob:pw:{DOMAIN}:refused")
-    gone: list[Address] = []
+    assert await changed(house, people) == [
+        AccountChanged(address=BOB, gone=True),
+        AccountChanged(address=CAROL, gone=True),
+    ]
+
+
+async def changed(house: House, people: BorrowedAccounts) -> list[AccountChanged]:
+    found: list[AccountChanged] = []
     for _ in range(4):
         house.later()
-        gone += await people.refresh()
-    assert sorted(gone) == [BOB, CAROL]
+        found += await people.refresh()
+    return sorted(found, key=lambda change: change.address)
+
+
+async def test_who_has_another_password_is_told_of_and_the_old_one_is_wrong_at_once(house: House) -> None:
+    house.write(f"alice:wonderland:{DOMAIN}:authorized", f"bob:pw:{DOMAIN}:authorized")
+    people = house.open()
+    assert await people.find(BOB)
+    house.write(f"alice:{ALICE_HA1}:{DOMAIN}:authorized", f"bob:other:{DOMAIN}:authorized")
+    assert await changed(house, people) == [AccountChanged(address=BOB, renewed=True)]
+    bob = await people.find(BOB)
+    assert bob is not None
+    assert bob.password == "other"
 
 
 async def test_a_refused_account_is_disabled_whatever_is_noted_here(house: House) -> None:

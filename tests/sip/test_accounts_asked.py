@@ -53,7 +53,7 @@ class Judge:
     async def list(self) -> list[Account]:
         return []
 
-    async def refresh(self, *, force: bool) -> Sequence[Address]:
+    async def refresh(self, *, force: bool) -> Sequence[AccountChanged]:
         return ()
 
     async def close(self) -> None: ...

@@ -252,6 +252,20 @@ async def test_an_account_that_is_gone_leaves_no_dialogs(house: House) -> None:
         await watch.state("terminated;reason=noresource")
 
 
+async def test_a_new_password_ends_what_began_with_the_old_one(house: House) -> None:
+    await house.befriend(ALICE, BOB)
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        watch = await phone.subscribe(HER)
+        await watch.state("active")
+        await house.bus.broadcast(AccountChanged(address=BOB))
+        await house.bus.broadcast(AccountChanged(address=BOB, renewed=True))
+        await watch.state("terminated;reason=rejected")
+        assert house.door is not None
+        assert house.door.sessions() == []
+
+
 async def test_the_phone_of_an_account_that_is_gone_hears_that_it_watches_nobody(
     house: House,
 ) -> None:

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from presence.address import Address, parse_address
 from presence.errors import Unavailable
-from presence.ports import Account, DigestAlgorithm, ScramKeys
+from presence.ports import Account, AccountChanged, DigestAlgorithm, ScramKeys
 from xmpp.edge.listener import Listener
 from xmpp.edge.tls import Identity, load_identity
 from xmpp.element import CLIENT_NS, E, Element
@@ -97,7 +97,7 @@ class MemoryAccounts:
     async def set_password(self, address: Address, password: str) -> None:
         self.put(str(address), password)
 
-    async def add(self, address: Address, password: str) -> None:
+    async def add(self, address: Address, password: str, *, invitation: str = "") -> None:
         self.put(str(address), password)
 
     async def delete(self, address: Address) -> None:
@@ -113,7 +113,7 @@ class MemoryAccounts:
     async def set_enabled(self, address: Address, enabled: bool) -> None:
         self.accounts[address] = msgspec.structs.replace(self.accounts[address], enabled=enabled)
 
-    async def refresh(self, *, force: bool = False) -> Sequence[Address]:
+    async def refresh(self, *, force: bool = False) -> Sequence[AccountChanged]:
         return ()
 
     def forget(self, address: Address) -> None: ...

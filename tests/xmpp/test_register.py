@@ -44,7 +44,28 @@ async def test_every_process_hears_of_the_change(xmpp: Scene) -> None:
     alice = await xmpp.connect("alice")
     await xmpp.node("xmpp-2")
     await alice.session.router.service.change_password(address("alice"), "new secret")
-    assert await xmpp.bus.receive("xmpp-2", 0) == [AccountChanged(address=address("alice"))]
+    assert await xmpp.bus.receive("xmpp-2", 0) == [AccountChanged(address=address("alice"), renewed=True)]
+
+
+async def test_a_new_password_ends_all_other_sessions(xmpp: Scene) -> None:
+    """In every process, and also those that wait for their client (XEP-0198)."""
+    await xmpp.people("alice", "bob")
+    alice = await xmpp.connect("alice")
+    near, far = await xmpp.connect("alice", "phone"), await xmpp.connect("alice", "web", "xmpp-2")
+    bob = await xmpp.connect("bob")
+    waiting = await xmpp.connect("alice", "train")
+    await waiting.say_raw(E("enable", "urn:xmpp:sm:3", {"resume": "true"}))
+    await waiting.gone()
+    assert waiting.session in xmpp.nodes["xmpp-1"].sessions_of(address("alice"))
+    assert (await alice.ask("set", change(), to="example.org")).get("type") == "result"
+    for ended in (near, far):
+        assert ended.ended is not None
+        assert ended.ended.condition == "reset"
+    assert waiting.session.ended
+    assert (alice.ended, bob.ended) == (None, None)
+    await alice.session.router.service.change_password(address("alice"), "by an admin")
+    await xmpp.settle()
+    assert alice.ended is not None
 
 
 @pytest.mark.parametrize(

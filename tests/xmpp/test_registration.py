@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from presence.errors import Condition, Refused
+from presence.invitations import name_of
 from tests.xmpp.rawclient import RawClient, auth
-from tests.xmpp.scene import address
+from tests.xmpp.scene import DOMAIN, Scene, address
 from tests.xmpp.server import Server, running
 from tests.xmpp.test_login_guard import Watchman
 
@@ -149,6 +151,20 @@ async def test_two_who_show_the_same_token_do_not_both_get_an_account(tmp_path: 
             assert await answer(one, make("carol")) == "result"
             assert await answer(other, make("dave")) == "not-acceptable"
         assert await server.door.router.accounts.find(address("dave")) is None
+
+
+async def test_an_invitation_and_its_account_are_one_step(xmpp: Scene) -> None:
+    invitations = (await xmpp.node("xmpp-1")).service.invitations
+    used, open_ = [name_of((await invitations.invite(DOMAIN, seconds=60)).token) for _ in range(2)]
+    await xmpp.accounts.add(address("carol"), "secret", invitation=used)
+    with pytest.raises(Refused) as refused:
+        await xmpp.accounts.add(address("dave"), "secret", invitation=used)
+    assert refused.value.condition is Condition.NOT_ACCEPTABLE
+    assert await xmpp.accounts.find(address("dave")) is None
+    with pytest.raises(Refused) as refused:
+        await xmpp.accounts.add(address("carol"), "secret", invitation=open_)
+    assert refused.value.condition is Condition.CONFLICT
+    await xmpp.accounts.add(address("dave"), "secret", invitation=open_)
 
 
 async def test_a_promised_account_is_for_who_was_invited_and_for_nothing_else(tmp_path: Path) -> None:

@@ -372,3 +372,21 @@ async def test_an_account_without_keys_is_offered_what_it_can_use() -> None:
     accounts.accounts[ALICE] = Account(address=ALICE, scram={"SHA-1": scram_keys("x", "SHA-1")})
     proofs = await accounts.offers(ALICE)
     assert offer(proofs=proofs, wanted=WANTED, secure=True, bound=False) == ["SCRAM-SHA-1", "PLAIN"]
+
+
+@pytest.mark.parametrize("change", ["password", "deleted", "disabled"])
+async def test_an_exchange_that_began_with_an_older_password_is_refused(change: str) -> None:
+    accounts = MemoryAccounts(("alice@example.org", "secret"))
+    exchange = mechanism("SCRAM-SHA-1", context(accounts))
+    challenge = await exchange.receive(b"n,,n=alice,r=abc")
+    assert isinstance(challenge, Challenge)
+    if change == "deleted":
+        await accounts.delete(ALICE)
+    elif change == "disabled":
+        await accounts.set_enabled(ALICE, False)
+    else:
+        await accounts.set_password(ALICE, "other")
+    answer = final("n=alice,r=abc", challenge.data, "secret", header=b"n,,")
+    with pytest.raises(SaslFailure) as caught:
+        await exchange.receive(answer)
+    assert caught.value.condition == ("account-disabled" if change == "disabled" else "not-authorized")

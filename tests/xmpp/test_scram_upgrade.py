@@ -14,7 +14,7 @@ from sqlalchemy import delete
 from presence.edge.accounts.proofs import matches
 from presence.edge.accounts.sql import SqlAccounts
 from presence.edge.tables import credentials
-from tests.xmpp.rawclient import RawClient
+from tests.xmpp.rawclient import LOGIN, RawClient
 from tests.xmpp.sasl2 import FAILURE, SUCCESS, authenticate, opened, plain, scram
 from tests.xmpp.scene import address
 from tests.xmpp.server import Server, running
@@ -85,3 +85,17 @@ async def test_who_does_not_ask_is_not_bothered(server: Server) -> None:
     async with RawClient(server.where(direct=True), direct=True) as client:
         await opened(client)
         assert b"<continue" not in await scram(client)
+
+
+async def test_who_has_shown_an_old_password_and_is_not_done_yet_is_shown_out(server: Server) -> None:
+    async with (
+        RawClient(server.where(direct=True), direct=True) as one,
+        RawClient(server.where(direct=True), direct=True) as other,
+    ):
+        await begun(one)
+        await other.features()
+        await other.ask(LOGIN, b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
+        await other.features()
+        await server.door.router.service.change_password(address("alice"), "other")
+        for client in (one, other):
+            assert b"<reset xmlns=" in await client.rest()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
 
+from presence.address import Address
 from xmpp.effects import Bound, Close, Effect, LoggedIn, LoginFailed, NewStream, Opened, Send, StartTls
 from xmpp.element import Element
 from xmpp.errors import StreamError
@@ -363,6 +364,14 @@ class ClientStream:
     @property
     def bound(self) -> bool:
         return self._session is not None
+
+    @property
+    def proven(self) -> Address | None:
+        """Whom the client has proved to be, while it has no resource yet."""
+        negotiation = self._negotiation
+        if negotiation is None:
+            return None
+        return negotiation.address or negotiation.login.proven
 
     def describe(self) -> dict[str, Any]:
         """`info` with who it is, as far as that is known."""

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from presence.address import canonical_domain
 from presence.edge.names import Files
-from presence.ports import Accounts, Envelope, Metrics
+from presence.ports import AccountChanged, Accounts, Envelope, Metrics
 from presence.service import PresenceService
 from xmpp.component import Component
 from xmpp.edge.fileserver import FileServer
@@ -24,7 +24,7 @@ from xmpp.edge.uploads import DirectoryUploads
 from xmpp.edge.web import XmppWeb
 from xmpp.extensions import xep_0363_upload
 from xmpp.realm import Realm
-from xmpp.router import XmppRouter
+from xmpp.router import XmppRouter, farewell_of
 from xmpp.settings import XmppSettings
 from xmpp.web import files_at
 
@@ -153,6 +153,10 @@ class XmppDoor:
 
     def receive(self, envelope: Envelope) -> None:
         """An envelope of this node's inbox."""
+        if isinstance(envelope, AccountChanged) and self._listener is not None:
+            farewell = farewell_of(envelope)
+            if farewell is not None:
+                self._listener.show_out(envelope.address, farewell)
         self.router.receive(envelope)
 
     async def restate(self) -> None:

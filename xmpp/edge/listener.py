@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from presence.address import Address
 from presence.edge.sockets import bound
 from presence.guarding import network_of
 from presence.ports import Metrics
@@ -20,6 +21,7 @@ from xmpp.edge.clientstream import ClientStream
 from xmpp.edge.component import ComponentConnection
 from xmpp.edge.connection import Connection
 from xmpp.edge.tls import Identity
+from xmpp.errors import StreamError
 from xmpp.realm import Realm
 
 log = structlog.get_logger()
@@ -164,6 +166,12 @@ class Listener:
         if connection in self._strangers:
             self._strangers.discard(connection)
             _take_one(self._strangers_per_network, network_of(connection.peer))
+
+    def show_out(self, address: Address, error: StreamError) -> None:
+        """Whoever has proved to be that person, and has no resource yet."""
+        for connection in list(self.connections):
+            if not connection.bound and connection.proven == address:
+                connection.close(error)
 
     def strangers(self) -> list[dict[str, Any]]:
         """Connections without a bound resource, for `tandem sessions`."""

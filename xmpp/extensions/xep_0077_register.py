@@ -119,7 +119,7 @@ async def _form(request: Request) -> Element:
 
 
 async def _change(request: Request) -> Element | None:
-    """§3.3. Raises `StanzaError`, `Refused`."""
+    """§3.3; the account's other clients have to log in anew. Raises `StanzaError`, `Refused`."""
     query = request.payload
     if query.find("remove") is not None:
         await _remove(request)
@@ -128,7 +128,8 @@ async def _change(request: Request) -> Element | None:
     if username is None or password is None or not username.text or not password.text:
         raise StanzaError("bad-request", text="user name and new password are wanted")
     _check_own(request, username.text)
-    await request.router.service.change_password(request.session.address, password.text)
+    session = request.session
+    await request.router.service.change_password(session.address, password.text, session.jid.full)
     return None
 
 

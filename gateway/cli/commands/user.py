@@ -43,11 +43,12 @@ def add(context: typer.Context, address: AddressArgument) -> None:
 
 @user.command()
 def passwd(context: typer.Context, address: AddressArgument) -> None:
-    """Change a password, asked for or read from standard input like `user add` does."""
+    """Change a password, asked for or read from standard input like `user add` does. Sessions, registrations
+    and dialogs that began with the old one end."""
     chosen, wanted = settings(context), account_address(address)
     password = _password()
     with_accounts(chosen, lambda accounts: _set(accounts, wanted, password))
-    tell(chosen, AccountChanged(address=wanted))
+    tell(chosen, AccountChanged(address=wanted, renewed=True))
     err.print(f"{wanted} has a new password.", markup=False)
 
 

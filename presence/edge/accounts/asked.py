@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from presence.address import Address
 from presence.edge.accounts.borrowed import PLAIN
-from presence.ports import Account, DigestAlgorithm
+from presence.ports import Account, AccountChanged, DigestAlgorithm
 
 
 class Asked:
@@ -32,7 +32,7 @@ class Asked:
         """Nobody can be listed."""
         return []
 
-    async def refresh(self, *, force: bool) -> Sequence[Address]:
+    async def refresh(self, *, force: bool) -> Sequence[AccountChanged]:
         return ()
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ from presence.edge.entry import forget_tokens
 from presence.edge.reading import Query
 from presence.edge.tables import account_notes
 from presence.errors import Condition, Refused, Unavailable
-from presence.ports import Account, DigestAlgorithm, DigestJudge, DigestQuestion, ScramKeys
+from presence.ports import Account, AccountChanged, DigestAlgorithm, DigestJudge, DigestQuestion, ScramKeys
 
 CACHE_SECONDS = 30.0
 CACHE_SIZE = 50_000
@@ -52,7 +52,7 @@ class Keeper(Protocol):
         """Raises `Unavailable` where nobody can say."""
 
     async def list(self) -> list[Account]: ...
-    async def refresh(self, *, force: bool) -> Sequence[Address]: ...
+    async def refresh(self, *, force: bool) -> Sequence[AccountChanged]: ...
     async def close(self) -> None: ...
 
 
@@ -160,7 +160,7 @@ class BorrowedAccounts:
         """Raises `Refused` NOT_ALLOWED: it is not ours to change."""
         raise self._not_ours("passwords are changed")
 
-    async def add(self, address: Address, password: str) -> None:
+    async def add(self, address: Address, password: str, *, invitation: str = "") -> None:
         """Raises `Refused` NOT_ALLOWED."""
         raise self._not_ours("accounts are made")
 
@@ -202,12 +202,12 @@ class BorrowedAccounts:
                 await forget_tokens(connection, address)
         self.forget(address)
 
-    async def refresh(self, *, force: bool = False) -> Sequence[Address]:
-        """Let the keeper look; whoever may not log in any more is told of."""
-        gone = await self.keeper.refresh(force=force)
-        if force or gone:
+    async def refresh(self, *, force: bool = False) -> Sequence[AccountChanged]:
+        """Let the keeper look."""
+        changes = await self.keeper.refresh(force=force)
+        if force or changes:
             self._cache.clear()
-        return gone
+        return changes
 
     def forget(self, address: Address) -> None:
         """Empty the cache for one address."""

@@ -27,7 +27,7 @@ from presence.edge.accounts.radius_digest import (
 from presence.edge.accounts.settings import RadiusSettings, read_secret
 from presence.edge.database import Database
 from presence.errors import Unavailable
-from presence.ports import Account, Accounts, DigestAlgorithm, DigestQuestion
+from presence.ports import Account, AccountChanged, Accounts, DigestAlgorithm, DigestQuestion
 
 if TYPE_CHECKING:
     from presence.edge.accounts.radius_client import RadiusClient
@@ -107,7 +107,7 @@ class Radius:
         """Nobody can be listed."""
         return []
 
-    async def refresh(self, *, force: bool) -> Sequence[Address]:
+    async def refresh(self, *, force: bool) -> Sequence[AccountChanged]:
         if force:
             self._right.clear()
         return ()

@@ -22,12 +22,12 @@ from presence.edge.accounts.derived import DerivedKeys
 from presence.edge.accounts.proofs import SCRAM_HASHES, ha1, matches, matches_ha1, proofs, stored_ha1
 from presence.edge.accounts.users_file import Entry
 from presence.edge.database import Database, inserting
-from presence.edge.entry import forget_tokens
+from presence.edge.entry import forget_tokens, use_invitation
 from presence.edge.reading import Query
 from presence.edge.sql import forget_person
 from presence.edge.tables import accounts, credentials, derived_keys
 from presence.errors import Condition, Refused, Unavailable
-from presence.ports import Account, Accounts, DigestAlgorithm, ScramKeys
+from presence.ports import Account, AccountChanged, Accounts, DigestAlgorithm, ScramKeys
 
 CACHE_SECONDS = 30.0
 CACHE_SIZE = 50_000
@@ -222,11 +222,13 @@ class SqlAccounts:
         self._digests_until = 0.0
         self.forget(address)
 
-    async def add(self, address: Address, password: str) -> None:
-        """Raises `Refused` CONFLICT when it exists."""
+    async def add(self, address: Address, password: str, *, invitation: str = "") -> None:
+        """See `presence.ports.Accounts.add`."""
         made = await asyncio.to_thread(proofs, address, password)
         values = {"address": str(address), "enabled": True, "phone_only": True, "created": time.time()}
         async with self._database.writing() as connection:
+            if invitation and not await use_invitation(connection, invitation):
+                raise Refused(Condition.NOT_ACCEPTABLE, "the invitation is used up")
             try:
                 await connection.execute(insert(accounts).values(values))
             except IntegrityError as error:
@@ -272,7 +274,7 @@ class SqlAccounts:
                 await forget_tokens(connection, address)
         self.forget(address)
 
-    async def refresh(self, *, force: bool = False) -> Sequence[Address]:
+    async def refresh(self, *, force: bool = False) -> Sequence[AccountChanged]:
         """Changes are told over the bus; on demand everything is read anew."""
         if force:
             self._cache.clear()

@@ -21,10 +21,10 @@ from presence.edge.accounts import AccountSettings, Backend
 from presence.edge.accounts.borrowed import PLAIN, BorrowedAccounts
 from presence.edge.accounts.proofs import matches_ha1, stored_ha1
 from presence.edge.accounts.settings import UsersTxtSettings
-from presence.edge.accounts.users_file import Parsed, parse_users
+from presence.edge.accounts.users_file import Entry, Parsed, parse_users
 from presence.edge.database import Database
 from presence.errors import Unavailable
-from presence.ports import Account, Accounts, DigestAlgorithm
+from presence.ports import Account, AccountChanged, Accounts, DigestAlgorithm
 
 log = structlog.get_logger()
 
@@ -55,8 +55,8 @@ class UsersTxt:
         self._seen: _State | None = None
         "At the last look."
         self._next_look = 0.0
-        self._gone: list[Address] = []
-        "Who lost their place since the last `refresh`."
+        self._changes: list[AccountChanged] = []
+        "Who lost their place, or has another password, since the last `refresh`."
         self._reading = asyncio.Lock()
 
     @property
@@ -79,14 +79,14 @@ class UsersTxt:
     async def list(self) -> list[Account]:
         return [entry.account() for entry in (await self._entries()).entries.values()]
 
-    async def refresh(self, *, force: bool) -> Sequence[Address]:
-        """Look at the file, or read it whatever it looks like; returns who lost their place."""
+    async def refresh(self, *, force: bool) -> Sequence[AccountChanged]:
+        """Look at the file, or read it whatever it looks like."""
         try:
             await self._entries(force=force)
         except Unavailable:
             return ()
-        gone, self._gone = self._gone, []
-        return gone
+        changes, self._changes = self._changes, []
+        return changes
 
     async def close(self) -> None:
         """Nothing is held open."""
@@ -130,8 +130,19 @@ class UsersTxt:
             return
         for address, old in before.entries.items():
             new = table.entries.get(address)
-            if old.enabled and (new is None or not new.enabled):
-                self._gone.append(address)
+            if not old.enabled:
+                continue
+            if new is None or not new.enabled:
+                self._changes.append(AccountChanged(address=address, gone=True))
+            elif not _same_password(old, new):
+                self._changes.append(AccountChanged(address=address, renewed=True))
+
+
+def _same_password(old: Entry, new: Entry) -> bool:
+    """Also where one line has the password and the other its HA1."""
+    if (old.password, old.ha1, old.realm) == (new.password, new.ha1, new.realm):
+        return True
+    return not (old.password and new.password) and stored_ha1(old.account()) == stored_ha1(new.account())
 
 
 def _state(path: Path) -> _State:
