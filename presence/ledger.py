@@ -22,6 +22,9 @@ OVERDUE_SECONDS = 30.0
 "An obligation nobody settled for so long is driven again."
 DEAD_SECONDS = 10.0
 PENDING_LIMIT = 1000
+SENDER_LIMIT = 200
+"""Messages of one sender that may wait for somebody for whom many wait: from half as many of anybody's on.
+Where somebody is there to take them, half of all."""
 INBOX_LIMIT = 100_000
 TRACE_LIMIT = 100_000
 ARCHIVE_LIMIT = 200_000
@@ -46,6 +49,8 @@ class Waiting:
     message: InstantMessage
     driven: float
     states: dict[str, str]
+    crowded: bool = False
+    "It was accepted while many waited."
 
     @property
     def in_flight(self) -> bool:

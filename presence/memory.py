@@ -27,6 +27,7 @@ from presence.ledger import (
     OWED,
     PENDING_LIMIT,
     REFUSED,
+    SENDER_LIMIT,
     TRACE_LIMIT,
     UNREACHABLE,
     Person,
@@ -71,12 +72,14 @@ class MemoryBus:
         *,
         clock: Callable[[], float] = time.time,
         pending_limit: int = PENDING_LIMIT,
+        sender_limit: int = SENDER_LIMIT,
         inbox_limit: int = INBOX_LIMIT,
         archive_limit: int = ARCHIVE_LIMIT,
     ) -> None:
         self.breaks = 0
         self._clock = clock
         self._pending_limit = pending_limit
+        self._sender_limit = sender_limit
         self._inbox_limit = inbox_limit
         self._archive_limit = archive_limit
         self._unarchived: list[Unarchived] = []
@@ -218,13 +221,17 @@ class MemoryBus:
             self._drive(person, now)  # what has expired makes room
             if len(person.pending) >= self._pending_limit:
                 raise Refused(Condition.RESOURCE_CONSTRAINT, "too many messages wait for the recipient")
+        targets = person.targets(message, now)
+        crowded = message.store and len(person.pending) * 2 >= self._sender_limit
+        most = self._pending_limit / 2 if targets else self._sender_limit
+        if crowded and self._crowding(person, message.sender) >= most:
+            raise Refused(Condition.RESOURCE_CONSTRAINT, "too many of your messages wait for the recipient")
         kept = message.archived and self._archive_limit > 0
         if kept:
             self.check_archive()
-        targets = person.targets(message, now)
         ids = tuple(endpoint.id for endpoint in targets)
         if message.store:
-            person.pending[message.id] = Waiting(message, now, dict.fromkeys(ids, OWED))
+            person.pending[message.id] = Waiting(message, now, dict.fromkeys(ids, OWED), crowded)
             answer = Submission(Accepted.LIVE if ids else Accepted.STORED, ids)
         else:
             answer = Submission(Accepted.LIVE if ids else Accepted.DROPPED, ids)
@@ -237,6 +244,10 @@ class MemoryBus:
         if len(person.seen) > 4096:
             person.seen = {k: entry for k, entry in person.seen.items() if entry[0] > now}
         return answer
+
+    @staticmethod
+    def _crowding(person: Person, sender: Address) -> int:
+        return sum(each.crowded and each.message.sender == sender for each in person.pending.values())
 
     def check_archive(self) -> None:
         if len(self._unarchived) >= self._archive_limit > 0:

@@ -328,7 +328,7 @@ class Bus(Protocol):
         """Accept a message: store it with its obligations and put it in the nodes' inboxes.
 
         `dedup` names it for 64 s against retransmission (RFC 3261 timer F/J doubled). Raises `Refused`
-        (RESOURCE_CONSTRAINT) when the recipient's queue is full.
+        (RESOURCE_CONSTRAINT) when the recipient's queue is full, or has too many of the sender's.
         """
 
     async def settle(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from presence.address import Address
@@ -71,6 +71,8 @@ class Reader(NamedTuple):
     render: Render
     document_of: DocumentOf
     lookup: Lookup
+    admit: Callable[[int], None] = lambda people: None
+    "Whether so many may be asked at once; raises what the watcher hears if not."
 
 
 class ResourceList:
@@ -100,6 +102,8 @@ class ResourceList:
     async def _load(self, extent: _Extent) -> tuple[Address, ...]:
         service, watcher = self._reader.service, self._reader.watcher
         names = extent.take(await self._roll.names())
+        if self._ask:
+            self._reader.admit(len(names))
         judge = service.request if self._ask else service.decide
         self._ask = False
         standing = {each: (await judge(watcher, each)).standing for each in names}

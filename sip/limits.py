@@ -50,14 +50,14 @@ class Rate:
     def __len__(self) -> int:
         return len(self._due)
 
-    def wait(self, who: str, now: float) -> float:
-        """Count one request: 0, or the seconds until one would be taken. Those turned away cost nothing."""
+    def wait(self, who: str, now: float, cost: float = 1.0) -> float:
+        """Count a request: 0, or the seconds until one would be taken. Those turned away cost nothing."""
         if not self._interval:
             return 0.0
         ahead = self._due.get(who, now) - now
         if ahead > self._burst:
             return ahead - self._burst
-        self.charge(who, now)
+        self.charge(who, now, cost)
         return 0.0
 
     def charge(self, who: str, now: float, cost: float = 1.0) -> None:
@@ -81,6 +81,7 @@ class Rates:
         self._exempt = Exempt(settings.unlimited)
         self._networks = Rate(settings.requests_per_address)
         self._accounts = Rate(settings.requests_per_account)
+        self._asked = Rate(settings.requests_per_account)
         self._unproven = Rate(settings.requests_per_address * _UNPROVEN)
         self._proven = Rate(settings.requests_per_address * _REFUSED)
         self._known: dict[str, float] = {}
@@ -120,6 +121,12 @@ class Rates:
         wait = self._accounts.wait(str(account), now)
         return self._tell("account", str(account), wait, now) if wait else 0.0
 
+    def asking(self, account: Address, people: int, now: float) -> float:
+        """Count so many people whom the account asks to see at once, with a list: 0, or the seconds it is too
+        early. As many a second as it may send requests."""
+        wait = self._asked.wait(str(account), now, people)
+        return self._tell("lists", str(account), wait, now) if wait else 0.0
+
     def charge(self, account: Address, host: str, now: float, cost: float) -> None:
         """One of its requests was as much work as `cost` more."""
         if cost and host not in self._exempt:
@@ -156,6 +163,12 @@ class Limits:
     def check_account(self, account: Address, request: Request, flow: Flow, now: float) -> None:
         """Raises `ProtocolError` 480."""
         wait = self._rates.account(account, self._topology.origin(request, flow), now)
+        if wait:
+            raise _too_many(480, wait)
+
+    def check_list(self, account: Address, people: int, now: float) -> None:
+        """Raises `ProtocolError` 480."""
+        wait = self._rates.asking(account, people, now)
         if wait:
             raise _too_many(480, wait)
 

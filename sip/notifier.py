@@ -35,6 +35,7 @@ from sip.documents import render_of
 from sip.errors import ProtocolError
 from sip.flow import Flow
 from sip.hearing import CHUNK, Hearing, nobody
+from sip.limits import Limits
 from sip.lists import Given, Lookup, Named, Roll, Roster, given, no_lists
 from sip.message import Request, Response, new_tag, respond
 from sip.notification import Notifications, Phones
@@ -64,9 +65,11 @@ class Notifier:
         phones: Phones,
         topology: Topology,
         library: Library,
+        limits: Limits,
         lookup: Lookup = no_lists,
     ) -> None:
         """`lookup`: lists with addresses of their own."""
+        self._limits = limits
         self._library = library
         self._lookup = lookup
         self._phones = phones
@@ -165,9 +168,9 @@ class Notifier:
             else:
                 roll = Named(self._lookup, watcher, presentity, event)
             render = render_of(event, subscription.media)
-            reader = eventlist.Reader(
-                self._service, watcher, event, render, self._hearing.document, self._lookup
-            )
+            admit = partial(self._limits.check_list, watcher, now=self._runtime.now())
+            document = self._hearing.document
+            reader = eventlist.Reader(self._service, watcher, event, render, document, self._lookup, admit)
             subscription.feed = eventlist.ResourceList(reader, presentity, roll, ask=ask)
             return
         subscription.feed = subscription.package.feed(

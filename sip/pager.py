@@ -15,7 +15,7 @@ import hashlib
 import structlog
 
 from presence.address import Address
-from presence.errors import Refused
+from presence.errors import Condition, Refused
 from presence.messages import Accepted, ChatState, InstantMessage
 from presence.model import Text
 from presence.ports import Metrics
@@ -85,7 +85,8 @@ class Pager:
             self._metrics.count("sip_messages_in_total", outcome="refused")
             headers = (("Retry-After", str(refused.retry_after)),) if refused.retry_after else ()
             status = condition_to_status(refused.condition, bare=False)
-            raise ProtocolError(status, headers=headers) from None
+            full = refused.condition is Condition.RESOURCE_CONSTRAINT
+            raise ProtocolError(status, refused.text if full else "", headers) from None
         self._metrics.count("sip_messages_in_total", outcome=submission.accepted.value)
         live = submission.accepted is Accepted.LIVE or (
             submission.accepted is Accepted.DUPLICATE and submission.endpoints

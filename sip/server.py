@@ -69,11 +69,21 @@ class SipServer:
         self._runtime = runtime
         self._library = library
         self._metrics = metrics
+        self.limits = Limits(rates, topology)
         sealer = Sealer(secret)
         self.registrar = Registrar(settings, service, runtime, metrics, sealer)
         self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
         self.notifier = Notifier(
-            settings, service, runtime, sender, metrics, self.registrar, topology, library, lookup
+            settings,
+            service,
+            runtime,
+            sender,
+            metrics,
+            self.registrar,
+            topology,
+            library,
+            self.limits,
+            lookup,
         )
         self.following = Following(settings, service, accounts, runtime, sender, metrics, passwords)
         writer = Writer(settings)
@@ -92,7 +102,6 @@ class SipServer:
             topology=topology,
             rates=rates,
         )
-        self.limits = Limits(rates, topology)
         authenticator = Authenticator(settings, service, accounts, metrics, topology, rates)
         self._uas = UserAgentServer(services, service, authenticator, metrics, is_here, self.limits, mark)
 

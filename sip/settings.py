@@ -119,7 +119,8 @@ class SipSettings(BaseModel):
     is more gets 503 and a Retry-After. Of datagrams, whose sender may be forged, a fifth is answered until
     somebody there has answered a challenge, and none beyond twice the rate. 0: no limit."""
     requests_per_account: float = Field(default=20.0, ge=0)
-    "The same for one account, wherever its phones are; what is more gets 480. 0: no limit."
+    """The same for one account, wherever its phones are; what is more gets 480. As many people a second it
+    may ask to see with lists. 0: no limit."""
     unlimited: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     "Networks whose requests are not limited."
 

@@ -36,6 +36,7 @@ from presence.ledger import (
     DEDUP_SECONDS,
     INBOX_LIMIT,
     PENDING_LIMIT,
+    SENDER_LIMIT,
 )
 from presence.messages import Accepted, Delivery, InstantMessage
 from presence.model import LastSeen, Snapshot
@@ -81,6 +82,7 @@ class RedisBus:
         name: str = "tandem",
         clock: Callable[[], float] = time.time,
         pending_limit: int = PENDING_LIMIT,
+        sender_limit: int = SENDER_LIMIT,
         inbox_limit: int = INBOX_LIMIT,
         trace_limit: int = KEPT,
         archive_limit: int = ARCHIVE_LIMIT,
@@ -101,7 +103,7 @@ class RedisBus:
         self._link = Link(
             self._server, name=name, setup=(("FUNCTION", "LOAD", library.source),), patience=patience
         )
-        common = (DEDUP_MS, pending_limit, archive_limit)
+        common = (DEDUP_MS, pending_limit, archive_limit, sender_limit)
         submit, settle = (library.functions[name] for name in ("submit", "settle"))
         self._submissions = Batches(self._link, lambda: (submit, self._bound, *common), numbered=True)
         self._settlements = Batches(self._link, lambda: (settle, self._bound, next(self._tokens)))
@@ -321,7 +323,8 @@ class RedisBus:
         address = str(message.recipient)
         at = int(now * 1000)
         marked = self._marks.get(address, 0) - MARK_MARGIN_MS > at
-        flags = (48 + message.store, 49 - marked, 48 + (message.archived and self._archives))
+        kept = message.archived and self._archives
+        flags = (48 + message.store, 49 - marked, 48 + kept, 48 + message.copied)
         answer = await self._submissions.call(
             f"t:{{{address}}}",
             at,
@@ -332,12 +335,14 @@ class RedisBus:
             codec.audience_name(message),
             message.recipient_endpoint,
             bytes(flags),
-            str(message.sender) if message.copied else "",
+            str(message.sender),
             message.sender_endpoint,
         )
         status, due, *endpoints = answer
         if status == b"F":
             raise Refused(Condition.RESOURCE_CONSTRAINT, "too many messages wait for the recipient")
+        if status == b"M":
+            raise Refused(Condition.RESOURCE_CONSTRAINT, "too many of your messages wait for the recipient")
         if due:
             if len(self._marks) >= MARKS_KEPT:
                 self._marks.clear()

@@ -90,6 +90,7 @@ class SipDoor:
             reserved=settings.buddy_list,
             now=self._runtime.now,
             aside=Aside(),
+            asking=self._rates.asking,
         )
         self._wire: Wire | None = None
         self._listener: Listener | None = None

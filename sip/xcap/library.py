@@ -10,6 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import ceil
 from typing import Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -66,8 +67,11 @@ class Library:
         reserved: str,
         now: Callable[[], float],
         aside: Aside = at_once,
+        asking: Callable[[Address, int, float], float] = lambda owner, people, now: 0.0,
     ) -> None:
-        """`reserved`: user part of an address that is a list already. `aside` does what is long."""
+        """`reserved`: user part of an address that is a list already. `aside` does what is long. `asking`:
+        the seconds somebody must wait before they ask so many people at once."""
+        self._asking = asking
         self.service = service
         self.now = now
         self._accounts = accounts
@@ -80,6 +84,12 @@ class Library:
     async def work(self, size: int, work: Callable[[], T]) -> T:
         """On so many bytes of XML: aside when they are many."""
         return await self._aside(work) if size > _LARGE else work()
+
+    def admit(self, owner: Address, people: int) -> None:
+        """The owner is about to ask so many people. Raises `XcapError` 429."""
+        wait = self._asking(owner, people, self.now())
+        if wait:
+            raise XcapError(429, "Too Many People At Once", (("Retry-After", str(ceil(wait))),))
 
     async def show(self, place: Place) -> Document | None:
         """What a client may read."""

@@ -68,6 +68,17 @@ async def bus(request: pytest.FixtureRequest, valkey: str, clock: Clock) -> Asyn
         yield redis
 
 
+@pytest.fixture(params=["memory", "redis"])
+async def crowded(request: pytest.FixtureRequest, valkey: str, clock: Clock) -> AsyncIterator[Bus]:
+    """Two messages of one sender may wait, as soon as one of anybody's does."""
+    if request.param == "memory":
+        yield MemoryBus(clock=clock, pending_limit=8, sender_limit=2)
+        return
+    async with RedisBus(valkey, clock=clock, pending_limit=8, sender_limit=2) as redis:
+        await redis._call("FLUSHALL")
+        yield redis
+
+
 def relayed(address: Address = ALICE, to: str = "", kind: EndpointKind = EndpointKind.XMPP) -> Relay:
     return Relay(address=address, endpoint=to, kind=kind, payload=b"<iq/>\xff")
 
@@ -390,6 +401,43 @@ async def test_a_full_queue_refuses(bus: Bus) -> None:
     assert refusal.value.condition is Condition.RESOURCE_CONSTRAINT
     await bus.submit(message("chat-state", store=False), NOW)
     await bus.submit(message("other", recipient=CAROL), NOW)
+
+
+async def test_one_sender_cannot_fill_somebodys_queue(crowded: Bus) -> None:
+    """One waits already, and so two more of each sender may."""
+    await crowded.submit(message("m0"), NOW)
+    for sender in (BOB, CAROL):
+        for number in (1, 2):
+            await crowded.submit(message(f"{sender.local}{number}", sender=sender), NOW)
+        with pytest.raises(Refused, match="of your messages") as refusal:
+            await crowded.submit(message(f"{sender.local}3", sender=sender), NOW)
+        assert refusal.value.condition is Condition.RESOURCE_CONSTRAINT
+        await crowded.submit(message(f"{sender.local}4", sender=sender, store=False), NOW)
+    await put(crowded, NOW, LAPTOP)
+    for name in ("bob1", "bob2", "carol1", "carol2"):
+        await crowded.settle(ALICE, name, "xmpp:laptop", Delivery.DELIVERED, NOW)
+    await crowded.commit(ALICE, Update(drop_endpoints=(LAPTOP.id,)), NOW)
+    for number in (5, 6):
+        await crowded.submit(message(f"bob{number}", sender=BOB), NOW)
+    with pytest.raises(Refused, match="of your messages"):
+        await crowded.submit(message("bob7", sender=BOB), NOW)
+
+
+async def test_nor_while_somebody_is_there_who_does_not_take_it(crowded: Bus) -> None:
+    await put(crowded, NOW, LAPTOP)
+    await crowded.submit(message("m0"), NOW)
+    for number in range(4):
+        await crowded.submit(message(f"bob{number}", sender=BOB), NOW)
+    with pytest.raises(Refused, match="of your messages"):
+        await crowded.submit(message("bob4", sender=BOB), NOW)
+    await crowded.submit(message("carol", sender=CAROL), NOW)
+
+
+async def test_who_is_talked_to_has_no_such_bound(crowded: Bus) -> None:
+    await put(crowded, NOW, LAPTOP)
+    for number in range(2 * PENDING_LIMIT):
+        await crowded.submit(message(f"m{number}"), NOW)
+        await crowded.settle(ALICE, f"m{number}", "xmpp:laptop", Delivery.DELIVERED, NOW)
 
 
 async def test_what_has_expired_makes_room_in_a_full_queue(bus: Bus) -> None:

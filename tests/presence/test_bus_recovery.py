@@ -36,7 +36,7 @@ async def server(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
 
 @pytest.fixture
 async def bus(server: EmbeddedValkey) -> AsyncIterator[RedisBus]:
-    async with RedisBus(server.url, pending_limit=1_000_000, patience=8) as bus:
+    async with RedisBus(server.url, pending_limit=1_000_000, sender_limit=1_000_000, patience=8) as bus:
         yield bus
 
 
@@ -251,7 +251,7 @@ async def test_two_processes_share_one_bus(server: EmbeddedValkey, bus: RedisBus
 
 
 async def test_an_inbox_nobody_reads_stays_bounded(server: EmbeddedValkey) -> None:
-    async with RedisBus(server.url, inbox_limit=200, pending_limit=10_000) as bus:
+    async with RedisBus(server.url, inbox_limit=200, pending_limit=10_000, sender_limit=10_000) as bus:
         await put(bus, NOW, LAPTOP)
         await asyncio.gather(*(bus.submit(message(f"m{number}"), NOW) for number in range(2000)))
         assert await bus._call("XLEN", "t:inbox:xmpp-1") <= 400

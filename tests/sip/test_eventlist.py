@@ -248,6 +248,23 @@ async def test_who_has_not_decided_is_asked_once_and_answers_within_the_list(hou
         assert not (await house.store.item(ALICE, BOB)).pending_in
 
 
+async def test_how_many_are_asked_at_once_counts_by_their_number(tmp_path: Path) -> None:
+    """One in ten seconds, and as many at once; but who is shown a list again asks nobody."""
+    async with (
+        open_house(tmp_path, requests_per_account=0.1, policy="ask") as house,
+        house.phone(BOB, "tcp") as phone,
+        house.phone(ALICE, "tcp") as other,
+    ):
+        first = await bring(phone, listing(f"sip:{ALICE}", f"sip:{CAROL}", "sip:nobody@example.org"))
+        assert first.response.status == 200
+        second = await bring(phone, listing("sip:dave@example.org"))
+        assert second.response.status == 480
+        assert 15 <= int(second.response["Retry-After"]) <= 20
+        assert (await first.refresh()).status == 200
+        assert (await follow(phone)).response.status == 200
+        assert (await bring(other, listing(f"sip:{CAROL}"))).response.status == 200
+
+
 async def test_a_list_that_came_along_goes_on_in_the_next_process(house: House) -> None:
     await house.befriend(BOB, ALICE)
     async with Unreachable(str(BOB), PASSWORD, ("127.0.0.1", house.ports["tcp"]), "tcp") as phone:

@@ -11,6 +11,7 @@ import pytest
 
 from presence.address import Address
 from presence.errors import Condition
+from presence.memory import MemoryBus
 from presence.messages import ChatState, InstantMessage, Kind, Report
 from presence.model import Text
 from presence.ports import Deliver
@@ -173,6 +174,13 @@ async def test_nor_what_becomes_of_a_message_that_asks_for_a_report(house: House
             arrived = [e.message for e in await house.bus.receive("xmpp-1", 1.0) if isinstance(e, Deliver)]
             reports = [message.about for message in arrived if message.report]
         assert reports == ["s2"]
+
+
+async def test_who_fills_somebodys_queue_is_told_so(tmp_path: Path) -> None:
+    async with open_house(tmp_path, bus=MemoryBus(sender_limit=2)) as house, house.phone(BOB) as phone:
+        heard = [await phone.message(HER, f"line {number}") for number in range(4)]
+        assert [each.status for each in heard] == [202] * 3 + [500]
+        assert "too many of your messages wait for the recipient" in heard[-1].start
 
 
 def test_no_two_messages_have_one_name() -> None:

@@ -1,13 +1,17 @@
 -- Accept messages, in order. KEYS: the base key of each recipient. ARGV: 1 bound of an inbox, 2 milliseconds a dedup
--- name is known, 3 bound of waiting messages, 4 bound of what waits for the archive; then FIELDS of each message:
+-- name is known, 3 bound of waiting messages, 4 bound of what waits for the archive, 5 bound of one sender's waiting
+-- messages, kept once there are half as many of anybody's; half of 3 where somebody takes it now; then FIELDS of each
+-- message:
 -- 1 the caller's time, 2 id, 3 dedup name or '', 4 message, 5 expires, 6 audience, 7 named endpoint,
--- 8 flags '0' or '1': stored, address to be marked as due, archived, 9 sender whose other clients get a copy, or '',
+-- 8 flags '0' or '1': stored, address to be marked as due, archived, sender's other clients get a copy, 9 sender,
 -- 10 sender's endpoint; at the end link key, number of this call, whether it is sent again.
--- Returns for each {status, due, endpoint...}: L live, S stored, X dropped, D duplicate, F full; or what went wrong.
+-- Returns for each {status, due, endpoint...}: L live, S stored, X dropped, D duplicate, F full, M too many of the
+-- sender's; or what went wrong.
 local ARCHIVE = 't:archive'
 local FIELDS, YES = 10, 49
+local CROWD_KEPT = 604800000 -- milliseconds it is remembered what a sender sent while many waited
 
-local dedup_time, pending_bound, archive_bound
+local dedup_time, pending_bound, archive_bound, sender_bound
 local archive_room -- nil until it is looked up
 local accepted -- microseconds; only orders
 
@@ -75,6 +79,19 @@ local function copy(message, sender, sending, endpoints, ids, chosen)
   end
 end
 
+-- As many of the sender's wait as may. What was settled meanwhile is taken out only now.
+local function too_many(crowd, pending, most)
+  if call('SCARD', crowd) < most then
+    return false
+  end
+  for _, id in ipairs(call('SMEMBERS', crowd)) do
+    if call('HEXISTS', pending, id) == 0 then
+      call('SREM', crowd, id)
+    end
+  end
+  return call('SCARD', crowd) >= most
+end
+
 local function accept(id, dedup, message, expires, audience, named, flags, sender, sending)
   local pending, seen = base .. ':pending', nil
   if dedup ~= '' then
@@ -93,14 +110,21 @@ local function accept(id, dedup, message, expires, audience, named, flags, sende
   end
 
   local endpoints, ids = read_endpoints()
-  local store, mark, kept = string.byte(flags, 1, 3)
-  store, mark, kept = store == YES, mark == YES, kept == YES
+  local store, mark, kept, copied = string.byte(flags, 1, 4)
+  store, mark, kept, copied = store == YES, mark == YES, kept == YES, copied == YES
   local address = string.sub(base, 4, -2)
-  if store and call('HLEN', pending) >= pending_bound then
+  local waiting = store and call('HLEN', pending) or 0
+  if waiting >= pending_bound then
     drive(address, endpoints, ids, {}, {}, {}, false) -- what has expired makes room
-    if call('HLEN', pending) >= pending_bound then
+    waiting = call('HLEN', pending)
+    if waiting >= pending_bound then
       return { 'F', 0 }
     end
+  end
+  local chosen = targets(endpoints, ids, audience, named)
+  local crowd = store and waiting * 2 >= sender_bound and base .. ':from:' .. sender
+  if crowd and too_many(crowd, pending, #chosen > 0 and pending_bound / 2 or sender_bound) then
+    return { 'M', 0 }
   end
   if kept then
     archive_room = archive_room or archive_bound - call('XLEN', ARCHIVE)
@@ -109,7 +133,6 @@ local function accept(id, dedup, message, expires, audience, named, flags, sende
     end
   end
 
-  local chosen = targets(endpoints, ids, audience, named)
   local answer = { #chosen > 0 and 'L' or (store and 'S' or 'X'), 0, unpack(chosen) }
   if store then
     local owed = { accepted, now, tonumber(expires), audience, named }
@@ -118,6 +141,10 @@ local function accept(id, dedup, message, expires, audience, named, flags, sende
     end
     if call('HSETNX', pending, id, pack(owed) .. message) == 0 then
       return as_then(id) -- the same message once more
+    end
+    if crowd then
+      call('SADD', crowd, id)
+      call('PEXPIRE', crowd, CROWD_KEPT)
     end
     if #chosen > 0 and mark then
       if call('ZADD', 't:due:messages', 'NX', now + OVERDUE, address) == 1 then
@@ -137,7 +164,7 @@ local function accept(id, dedup, message, expires, audience, named, flags, sende
     call('XADD', ARCHIVE, '*', '1', message)
     archive_room = archive_room - 1
   end
-  if sender ~= '' then
+  if copied then
     copy(message, sender, sending, endpoints, ids, chosen)
   end
   return answer
@@ -146,12 +173,13 @@ end
 register('submit', function(keys, argv)
   begin(argv[1])
   dedup_time, pending_bound, archive_bound, archive_room = argv[2], tonumber(argv[3]), tonumber(argv[4]), nil
+  sender_bound = tonumber(argv[5])
   local last, answers = #argv, {}
   local done = done_before(argv[last - 2], argv[last - 1], argv[last])
   local time = call('TIME')
   accepted = time[1] * 1000000 + time[2]
   for i, key in ipairs(keys) do
-    local first, well, answer = 5 + (i - 1) * FIELDS, nil, nil
+    local first, well, answer = 6 + (i - 1) * FIELDS, nil, nil
     at(key, argv[first])
     if done then
       well, answer = pcall(as_then, argv[first + 1])

@@ -8,12 +8,13 @@ roster who is only there: it cannot know them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from presence.address import Address
 from presence.errors import Condition, Refused
 from presence.service import PresenceService
-from presence.subscriptions import Act
+from presence.subscriptions import Act, RosterItem
 from sip.xcap import buddies
 from sip.xcap.buddies import NAMESPACE, Wishes
 from sip.xcap.conflicts import Conflicting, XcapError, not_unique
@@ -53,6 +54,9 @@ class ResourceLists(Usage):
         written = await library.written(place)
         size = len(change.after.data) if change.after is not None else 0
         wishes = await library.work(size, partial(_wishes, place.user, written, change))
+        roster = await _roster(library.service, place.user)
+        if fresh := sum(address not in roster for address, _ in wishes.put):
+            library.admit(place.user, fresh)
         before = await pres_rules.pointing(library, place.user)
         if change.after is None:
             if written is None and not wishes.remove:
@@ -60,7 +64,7 @@ class ResourceLists(Usage):
             await library.drop(place)
         else:
             await library.keep(place, change.after)
-        await _fulfil(library.service, place.user, wishes)
+        await _fulfil(library.service, place.user, wishes, roster)
         after = await pres_rules.pointing(library, place.user)
         if before is not None and after is not None:
             await pres_rules.enforce(library, place.user, before, after, whole=False)
@@ -76,10 +80,15 @@ def _wishes(owner: Address, written: Document | None, change: Change) -> Wishes:
     return Wishes(wishes.put, tuple(address for address in wishes.remove if address in known))
 
 
-async def _fulfil(service: PresenceService, owner: Address, wishes: Wishes) -> None:
-    """Raises `Conflicting` for what the roster does not take; what came before that stays done."""
+async def _roster(service: PresenceService, owner: Address) -> dict[Address, RosterItem]:
     _, items = await service.roster(owner)
-    roster = {item.contact: item for item in items}
+    return {item.contact: item for item in items}
+
+
+async def _fulfil(
+    service: PresenceService, owner: Address, wishes: Wishes, roster: Mapping[Address, RosterItem]
+) -> None:
+    """Raises `Conflicting` for what the roster does not take; what came before that stays done."""
     for address in wishes.remove:
         if address in roster and roster[address].listed:
             await service.remove_item(owner, address)

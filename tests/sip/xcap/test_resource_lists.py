@@ -230,3 +230,27 @@ async def test_what_the_schema_and_the_rfc_do_not_allow(desk: Desk, inner: str, 
     reply = await desk.ask("PUT", INDEX, lists(inner), LISTS)
     assert reply.status == 409
     assert b"<" + condition in reply.body
+
+
+def people(*names: str) -> str:
+    entries = "".join(f'<entry uri="sip:{name}@{DOMAIN}"/>' for name in names)
+    return lists(f'<list name="buddies">{entries}</list>')
+
+
+async def test_who_asks_too_many_at_once_is_told_when_to_come_again(desk: Desk) -> None:
+    asked: list[int] = []
+
+    def asking(owner: Address, people: int, now: float) -> float:
+        asked.append(people)
+        return 7.5 if sum(asked) > 3 else 0.0
+
+    desk.library._asking = asking
+    await desk.put(INDEX, people("bob", "carol"), LISTS)
+    await desk.put(INDEX, people("bob", "carol", "dave"), LISTS)
+    reply = await desk.ask("PUT", INDEX, people("bob", "carol", "dave", "erin"), LISTS)
+    assert (reply.status, dict(reply.headers)) == (429, {"Retry-After": "8"})
+    assert len(await desk.roster()) == 3
+    assert "erin" not in await desk.get(INDEX)
+    # who goes is not asked
+    await desk.put(INDEX, people("bob"), LISTS, if_match="*")
+    assert asked == [2, 1, 1]
