@@ -538,6 +538,30 @@ async def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
         assert session.flushes > flushed
 
 
+async def test_a_client_that_goes_and_takes_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    """Its end has come (FIN); what was said to it never leaves."""
+    async with limited(tmp_path, allow_plaintext=True, close_timeout=0.2) as server:
+        reader, writer = await asyncio.open_connection(*server.where(), limit=1024)
+        client = RawClient(server.where())
+        client.reader, client.writer = reader, writer
+        await client.features()
+        await client.ask(LOGIN, SUCCESS)
+        await client.features()
+        await client.ask(BIND, b"</iq>")
+        session = server.host.sessions[0]
+        assert isinstance(writer.transport, asyncio.Transport)
+        writer.transport.pause_reading()
+        flushes = -1
+        while flushes != session.flushes:  # until the kernel takes no more
+            flushes = session.flushes
+            session.outbound.send(b"<message><body>" + b"x" * 1_000_000 + b"</body></message>")
+            await asyncio.sleep(0.05)
+        writer.write_eof()
+        await until("the connection is dropped", lambda: not server.listener.connections, PATIENCE)
+        assert await session.over == "lost"
+        writer.transport.abort()
+
+
 async def test_a_session_that_lags_stops_the_reading(server: EchoServer) -> None:
     async with RawClient(server.where(direct=True), direct=True) as client:
         await client.log_in()

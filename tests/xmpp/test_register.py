@@ -68,6 +68,16 @@ async def test_a_new_password_ends_all_other_sessions(xmpp: Scene) -> None:
     assert alice.ended is not None
 
 
+async def test_a_password_is_not_changed_without_end(xmpp: Scene) -> None:
+    await xmpp.people("alice")
+    alice = await xmpp.connect("alice")
+    answers = [await alice.ask("set", change(password=f"p{number}")) for number in range(7)]
+    assert [answer.get("type") for answer in answers] == [*["result"] * 5, "error", "error"]
+    assert condition(answers[-1]) == "resource-constraint"
+    await xmpp.wait(61)
+    assert (await alice.ask("set", change())).get("type") == "result"
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

@@ -96,7 +96,8 @@ class Connection(ClientStream, asyncio.Protocol):
             self._feed(data)
 
     def eof_received(self) -> None:
-        """The transport closes itself after this."""
+        """The transport closes itself after this, when the client has taken what was said."""
+        self._wait_no_longer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -232,8 +233,18 @@ class Connection(ClientStream, asyncio.Protocol):
 
     def _lost(self) -> None:
         super()._lost()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing more will come: close when the client has taken what was said, or soon."""
         if self._transport is not None:
             self._transport.close()
+            self._wait_no_longer()
+
+    def _wait_no_longer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._listener.realm.settings.close_timeout, self.abort)
 
     def _tls_failed(self, tls: TlsLayer, error: ssl.SSLError) -> None:
         self._listener.metrics.count("xmpp_tls_failures_total")
@@ -243,8 +254,7 @@ class Connection(ClientStream, asyncio.Protocol):
         if not self._end:
             self._end = "lost"
             self._start_work()
-        if self._transport is not None:
-            self._transport.close()
+        self._let_go()
 
 
 def _watch_socket(transport: asyncio.Transport, lost_timeout: float) -> None:

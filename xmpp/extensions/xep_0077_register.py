@@ -18,6 +18,7 @@ from xmpp.extensions import Extension, Iq, Request, Status, Target
 from xmpp.extensions.xep_0445_preauthenticated_registration import HOUR, PARS_NS
 from xmpp.forms import NS as FORM_NS
 from xmpp.forms import offer_field, offer_form, read_submission
+from xmpp.rate import Paces
 
 if TYPE_CHECKING:
     from xmpp.negotiation import Negotiation
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 NS = "jabber:iq:register"
 FEATURE_NS = "http://jabber.org/features/iq-register"
 TARGETS = frozenset({Target.SERVER, Target.ACCOUNT})
+CHANGE_EVERY = 60.0
+"Seconds for one change more: each costs as much as thousands of messages."
+CHANGES_AT_ONCE = 5
+CHANGING = 10_000
+"Accounts at a time."
 INSTRUCTIONS = "Choose a user name and a password."
 
 
@@ -128,6 +134,9 @@ async def _change(request: Request) -> Element | None:
     if username is None or password is None or not username.text or not password.text:
         raise StanzaError("bad-request", text="user name and new password are wanted")
     _check_own(request, username.text)
+    paces: Paces = request.router.extra.setdefault(NS, Paces(1 / CHANGE_EVERY, CHANGES_AT_ONCE, CHANGING))
+    if not paces.allow(request.session.address, request.router.clock()):
+        raise StanzaError("resource-constraint", "wait", "too many passwords at once")
     session = request.session
     await request.router.service.change_password(session.address, password.text, session.jid.full)
     return None
