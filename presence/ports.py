@@ -475,6 +475,11 @@ class KeptStore(Protocol):
     async def keep(self, owner: Address, collection: str, name: str, data: bytes, most: int) -> list[str]:
         """Put one; beyond `most`, those changed longest ago are dropped. Returns their names."""
 
+    async def swap(
+        self, owner: Address, collection: str, name: str, old: bytes | None, new: bytes | None
+    ) -> bool:
+        """Put, replace or drop one if it is still what it was; None: not there. False: it is not."""
+
     async def discard(self, owner: Address, collection: str, name: str | None = None) -> int:
         """Drop one, or all of the collection. Returns how many were there."""
 

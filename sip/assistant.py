@@ -3,11 +3,13 @@ phones show requests by themselves).
 
 Who has only a phone is sent a message when somebody wants to see them and no policy answers (`policy.phone`).
 It comes from an address of the server's own, and `yes` or `no` sent back to it is the answer. One request is
-asked at a time, so that it is clear which one an answer means; an answer that could mean another asks again.
+asked at a time. A bare `yes` answers the question that a phone has taken and somebody can have read; where it
+could have been meant for the one before, or for none, the answer has to name whom it is about.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TypeVar
@@ -31,6 +33,8 @@ _V = TypeVar("_V")
 _YES = frozenset(("yes", "y", "1", "ok", "allow", "accept", "ja", "oui", "si", "sí"))
 _NO = frozenset(("no", "n", "2", "deny", "reject", "nein", "non"))
 _REMEMBERED = 10_000
+_READING = 3.0
+"Seconds from a question to an answer that was not meant for the question before it."
 _PATIENCE = 2
 "Texts in a row that are no answer and are replied to; a phone that replies by itself is left alone then."
 
@@ -55,6 +59,25 @@ def parse_answer(text: str) -> Answer | None:
     return Answer(act, about)
 
 
+@dataclass(slots=True)
+class Question:
+    """Whose request somebody was asked about last."""
+
+    watcher: Address
+    bare: bool = True
+    "An answer need not name the watcher: no other question is open in front of the owner."
+    follows: bool = False
+    "Another one was just answered."
+    shown: float | None = None
+    "When a phone took it; Unix seconds."
+
+    def means(self, now: float) -> Address | None:
+        """Whom a bare answer is about that comes now; None where that is not certain."""
+        if not self.bare or self.shown is None:
+            return None
+        return self.watcher if now >= self.shown + (_READING if self.follows else 0.0) else None
+
+
 class Assistant:
     def __init__(
         self, settings: SipSettings, service: PresenceService, accounts: Accounts, runtime: Runtime
@@ -63,8 +86,8 @@ class Assistant:
         self._service = service
         self._accounts = accounts
         self._runtime = runtime
-        self._asked: OrderedDict[Address, Address] = OrderedDict()
-        "Owner → whose request they were asked about last."
+        self._asked: OrderedDict[Address, Question] = OrderedDict()
+        "By owner."
         self._misunderstood: OrderedDict[Address, int] = OrderedDict()
 
     def is_at(self, address: Address) -> bool:
@@ -86,13 +109,26 @@ class Assistant:
         if account is None or not account.phone_only:
             return
         waiting = await self._waiting(owner)
-        if waiting and self._asked.get(owner) not in waiting:
+        question = self._asked.get(owner)
+        if waiting and (question is None or question.watcher not in waiting):
             await self._ask(owner, waiting[0])
 
-    async def _ask(self, owner: Address, watcher: Address) -> None:
-        _put(self._asked, owner, watcher)
-        text = f"{watcher} wants to see when you are available. Reply yes or no."
-        await self._say(owner, text, f"asked {owner} {watcher}")
+    async def _ask(self, owner: Address, watcher: Address, *, follows: bool = False) -> None:
+        # Whoever read a question that nobody waits for any more may be answering it just now.
+        before = self._asked.get(owner)
+        bare = before is None or before.shown is None
+        _put(self._asked, owner, Question(watcher, bare, follows))
+        reply = "Reply yes or no." if bare else f"Reply yes {watcher} or no {watcher}."
+        text = f"{watcher} wants to see when you are available. {reply}"
+        await self._say(owner, text, f"asked {owner} {watcher} {bare}", about=watcher)
+
+    def shown(self, message: InstantMessage) -> None:
+        """A phone has taken a message."""
+        if not self.is_at(message.sender):
+            return
+        question = self._asked.get(message.recipient)
+        if question is not None and message.id.endswith(_mark(message.recipient, question.watcher)):
+            question.shown = self._runtime.now()
 
     async def _waiting(self, owner: Address) -> list[Address]:
         _, items = await self._service.roster(owner)
@@ -104,7 +140,9 @@ class Assistant:
         """The owner said something to the assistant. Raises `Refused`, `Unavailable`."""
         answer = parse_answer(text)
         waiting = await self._waiting(owner)
-        about = meant(answer, self._asked.get(owner), waiting)
+        question = self._asked.get(owner)
+        asked = question.means(self._runtime.now()) if question is not None else None
+        about = meant(answer, asked, waiting)
         if answer is None or about is None:
             await self._not_understood(owner, waiting)
             return
@@ -118,7 +156,7 @@ class Assistant:
         await self._say(owner, f"{about} {done}.")
         rest = [watcher for watcher in waiting if watcher != about]
         if rest:
-            await self._ask(owner, rest[0])
+            await self._ask(owner, rest[0], follows=True)
 
     async def _not_understood(self, owner: Address, waiting: list[Address]) -> None:
         times = self._misunderstood.get(owner, 0)
@@ -128,15 +166,19 @@ class Assistant:
         if not waiting:
             await self._say(owner, "Nobody is waiting for your answer.")
             return
-        _put(self._asked, owner, waiting[0])
+        _put(self._asked, owner, Question(waiting[0], bare=len(waiting) == 1))
         listed = ", ".join(map(str, waiting[:20]))
         await self._say(
-            owner, f"Waiting for your answer: {listed}. Reply yes {waiting[0]} or no {waiting[0]}."
+            owner,
+            f"Waiting for your answer: {listed}. Reply yes {waiting[0]} or no {waiting[0]}.",
+            about=waiting[0],
         )
 
-    async def _say(self, owner: Address, text: str, dedup: str = "") -> None:
+    async def _say(self, owner: Address, text: str, dedup: str = "", about: Address | None = None) -> None:
+        """`about`: whose request is asked about; any process knows it by the message's id."""
+        mark = _mark(owner, about) if about is not None else ""
         message = InstantMessage(
-            id="",
+            id=self._service.new_trace() + mark,
             trace="",
             created=0.0,
             sender=make_address(self._name, owner.domain),
@@ -162,6 +204,10 @@ def meant(answer: Answer | None, asked: Address | None, waiting: list[Address]) 
     except InvalidAddress:
         return None
     return named if named in waiting else None
+
+
+def _mark(owner: Address, watcher: Address) -> str:
+    return hashlib.blake2b(f"{owner} {watcher}".encode(), digest_size=6).hexdigest()
 
 
 def _put(table: OrderedDict[Address, _V], key: Address, value: _V) -> None:

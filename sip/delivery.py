@@ -20,6 +20,7 @@ from presence.errors import Condition, Refused, Unavailable
 from presence.messages import Delivery, InstantMessage, Report
 from presence.ports import Deliver, Failed, Metrics
 from presence.service import PresenceService
+from sip.assistant import Assistant
 from sip.bodies import cpim
 from sip.errors import status_to_condition
 from sip.fitting import fits
@@ -65,6 +66,7 @@ class Deliverer:
         runtime: Runtime,
         sender: Sender,
         writer: Writer,
+        assistant: Assistant,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
@@ -73,6 +75,7 @@ class Deliverer:
         self._runtime = runtime
         self._sender = sender
         self._writer = writer
+        self._assistant = assistant
         self._metrics = metrics
         self._lanes: dict[tuple[Address, str], _Lane] = {}
         self._delivered: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -173,6 +176,7 @@ class Deliverer:
         status = answer.status
         if 200 <= status < 300:
             self._remember(message.id, lane.endpoint)
+            self._assistant.shown(message)
             self._service.note(message.trace, "sip.out", message.recipient, message.sender, lane.endpoint)
             self._done(lane, message, Delivery.DELIVERED)
             if message.bodies and Report.DELIVERED in message.wants and media != cpim.CONTENT_TYPE:

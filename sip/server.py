@@ -89,7 +89,9 @@ class SipServer:
         writer = Writer(settings)
         self.assistant = Assistant(settings, service, accounts, runtime)
         self.pager = Pager(service, self.registrar, runtime, writer, self.assistant, metrics)
-        self.deliverer = Deliverer(settings, service, self.registrar, runtime, sender, writer, metrics)
+        self.deliverer = Deliverer(
+            settings, service, self.registrar, runtime, sender, writer, self.assistant, metrics
+        )
         services = Services(
             settings=settings,
             runtime=runtime,

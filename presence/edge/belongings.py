@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, Row, Select, bindparam, delete, func, select
+from sqlalchemy import BindParameter, Row, Select, and_, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presence.address import Address, parse_address
@@ -92,6 +92,23 @@ class Belongings:
             if oldest:
                 await connection.execute(delete(kept).where(*this, kept.c.name.in_(oldest)))
         return oldest
+
+    async def swap(
+        self, owner: Address, collection: str, name: str, old: bytes | None, new: bytes | None
+    ) -> bool:
+        """See `presence.ports.KeptStore.swap`."""
+        this_one = {"owner": str(owner), "collection": collection, "name": name}
+        this = and_(*(kept.c[column] == value for column, value in this_one.items()))
+        latest = {"position": time.time_ns(), "data": new}
+        async with self.database.writing() as connection:
+            if old is None:
+                if new is None:
+                    return (await connection.execute(select(kept.c.name).where(this))).first() is None
+                statement = inserting(connection, kept).values(**this_one, **latest)
+                return (await connection.execute(statement.on_conflict_do_nothing())).rowcount == 1
+            same = this & (kept.c.data == old)
+            change = delete(kept).where(same) if new is None else update(kept).where(same).values(**latest)
+            return (await connection.execute(change)).rowcount == 1
 
     async def discard(self, owner: Address, collection: str, name: str | None = None) -> int:
         """See `presence.ports.KeptStore.discard`."""

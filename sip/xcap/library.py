@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from math import ceil
 from typing import Protocol, TypeVar
@@ -64,13 +64,13 @@ class Library:
         accounts: Accounts,
         domains: Sequence[str],
         root: str,
-        reserved: str,
+        reserved: Collection[str],
         now: Callable[[], float],
         aside: Aside = at_once,
         asking: Callable[[Address, int, float], float] = lambda owner, people, now: 0.0,
     ) -> None:
-        """`reserved`: user part of an address that is a list already. `aside` does what is long. `asking`:
-        the seconds somebody must wait before they ask so many people at once."""
+        """`reserved`: user parts of addresses that are something already. `aside` does what is long.
+        `asking`: the seconds somebody must wait before they ask so many people at once."""
         self._asking = asking
         self.service = service
         self.now = now

@@ -246,6 +246,21 @@ async def test_a_blocklist_keeps_its_order_and_everybody_on_it_once(store: SqlSt
     assert await store.blocklist(ALICE) == []
 
 
+async def test_what_somebody_else_changed_meanwhile_is_not_swapped(store: SqlStore) -> None:
+    this = (ALICE, "things", "a")
+    assert not await store.swap(*this, b"1", b"2")
+    assert await store.swap(*this, None, b"1")
+    assert not await store.swap(*this, None, b"2")
+    assert not await store.swap(*this, None, None)
+    assert not await store.swap(*this, b"2", b"3")
+    assert await store.swap(*this, b"1", b"2")
+    assert [k.data for k in await store.kept(ALICE, "things")] == [b"2"]
+    assert not await store.swap(*this, b"1", None)
+    assert await store.swap(*this, b"2", None)
+    assert await store.swap(*this, None, None)
+    assert await store.kept(ALICE, "things") == []
+
+
 async def test_what_is_kept_comes_back_latest_last_and_only_so_much_of_it(store: SqlStore) -> None:
     for name in ("a", "b", "a"):
         assert await store.keep(ALICE, "things", name, name.encode(), 2) == []

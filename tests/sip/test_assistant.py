@@ -9,7 +9,7 @@ import pytest
 
 from presence.address import Address
 from presence.subscriptions import Act
-from sip.assistant import Answer, meant, parse_answer
+from sip.assistant import Answer, Question, meant, parse_answer
 from tests.sip.house import ALICE, BOB, CAROL, House, open_house
 from tests.support.sipwire import address
 
@@ -107,6 +107,72 @@ def test_an_answer_counts_only_for_a_request_it_certainly_means(
     text: str, asked: Address | None, about: Address | None
 ) -> None:
     assert meant(parse_answer(text), asked, [ALICE, CAROL]) == about
+
+
+async def test_yes_is_no_answer_to_a_question_that_came_in_place_of_another(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await asks(house, CAROL)
+        await phone.hears("carol@example.org wants to see when you are available. Reply yes or no.")
+        await house.other.act(CAROL, BOB, Act.UNSUBSCRIBE)
+        await asks(house, ALICE)
+        await phone.hears(
+            "alice@example.org wants to see when you are available."
+            " Reply yes alice@example.org or no alice@example.org."
+        )
+        await phone.message(ASSISTANT, "yes")  # to carol, whom he read about
+        await phone.hears(
+            "Waiting for your answer: alice@example.org. Reply yes alice@example.org or no alice@example.org."
+        )
+        assert await sees(house, ALICE) == "pending"
+        await phone.message(ASSISTANT, "yes alice@example.org")
+        await phone.hears("alice@example.org can see you now.")
+
+
+async def test_yes_twice_does_not_answer_the_next_one(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await asks(house, CAROL)
+        await phone.hears("carol@example.org wants to see when you are available. Reply yes or no.")
+        await asks(house, ALICE)
+        await phone.message(ASSISTANT, "yes")
+        await phone.hears("alice@example.org wants to see when you are available. Reply yes or no.")
+        await phone.message(ASSISTANT, "yes")
+        await phone.hears(
+            "Waiting for your answer: alice@example.org. Reply yes alice@example.org or no alice@example.org."
+        )
+        assert await sees(house, ALICE) == "pending"
+        # he has been told whom it is about
+        await phone.message(ASSISTANT, "no")
+        await phone.hears("alice@example.org cannot see you.")
+
+
+async def test_yes_answers_nothing_the_phone_did_not_take(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        phone.answers["MESSAGE"] = (480, "Temporarily Unavailable")
+        await asks(house, ALICE)
+        await phone.received("MESSAGE")
+        phone.answers.pop("MESSAGE")
+        await phone.message(ASSISTANT, "yes")
+        await phone.hears(
+            "Waiting for your answer: alice@example.org. Reply yes alice@example.org or no alice@example.org."
+        )
+        assert await sees(house, ALICE) == "pending"
+
+
+@pytest.mark.parametrize(
+    ("question", "now", "about"),
+    [
+        (Question(ALICE), 100.0, None),
+        (Question(ALICE, shown=100.0), 100.0, ALICE),
+        (Question(ALICE, follows=True, shown=100.0), 102.9, None),
+        (Question(ALICE, follows=True, shown=100.0), 103.0, ALICE),
+        (Question(ALICE, bare=False, shown=100.0), 999.0, None),
+    ],
+)
+def test_whom_a_bare_answer_is_about(question: Question, now: float, about: Address | None) -> None:
+    assert question.means(now) == about
 
 
 async def test_an_answer_may_name_whom_it_means(house: House) -> None:

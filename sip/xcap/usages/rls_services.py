@@ -9,10 +9,11 @@ kept as an index of who has which address, and is shown to nobody (§4.4.9).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote, urlsplit
 
 from presence.address import Address
+from presence.ports import Kept
 from sip.addressing import to_uri
 from sip.xcap import buddies
 from sip.xcap.conflicts import Conflicting, not_unique
@@ -26,9 +27,11 @@ from sip.xcap.usages.resource_lists import check_lists
 NAMESPACE = "urn:ietf:params:xml:ns:rls-services"
 ADDRESSES = "xcap rls-services addresses"
 "Collection of a domain: whose list an address is."
-MAX_ADDRESSES = 1_000_000
 MAX_SERVICES = 100
 "Of one user."
+_CLAIMED = 60.0
+"Seconds an address is its claimer's though no document of theirs has it yet."
+_TRIES = 4
 _EMPTY = f'<?xml version="1.0" encoding="UTF-8"?>\n<rls-services xmlns="{NAMESPACE}"></rls-services>\n'
 
 
@@ -58,21 +61,28 @@ class ListServices(Usage):
             if address is None or not library.service.serves(address.domain):
                 raise Conflicting("constraint-failure", "uri: an address of this server is wanted")
             if place.name == "index" and (address in seen or await _taken(library, place.user, address)):
-                field = f"{path_of(service)}/@uri"
-                raise not_unique(field, await _alternatives(library, place.user, address))
+                raise await _not_free(library, place.user, document, address, service)
             seen.add(address)
 
     async def apply(self, library: Library, place: Place, change: Change) -> None:
-        await super().apply(library, place, change)
+        """Addresses are claimed before the document has them, and given back when it has not any more: of two
+        who want one at the same time, one has it."""
         if place.name != "index":
+            await super().apply(library, place, change)
             return
-        kept = library.service.belongings
         before, after = _addresses(change.before), _addresses(change.after)
-        for address in sorted(before - after):
-            await kept.discard(Address("", address.domain), ADDRESSES, address.local)
-        for address in sorted(after - before):
-            domain, owner = Address("", address.domain), str(place.user).encode()
-            await kept.keep(domain, ADDRESSES, address.local, owner, MAX_ADDRESSES)
+        claimed: list[Address] = []
+        try:
+            for address in sorted(after - before):
+                if not await _claim(library, place.user, address):
+                    assert change.after is not None
+                    raise await _not_free(library, place.user, change.after, address)
+                claimed.append(address)
+            await super().apply(library, place, change)
+        except BaseException:
+            await _give_back(library, place.user, claimed)
+            raise
+        await _give_back(library, place.user, sorted(before - after))
 
 
 def services_of(document: Document) -> list[Element]:
@@ -143,16 +153,58 @@ def _addresses(document: Document | None) -> set[Address]:
 
 async def _taken(library: Library, owner: Address, address: Address) -> bool:
     """It is somebody's address, or a list of somebody else."""
-    if address.local == library.reserved or await library.exists(address):
+    if address.local in library.reserved or await library.exists(address):
         return True
+    kept = await _claimer(library, address)
+    return kept is not None and await _holds(library, owner, address, kept)
+
+
+async def _claimer(library: Library, address: Address) -> Kept | None:
     kept = await library.service.belongings.kept(Address("", address.domain), ADDRESSES, address.local)
-    if not kept or kept[0].data == str(owner).encode():
+    return kept[0] if kept else None
+
+
+async def _holds(library: Library, owner: Address, address: Address, kept: Kept) -> bool:
+    """Somebody else has the address, or is about to."""
+    if kept.data == str(owner).encode():
         return False
-    other = user_of(kept[0].data.decode())
+    other = user_of(kept.data.decode())
     if other is None or not await library.exists(other):
         return False
+    if kept.changed > library.now() - _CLAIMED:
+        return True
     theirs = await library.written(Place(_usage, other, "index"))
     return address in _addresses(theirs)
+
+
+async def _claim(library: Library, owner: Address, address: Address) -> bool:
+    """The address is the owner's from now on. False: it is somebody else's."""
+    domain, mine = Address("", address.domain), str(owner).encode()
+    for _ in range(_TRIES):
+        kept = await _claimer(library, address)
+        if kept is not None and await _holds(library, owner, address, kept):
+            return False
+        old = kept.data if kept is not None else None
+        if await library.service.belongings.swap(domain, ADDRESSES, address.local, old, mine):
+            return True
+    return False
+
+
+async def _give_back(library: Library, owner: Address, addresses: Iterable[Address]) -> None:
+    mine = str(owner).encode()
+    for address in addresses:
+        await library.service.belongings.swap(
+            Address("", address.domain), ADDRESSES, address.local, mine, None
+        )
+
+
+async def _not_free(
+    library: Library, owner: Address, document: Document, address: Address, service: Element | None = None
+) -> Conflicting:
+    """What its client hears, with addresses that are free."""
+    named = (each for each in services_of(document) if address_of(each.get("uri")) == address)
+    element = service or next(named)
+    return not_unique(f"{path_of(element)}/@uri", await _alternatives(library, owner, address))
 
 
 async def _alternatives(library: Library, owner: Address, address: Address) -> tuple[str, ...]:

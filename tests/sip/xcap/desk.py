@@ -123,7 +123,7 @@ async def open_desk(folder: Path) -> AsyncIterator[Desk]:
     )
     await service.watch([ALICE])
     aside = Counting()
-    library = Library(service, accounts, (DOMAIN,), ROOT, "buddies", time.time, aside)
+    library = Library(service, accounts, (DOMAIN,), ROOT, {"buddies", "presence"}, time.time, aside)
     try:
         yield Desk(service, store, bus, library, aside)
     finally:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 
 from presence.address import Address
@@ -10,7 +13,7 @@ from presence.ports import KeptChanged
 from sip.xcap import manipulation
 from sip.xcap.server import Question
 from sip.xcap.usages import pidf_manipulation
-from sip.xcap.usages.rls_services import packages_of, people, services_of
+from sip.xcap.usages.rls_services import ADDRESSES, packages_of, people, services_of
 from tests.sip.house import ALICE, BOB, CAROL, DOMAIN
 from tests.sip.xcap.desk import ELEMENT, LISTS, ROOT, SERVICES, Desk, fits
 
@@ -219,7 +222,7 @@ async def test_a_service_that_points_to_a_list_follows_it(desk: Desk) -> None:
     assert await people(desk.library, ALICE, service) == {BOB: "Bob"}
 
 
-@pytest.mark.parametrize("taken", ["alice", "bob", "buddies", "theirs"])
+@pytest.mark.parametrize("taken", ["alice", "bob", "buddies", "presence", "theirs"])
 async def test_an_address_that_is_taken_is_refused_with_others_that_are_not(desk: Desk, taken: str) -> None:
     theirs = desk.library.place(f"rls-services/users/sip:{BOB}/index")
     question = Question(
@@ -236,6 +239,54 @@ async def test_an_address_that_is_taken_is_refused_with_others_that_are_not(desk
     assert b'<exists field="*/*%5B1%5D/@uri">' in reply.body
     assert f"<alt-value>sip:{taken}-alice@{DOMAIN}</alt-value>".encode() in reply.body
     await desk.put("rls-services/index", SERVICE.format(f"{taken}-alice", INLINE), SERVICES)
+
+
+def put_services(owner: Address, *names: str) -> Question:
+    services = "".join(f'<service uri="sip:{name}@{DOMAIN}">{INLINE}</service>' for name in names)
+    return Question(
+        method="PUT",
+        path=f"/rls-services/users/sip:{owner}/index",
+        content_type=SERVICES,
+        body=SERVICE.partition("<service")[0].encode() + services.encode() + b"</rls-services>",
+    )
+
+
+async def index(desk: Desk) -> dict[str, str]:
+    """Whose each address is."""
+    kept = await desk.service.belongings.kept(Address("", DOMAIN), ADDRESSES)
+    return {each.name: each.data.decode() for each in kept}
+
+
+async def test_of_two_who_want_an_address_at_the_same_time_one_has_it(desk: Desk) -> None:
+    async def ask(who: Address) -> int:
+        return (await desk.server.answer(who, put_services(who, "team"))).status
+
+    for _ in range(5):
+        answers = dict(zip((ALICE, BOB), await asyncio.gather(ask(ALICE), ask(BOB)), strict=True))
+        (winner,) = [who for who, status in answers.items() if status in (200, 201)]
+        (loser,) = [who for who, status in answers.items() if status == 409]
+        assert await index(desk) == {"team": str(winner)}
+        # and what the other has not is not taken away
+        await desk.server.answer(loser, put_services(loser))
+        assert await index(desk) == {"team": str(winner)}
+        assert (await desk.server.answer(winner, put_services(winner))).status == 200
+        assert await index(desk) == {}
+
+
+async def test_an_address_is_given_back_when_the_document_could_not_be_kept(desk: Desk) -> None:
+    await desk.server.answer(BOB, put_services(BOB, "theirs"))
+    desk.library.now = lambda: time.time() + 3600
+    reply = await desk.server.answer(ALICE, put_services(ALICE, "mine", "theirs"))
+    assert reply.status == 409
+    assert await index(desk) == {"theirs": str(BOB)}
+
+
+async def test_what_somebody_left_behind_is_free(desk: Desk) -> None:
+    await desk.service.belongings.keep(Address("", DOMAIN), ADDRESSES, "team", str(BOB).encode(), 10)
+    assert (await desk.server.answer(ALICE, put_services(ALICE, "team"))).status == 409
+    desk.library.now = lambda: time.time() + 3600
+    assert (await desk.server.answer(ALICE, put_services(ALICE, "team"))).status == 200
+    assert await index(desk) == {"team": str(ALICE)}
 
 
 @pytest.mark.parametrize(
