@@ -271,6 +271,11 @@ class Settings(BaseSettings):
         return {a_label(name): (files.certificate, files.key) for name, files in self.tls.domains.items()}
 
     @property
+    def reserved(self) -> frozenset[str]:
+        """Local parts of addresses at which phones find the server itself."""
+        return self.sip.own_names if self.processes.sip else frozenset()
+
+    @property
     def store_url(self) -> str:
         return self.store.url or f"sqlite+aiosqlite:///{(self.state_dir / 'tandem.sqlite').resolve()}"
 

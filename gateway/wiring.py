@@ -99,7 +99,7 @@ def backend(settings: Settings, node: str) -> Backend:
     bus = RedisBus(bus_url(settings), name=node, archive_limit=settings.archive.backlog if kept else 0)
     store = SqlStore(settings.store_url)
     archive = SqlArchive(store.database)
-    accounts = open_accounts(settings.accounts, store)
+    accounts = open_accounts(settings.accounts, store, settings.reserved)
     rooms = Rooms(
         node=node,
         owner=f"{node}/{incarnation}",

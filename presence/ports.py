@@ -675,6 +675,9 @@ class Accounts(Protocol):
     mechanisms: frozenset[str]
     "SASL mechanisms some account can prove, without -PLUS: PLAIN, DIGEST-MD5, SCRAM-SHA-1 and its like."
 
+    reserved: frozenset[str]
+    "Local parts of addresses that are the server's own: there is no such account, and none is made."
+
     async def digests(self) -> tuple[DigestAlgorithm, ...]:
         """SIP digest algorithms that all accounts can prove, best first; none when no phone can prove
         anything. Everybody is asked by the same: a challenge must not tell who exists."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from presence.address import canonical_local
 from presence.guarding import Exempt
 from presence.listening import split_listen
 from sip.errors import BadUri
@@ -145,11 +146,12 @@ class SipSettings(BaseModel):
     again meanwhile. 0: the first one that is not answered ends it (RFC 6665 §4.2.2)."""
     buddy_list: str = "buddies"
     """User part of the address under which every phone finds its user's own roster as one subscription
-    (RFC 4662): `sip:buddies@DOMAIN`. Phones cannot watch an account of that name. Empty: no lists."""
+    (RFC 4662): `sip:buddies@DOMAIN`. Nobody can have, or log in to, an account of that name. Empty: no
+    lists."""
     assistant: str = "presence"
     """User part of the address from which people who have only a phone are asked by message who may see them,
-    and which understands `yes` and `no`; see `policy.phone`. Phones cannot write to an account of that
-    name. Empty: nobody is asked by message."""
+    and which understands `yes` and `no`; see `policy.phone`. Nobody can have, or log in to, an account of
+    that name. Empty: nobody is asked by message."""
     follow: tuple[Followed, ...] = ()
     """Other servers' registrations and calls, which become presence of the people here. Tables
     `[[sip.follow]]` with `server`, `events`, `addresses`, `watcher`, `user`, `password_file`, `expires`."""
@@ -195,6 +197,16 @@ class SipSettings(BaseModel):
     "Seconds the network may leave sent data unacknowledged before a connection counts as lost (Linux)."
     drain_timeout: float = Field(default=3.0, ge=0, le=600)
     "Seconds a stopping process waits for answers that are still due."
+
+    @property
+    def own_names(self) -> frozenset[str]:
+        """User parts of the server's own addresses."""
+        return frozenset((self.buddy_list, self.assistant)) - {""}
+
+    @field_validator("buddy_list", "assistant")
+    @classmethod
+    def _local(cls, value: str) -> str:
+        return canonical_local(value) if value else value
 
     @field_validator("outbound_proxy", "service_route")
     @classmethod

@@ -11,7 +11,7 @@ from gateway.cli.app import err, fail
 from gateway.exits import Exit
 from gateway.wiring import Backend, backend, make_state_dir, valkey_dir
 from presence.edge.embedded import answers, socket_path
-from presence.errors import Condition, Refused, Unavailable
+from presence.errors import Refused, Unavailable
 from presence.ports import AccountChanged, Accounts
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def with_store(chosen: config.Settings, use: Callable[[Backend], Awaitable[T]]) 
     except config.ConfigError as error:
         fail(str(error), Exit.CONFIG)
     except Refused as refused:
-        fail("there is such an account already" if refused.condition is Condition.CONFLICT else refused.text)
+        fail(refused.text or "there is such an account already")
     except Unavailable as error:
         fail(f"the account store cannot be reached: {error}", Exit.NOT_RUNNING)
 

@@ -47,6 +47,10 @@ def take_over(chosen: Settings, file: Path, *, replace_known: bool) -> None:
             for entry in ours
         )
         tell(chosen, *changes)
+    if adopted.left_out:
+        err.print(
+            f"{adopted.left_out} accounts have names of the server's own and are left out", style="yellow"
+        )
     err.print(
         f"{adopted.added} accounts added, {adopted.replaced} replaced, {adopted.kept} kept as they were, "
         f"{parsed.broken} lines skipped."

@@ -87,7 +87,7 @@ class SipDoor:
             accounts,
             self._domains,
             root=settings.xcap_root.rstrip("/"),
-            reserved={settings.buddy_list, settings.assistant} - {""},
+            reserved=settings.own_names,
             now=self._runtime.now,
             aside=Aside(),
             asking=self._rates.asking,

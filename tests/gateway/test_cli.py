@@ -192,7 +192,21 @@ def test_an_account_is_not_made_twice(shell: Shell) -> None:
     shell.run("user", "add", "alice@localhost", stdin="secret\n")
     result = shell.run("user", "add", "alice@localhost", stdin="secret\n")
     assert result.exit_code == Exit.FAILED
-    assert "there is such an account already" in result.output
+    assert "there already is an account alice@localhost" in result.output
+
+
+@pytest.mark.parametrize("name", ["presence", "buddies", "Presence"])
+def test_addresses_of_the_server_itself_are_nobodys(shell: Shell, name: str) -> None:
+    result = shell.run("user", "add", f"{name}@localhost", stdin="secret\n")
+    assert result.exit_code == Exit.FAILED
+    assert f"{name.lower()}@localhost is an address of the server's own" in result.output
+    assert shell.run("user", "list", "--plain").output == ""
+    other = {"SIP__ASSISTANT": "helper", "SIP__BUDDY_LIST": ""}
+    assert shell.run("user", "add", f"{name}@localhost", stdin="secret\n", **other).exit_code == 0
+    # one that was there before can be seen and deleted
+    assert shell.run("user", "list", "--plain").output == f"{name.lower()}@localhost\n"
+    assert shell.run("user", "delete", f"{name}@localhost", "--yes").exit_code == 0
+    assert shell.run("user", "add", f"{name}@localhost", stdin="x\n", PROCESSES__SIP="0").exit_code == 0
 
 
 @pytest.mark.parametrize("command", [("user", "passwd"), ("user", "delete", "--yes")])

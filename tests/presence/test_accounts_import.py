@@ -100,3 +100,16 @@ async def test_disabling_keeps_out_and_enabling_lets_in(people: SqlAccounts) -> 
     with pytest.raises(Refused) as caught:
         await people.set_enabled(BOB, False)
     assert caught.value.condition is Condition.ITEM_NOT_FOUND
+
+
+async def test_names_of_the_servers_own_have_no_account(people: SqlAccounts) -> None:
+    await people.add(ALICE, "wonderland")
+    people.reserved = frozenset({"alice"})
+    people.forget(ALICE)
+    assert await people.find(ALICE) is None
+    assert not await people.check_password(ALICE, "wonderland")
+    assert await people.offers(ALICE) == await people.offers(None)
+    with pytest.raises(Refused) as caught:
+        await people.add(ALICE, "wonderland")
+    assert caught.value.condition is Condition.CONFLICT
+    assert await adopt(people, replace_known=True) == Adopted(added=1, left_out=1)

@@ -167,6 +167,15 @@ async def test_a_change_is_taken_over_when_the_file_has_settled(house: House) ->
     assert await people.check_password(BOB, "builder")
 
 
+async def test_names_of_the_servers_own_have_no_account(house: House) -> None:
+    house.write(f"alice:wonderland:{DOMAIN}:authorized", f"bob:builder:{DOMAIN}:authorized")
+    people = house.open()
+    people.reserved = frozenset({"alice"})
+    assert await people.find(ALICE) is None
+    assert not await people.check_password(ALICE, "wonderland")
+    assert await people.check_password(BOB, "builder")
+
+
 async def test_a_reload_takes_it_over_at_once(house: House) -> None:
     house.write(f"alice:wonderland:{DOMAIN}:authorized")
     people = house.open()

@@ -83,6 +83,14 @@ async def test_the_right_response_registers_and_the_person_exists(tmp_path: Path
         assert await house.accounts.find(ALICE) is not None
 
 
+async def test_nobody_is_asked_about_a_name_of_the_servers_own(tmp_path: Path) -> None:
+    judge = Judge()
+    async with house_of(tmp_path, judge) as house, house.phone(ALICE) as phone:
+        house.accounts.reserved = frozenset({"alice"})
+        assert (await phone.register()).status == 401
+        assert judge.asked == 0
+
+
 @pytest.mark.parametrize(("who", "password"), [(ALICE, "wrong"), (BOB, PASSWORD)])
 async def test_a_wrong_response_is_challenged_again(tmp_path: Path, who: Address, password: str) -> None:
     async with house_of(tmp_path, Judge()) as house, house.phone(who, password=password) as phone:

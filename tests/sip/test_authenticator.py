@@ -61,6 +61,13 @@ async def test_captured_credentials_are_worth_nothing_after_a_restart(house: Hou
     assert len(await house.waiting(ALICE)) == 2
 
 
+async def test_nobody_logs_in_as_the_server_itself(house: House) -> None:
+    house.accounts.reserved = frozenset({"bob"})
+    async with house.phone(BOB) as phone:
+        assert (await phone.register()).status == 401
+        assert (await phone.message(str(ALICE), "hi")).status == 401
+
+
 @pytest.mark.parametrize(
     ("signed", "status"),
     [

@@ -54,6 +54,7 @@ class MemoryAccounts:
 
     def __init__(self, *users: tuple[str, str]) -> None:
         self.mechanisms = frozenset({"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"})
+        self.reserved: frozenset[str] = frozenset()
         self.accounts: dict[Address, Account] = {}
         self.passwords: dict[Address, str] = {}
         self.seen: list[Address] = []

@@ -62,7 +62,7 @@ def delete(
     chosen, wanted = settings(context), account_address(address)
     if not yes:
         typer.confirm(f"Delete {wanted}?", abort=True, err=True)
-    with_accounts(chosen, lambda accounts: _delete(accounts, wanted))
+    with_accounts(chosen, lambda accounts: accounts.delete(wanted))
     tell(chosen, AccountChanged(address=wanted, gone=True))
     err.print(f"{wanted} is deleted.", markup=False)
 
@@ -182,11 +182,6 @@ async def _invite(
 async def _set(accounts: Accounts, address: Address, password: str) -> None:
     await _must_exist(accounts, address)
     await accounts.set_password(address, password)
-
-
-async def _delete(accounts: Accounts, address: Address) -> None:
-    await _must_exist(accounts, address)
-    await accounts.delete(address)
 
 
 async def _must_exist(accounts: Accounts, address: Address) -> None:

@@ -59,9 +59,14 @@ def account_problems(settings: AccountSettings) -> list[str]:
     return known[settings.backend].problems(settings)
 
 
-def open_accounts(settings: AccountSettings, store: SqlStore) -> Accounts:
-    """The configured backend. Raises `LookupError` naming the known ones."""
+def open_accounts(
+    settings: AccountSettings, store: SqlStore, reserved: frozenset[str] = frozenset()
+) -> Accounts:
+    """The configured backend. `reserved`: see `presence.ports.Accounts`. Raises `LookupError` naming the
+    known ones."""
     known = backends()
     if settings.backend not in known:
         raise LookupError(f"no account backend {settings.backend!r}; there are: {', '.join(sorted(known))}")
-    return known[settings.backend].open(settings, store.database)
+    accounts = known[settings.backend].open(settings, store.database)
+    accounts.reserved = reserved
+    return accounts

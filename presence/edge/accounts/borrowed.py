@@ -59,6 +59,8 @@ class Keeper(Protocol):
 class BorrowedAccounts:
     """Implements `presence.ports.Accounts`."""
 
+    reserved: frozenset[str] = frozenset()
+
     def __init__(
         self, keeper: Keeper, database: Database, clock: Callable[[], float] = time.monotonic
     ) -> None:
@@ -92,6 +94,8 @@ class BorrowedAccounts:
         return account
 
     async def _find(self, address: Address) -> Account | None:
+        if address.local in self.reserved:
+            return None
         kept = await self.keeper.find(address)
         if kept is None and self.keeper.tells_who:
             return None
@@ -110,7 +114,7 @@ class BorrowedAccounts:
     async def check_password(self, address: Address, password: str) -> bool:
         """Ask the keeper. The first right answer makes the person known, and SCRAM keys where they can be
         made."""
-        if not await self.keeper.check_password(address, password):
+        if address.local in self.reserved or not await self.keeper.check_password(address, password):
             return False
         account = await self._known(address)
         hashed, _ = stored_ha1(account)
@@ -232,7 +236,7 @@ class JudgedAccounts(BorrowedAccounts):
 
     async def check_digest(self, address: Address, question: DigestQuestion) -> bool:
         """Ask the keeper. The first right answer makes the person known."""
-        if not await self._judge.check_digest(address, question):
+        if address.local in self.reserved or not await self._judge.check_digest(address, question):
             return False
         await self._known(address)
         return True

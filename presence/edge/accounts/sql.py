@@ -74,12 +74,16 @@ class Adopted:
     added: int = 0
     replaced: int = 0
     kept: int = 0
+    left_out: int = 0
+    "Of names that are the server's own."
 
 
 class SqlAccounts:
     """Implements `presence.ports.Accounts`."""
 
     mechanisms = frozenset({"PLAIN", "DIGEST-MD5"} | {f"SCRAM-{name}" for name in SCRAM_HASHES})
+
+    reserved: frozenset[str] = frozenset()
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -154,6 +158,8 @@ class SqlAccounts:
             asked.set()
 
     async def _look_up(self, address: Address) -> Account | None:
+        if address.local in self.reserved:
+            return None
         rows = await self._database.rows(_ONE, address=str(address))
         account = _account(rows) if rows else None
         if account is not None and account.own_ha1:
@@ -224,6 +230,8 @@ class SqlAccounts:
 
     async def add(self, address: Address, password: str, *, invitation: str = "") -> None:
         """See `presence.ports.Accounts.add`."""
+        if address.local in self.reserved:
+            raise Refused(Condition.CONFLICT, f"{address} is an address of the server's own")
         made = await asyncio.to_thread(proofs, address, password)
         values = {"address": str(address), "enabled": True, "phone_only": True, "created": time.time()}
         async with self._database.writing() as connection:
@@ -290,6 +298,9 @@ class SqlAccounts:
             secrets: list[dict[str, Any]] = []
             for entry in entries:
                 name = str(entry.address)
+                if entry.address.local in self.reserved:
+                    counted.left_out += 1
+                    continue
                 if name in known and not replace_known:
                     counted.kept += 1
                     continue
