@@ -270,9 +270,7 @@ class Node:
             case Inquiry():
                 await inquiry.reply(self._bus, self._name, envelope, self.door.sessions())
             case AccountChanged():
-                self._backend.accounts.forget(envelope.address)
-                self._backend.service.blocking.forget(envelope.address)
-                self._backend.service.orders.forget(envelope.address)
+                self._backend.service.forget(envelope.address)
                 self.door.receive(envelope)
             case (
                 PresenceChanged()

@@ -58,7 +58,7 @@ class PresenceTuple(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     since: float = 0.0
     "When this state began, Unix seconds; PIDF timestamp, XEP-0203 stamp."
     idle_since: float | None = None
-    "Last user input, Unix seconds (RFC 4480 user-input, XEP-0319)."
+    "Last user input, Unix seconds (RFC 4480 user-input, XEP-0319); 0: idle, and nobody says since when."
     capabilities: tuple[str, ...] | None = None
     """What it can do, e.g. `audio`, `video`, `message`, `text` (RFC 5196, RFC 3840); None: not known."""
     rich: tuple[tuple[str, str], ...] = ()
@@ -76,6 +76,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mood: tuple[str, ...] = ()
     notes: tuple[Text, ...] = ()
     idle_since: float | None = None
+    "As of a tuple."
     ringing: bool = False
     "A call of theirs rings. Lamps show it; RPID has no word for it."
     rich: tuple[tuple[str, str], ...] = ()
@@ -114,13 +115,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PresenceDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fully authorised watcher may see of a presentity."""
+    """What a watcher may see of a presentity: as composed, one from whom nothing is kept."""
 
     address: Address
     version: int
     tuples: tuple[PresenceTuple, ...] = ()
     person: Person | None = None
     last_seen: LastSeen | None = None
+    person_hidden: bool = False
+    "Nothing may be said of the person, not even what the services would tell (`presence.privacy`)."
 
     @property
     def online(self) -> bool:

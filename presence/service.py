@@ -47,6 +47,7 @@ from presence.ports import (
     Update,
     Waiting,
 )
+from presence.privacy import Privacy, seen
 from presence.rooms.service import Rooms
 from presence.subscriptions import Act, RosterItem, removal
 from presence.tokens import Tokens
@@ -111,6 +112,8 @@ class PresenceService:
         "Whom people block."
         self.orders = StandingOrders(store, bus, clock)
         "What people answer to whoever asks to see them."
+        self.privacy = Privacy(store, bus, clock)
+        "What of their presence people show to whom."
         self.belongings: KeptStore = store
         "What clients keep with the server."
         self.invitations = Invitations(store, clock)
@@ -181,9 +184,17 @@ class PresenceService:
         """What a fully authorised watcher may see, by the rule that is set (`presence.composition`)."""
         return compose(snapshot, self._rule)
 
+    async def show(self, snapshot: Snapshot, watcher: Address) -> PresenceDocument:
+        """What somebody may see who is authorised. Raises `Unavailable`."""
+        document = compose(snapshot, self._rule)
+        if watcher == snapshot.address:
+            return document
+        rules = (await self.privacy.of([snapshot.address])).get(snapshot.address)
+        return seen(document, rules.permissions(watcher) if rules is not None else None)
+
     async def watch(self, addresses: Sequence[Address]) -> list[Snapshot]:
         """This node wants to hear of these presentities; their state now. The caller answers for
-        authorisation."""
+        authorisation, and for what may be seen (`privacy`)."""
         return await self._bus.watch(self._node, addresses, self._clock()) if addresses else []
 
     async def unwatch(self, addresses: Sequence[Address]) -> None:
@@ -396,6 +407,13 @@ class PresenceService:
             await self._bus.broadcast(AccountChanged(address=address))
 
     # --- accounts: each raises `Refused` NOT_ALLOWED where they are kept elsewhere ---------------------
+
+    def forget(self, address: Address) -> None:
+        """Something of theirs changed, perhaps in another process: it is read anew."""
+        self._accounts.forget(address)
+        self.blocking.forget(address)
+        self.orders.forget(address)
+        self.privacy.forget(address)
 
     async def change_password(self, address: Address, password: str, spare: str = "") -> None:
         """Whoever logged in with the old one is shown out, in every process, but for `spare`, a full JID.

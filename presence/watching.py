@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from presence.address import Address
 from presence.composition import compose
 from presence.model import PresenceDocument, PresenceTuple, Snapshot
+from presence.privacy import Permissions, Rules, seen
 
 W = TypeVar("W", bound=Hashable)
 
@@ -39,6 +40,13 @@ class Change:
         """False when watchers who know `previous` have nothing new to see."""
         return bool(self.previous is None or self.updated or self.gone or self.person_changed)
 
+    def seen(self, permissions: Permissions | None) -> Change:
+        """As a watcher sees it who has these."""
+        if permissions is None:
+            return self
+        previous = seen(self.previous, permissions) if self.previous is not None else None
+        return difference(previous, seen(self.current, permissions))
+
 
 def difference(previous: PresenceDocument | None, current: PresenceDocument) -> Change:
     before = {t.id: t for t in previous.tuples} if previous else {}
@@ -50,6 +58,13 @@ def difference(previous: PresenceDocument | None, current: PresenceDocument) -> 
 class _Watched(Generic[W]):
     watchers: dict[W, None] = field(default_factory=dict)
     document: PresenceDocument | None = None
+    rules: Rules | None = None
+    known: bool = False
+    "Its rules are; before, nobody may be shown anything."
+    waiting: Snapshot | None = None
+    "The newest that came before."
+    seen: dict[Permissions, PresenceDocument] = field(default_factory=dict)
+    "The document, for those who may not see all of it."
 
 
 class WatchTable(Generic[W]):
@@ -85,6 +100,46 @@ class WatchTable(Generic[W]):
         watched = self._watched.get(presentity)
         return watched.document if watched else None
 
+    def seen(self, presentity: Address, by: Address) -> PresenceDocument | None:
+        """What somebody may see of it; the same object for as long as it is the same."""
+        watched = self._watched.get(presentity)
+        if watched is None or watched.document is None:
+            return None
+        permissions = self.permissions(presentity, by)
+        if permissions is None:
+            return watched.document
+        known = watched.seen.get(permissions)
+        if known is None:
+            known = watched.seen[permissions] = seen(watched.document, permissions)
+        return known
+
+    def restrict(self, presentity: Address, rules: Rules | None) -> Rules | None:
+        """Its rules are these, from now on; None: everybody sees all of it. Returns those it had before. To
+        be said before the first snapshot is shown to anybody."""
+        watched = self._watched.get(presentity)
+        if watched is None:
+            return None
+        former, watched.rules, watched.known = watched.rules, rules, True
+        watched.seen.clear()
+        return former
+
+    def known(self, presentity: Address) -> bool:
+        """Its rules are: it may be shown."""
+        watched = self._watched.get(presentity)
+        return watched is not None and watched.known
+
+    def restricted(self, presentity: Address) -> bool:
+        """Not everybody sees all of it."""
+        watched = self._watched.get(presentity)
+        return watched is not None and watched.rules is not None
+
+    def permissions(self, presentity: Address, watcher: Address) -> Permissions | None:
+        """What the watcher is provided with; None: all of it."""
+        watched = self._watched.get(presentity)
+        if watched is None or watched.rules is None or watcher == presentity:
+            return None
+        return watched.rules.permissions(watcher)
+
     def add(self, presentity: Address, watcher: W) -> bool:
         """True when it is the presentity's first watcher here: time for `service.watch`."""
         watched = self._watched.get(presentity)
@@ -115,12 +170,18 @@ class WatchTable(Generic[W]):
         return [p for p in sorted(self._watching.get(watcher, ())) if self.discard(p, watcher)]
 
     def update(self, snapshot: Snapshot) -> Change | None:
-        """Take in a snapshot. None when it is not newer than what is known, or nobody watches."""
+        """Take in a snapshot. None when it is not newer than what is known, or nobody watches, or it is not
+        known yet what of it may be shown to whom."""
         watched = self._watched.get(snapshot.address)
         if watched is None:
             return None
+        waiting = watched.waiting
+        if waiting is not None and waiting.version > snapshot.version:
+            snapshot = waiting
+        watched.waiting = None if watched.known else snapshot
         previous = watched.document
-        if previous is not None and snapshot.version <= previous.version:
+        if not watched.known or (previous is not None and snapshot.version <= previous.version):
             return None
         watched.document = self._compose(snapshot)
+        watched.seen.clear()
         return difference(previous, watched.document)

@@ -42,9 +42,9 @@ class Hearing:
     def __contains__(self, presentity: Address) -> bool:
         return presentity in self._table
 
-    def document(self, presentity: Address) -> PresenceDocument | None:
-        """What is known of it; None before its first snapshot, and when nobody here watches it."""
-        return self._table.document(presentity)
+    def document(self, watcher: Address, presentity: Address) -> PresenceDocument | None:
+        """What the watcher may see of it; None before its first snapshot, and when nobody here watches it."""
+        return self._table.seen(presentity, watcher)
 
     def watchers(self, presentity: Address) -> tuple[Subscription, ...]:
         return self._table.watchers(presentity)
@@ -54,7 +54,11 @@ class Hearing:
         feed = subscription.feed
         wanted = {subscription.presentity} if feed is None else set(await feed.load())
         now = set(self._table.watched_by(subscription))
-        fresh = [each for each in sorted(wanted - now) if self._table.add(each, subscription)]
+        fresh = [
+            each
+            for each in sorted(wanted - now)
+            if self._table.add(each, subscription) or not self._table.known(each)
+        ]
         self._discard(subscription, now - wanted)
         await self._watch(fresh, but=subscription)
 
@@ -66,9 +70,8 @@ class Hearing:
             for subscription in subscriptions
             if subscription.feed is None and self._table.add(subscription.presentity, subscription)
         ]
-        for start in range(0, len(fresh), CHUNK):
-            for snapshot in await self._service.watch(fresh[start : start + CHUNK]):
-                self._table.update(snapshot)
+        for snapshot in await self._read(fresh):
+            self._table.update(snapshot)
 
     async def restate(self) -> None:
         """Watch everything once more: the bus may have forgotten who is interested."""
@@ -84,18 +87,39 @@ class Hearing:
         if change is None or not change.visible:
             return
         for subscription in self._table.watchers(snapshot.address):
-            if subscription is but or subscription.veiled or not subscription.active:
-                continue
-            told = subscription.feed.presence(snapshot.address) if subscription.feed is not None else True
-            if told is None:
-                self._reload(subscription)
-            elif told:
-                self._tell(subscription)
+            if subscription is not but and subscription.active and not subscription.veiled:
+                self._changed(subscription, snapshot.address)
 
     async def _watch(self, presentities: Sequence[Address], but: Subscription | None = None) -> None:
+        for snapshot in await self._read(presentities):
+            self.show(snapshot, but=but)
+
+    async def _read(self, presentities: Sequence[Address]) -> list[Snapshot]:
+        """Hear of them from now on; what each is now, and what of it may be shown to whom."""
+        found: list[Snapshot] = []
         for start in range(0, len(presentities), CHUNK):
-            for snapshot in await self._service.watch(presentities[start : start + CHUNK]):
-                self.show(snapshot, but=but)
+            chunk = presentities[start : start + CHUNK]
+            found += await self._service.watch(chunk)
+            rules = await self._service.privacy.of(chunk)
+            for each in chunk:
+                self._table.restrict(each, rules.get(each))
+        return found
+
+    async def reread(self, presentity: Address) -> None:
+        """What of it may be shown to whom may have changed. Raises `Unavailable`."""
+        rules = (await self._service.privacy.of([presentity])).get(presentity)
+        if self._table.restrict(presentity, rules) is None and rules is None:
+            return
+        for subscription in self._table.watchers(presentity):
+            if subscription.active and not subscription.veiled:
+                self._changed(subscription, presentity)
+
+    def _changed(self, subscription: Subscription, presentity: Address) -> None:
+        told = subscription.feed.presence(presentity) if subscription.feed is not None else True
+        if told is None:
+            self._reload(subscription)
+        elif told:
+            self._tell(subscription)
 
     def _discard(self, subscription: Subscription, presentities: Iterable[Address]) -> None:
         left = [each for each in presentities if self._table.discard(each, subscription)]

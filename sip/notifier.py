@@ -169,12 +169,12 @@ class Notifier:
                 roll = Named(self._lookup, watcher, presentity, event)
             render = render_of(event, subscription.media)
             admit = partial(self._limits.check_list, watcher, now=self._runtime.now())
-            document = self._hearing.document
-            reader = eventlist.Reader(self._service, watcher, event, render, document, self._lookup, admit)
+            document_of = partial(self._hearing.document, watcher)
+            reader = eventlist.Reader(self._service, watcher, event, render, document_of, self._lookup, admit)
             subscription.feed = eventlist.ResourceList(reader, presentity, roll, ask=ask)
             return
         subscription.feed = subscription.package.feed(
-            self._service, watcher, presentity, self._hearing.document
+            self._service, watcher, presentity, partial(self._hearing.document, watcher)
         )
         if subscription.feed is None:
             subscription.feed = subscription.package.follow(self._library, watcher, subscription.content)
@@ -226,7 +226,7 @@ class Notifier:
         (snapshot,) = await self._service.snapshots([subscription.presentity])
         document = nobody(subscription.presentity)
         if not subscription.veiled:
-            document = self._service.compose(snapshot)
+            document = await self._service.show(snapshot, subscription.watcher)
         shown = document if subscription.active else None
         subscription.ending = "timeout"
 
@@ -328,7 +328,9 @@ class Notifier:
         if not subscription.active:
             return None
         presentity = subscription.presentity
-        return nobody(presentity) if subscription.veiled else self._hearing.document(presentity)
+        if subscription.veiled:
+            return nobody(presentity)
+        return self._hearing.document(subscription.watcher, presentity)
 
     def _judge(self, standing: Standing) -> None:
         if standing is Standing.NO_SUCH_PRESENTITY:
@@ -470,6 +472,12 @@ class Notifier:
             self.end(subscription, "rejected")
             return
         self._pacing.push(subscription)
+
+    def account_changed(self, owner: Address) -> None:
+        """Whom they block, perhaps, or what they show to whom."""
+        self.kept(owner)
+        if owner in self._hearing:
+            self._runtime.spawn(self._hearing.reread(owner))
 
     def kept(self, owner: Address) -> None:
         """What somebody's phones keep here changed."""

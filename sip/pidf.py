@@ -9,6 +9,7 @@ around the standard (prefixes, missing parts, a note in three places) is read as
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
@@ -235,12 +236,12 @@ def _names(element: Element) -> Iterator[str]:
 
 
 def _idle(element: Element, now: float) -> float | None:
-    """Time of the last input while idle (RFC 4480 §3.13), never in the future; what says `active` is not
-    idle."""
+    """Time of the last input while idle (RFC 4480 §3.13), never in the future, 0 where it is not told; what
+    says `active` is not idle."""
     found = element.find(f"{_RPID}user-input")
     if found is None or (found.text or "").strip() != "idle":
         return None
-    return _time(found.get("last-input") or found.get("since") or "", now)
+    return _time(found.get("last-input") or found.get("since") or "", now) or 0.0
 
 
 def _notes(element: Element, namespace: str, lang: str) -> tuple[Text, ...]:
@@ -323,7 +324,7 @@ def _tuple_xml(each: PresenceTuple, uri: str) -> str:
     parts = [f'<tuple id="{tuple_id(each.id)}"><status><basic>{basic}</basic>{show}</status>']
     if each.open:
         if each.idle_since is not None:
-            parts.append(f'<rpid:user-input last-input="{_stamp(each.idle_since)}">idle</rpid:user-input>')
+            parts.append(_idle_xml(each.idle_since))
         parts += [write_rich(each.rich), write_capabilities(each.capabilities), write_timed(each, _stamp)]
         q = to_q(each.priority)
         parts.append(f'<contact priority="{q}">{uri}</contact>' if q else f"<contact>{uri}</contact>")
@@ -334,7 +335,14 @@ def _tuple_xml(each: PresenceTuple, uri: str) -> str:
     return "".join(parts)
 
 
+def _idle_xml(since: float) -> str:
+    last = f' last-input="{_stamp(since)}"' if since else ""
+    return f"<rpid:user-input{last}>idle</rpid:user-input>"
+
+
 def _person_xml(document: PresenceDocument, tuples: tuple[PresenceTuple, ...]) -> str:
+    if document.person_hidden:
+        return ""
     person = document.person or Person()
     best = tuples[0]
     activities = [name for name in person.activities if name in ACTIVITIES]
@@ -348,7 +356,7 @@ def _person_xml(document: PresenceDocument, tuples: tuple[PresenceTuple, ...]) -
         parts.append("<rpid:mood>" + "".join(f"<rpid:{n}/>" for n in moods) + "</rpid:mood>")
     parts.append(write_rich(person.rich))
     if person.idle_since is not None:
-        parts.append(f'<rpid:user-input last-input="{_stamp(person.idle_since)}">idle</rpid:user-input>')
+        parts.append(_idle_xml(person.idle_since))
     # where nothing is known of the person, the best service's words are hers
     notes = person.notes or (best.notes if best.open and document.person is None else ())
     parts += [_note_xml("dm:note", note) for note in notes]
@@ -361,6 +369,11 @@ def _note_xml(tag: str, note: Text) -> str:
     return f"<{tag}{lang}>{escape(note.text)}</{tag}>"
 
 
+def named_by(tuple_id: str) -> str:
+    """Whose id that is."""
+    return _ESCAPED.sub(lambda found: chr(min(int(found[1], 16), 0x10FFFF)), tuple_id.removeprefix("ID-"))
+
+
 @lru_cache(maxsize=8192)
 def tuple_id(name: str) -> str:
     """An xs:ID for a resource or device (RFC 8048 §6.2), different for different names."""
@@ -369,6 +382,7 @@ def tuple_id(name: str) -> str:
     )
 
 
+_ESCAPED = re.compile(r"_x([0-9A-F]{1,6})_")
 _ID_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 
 

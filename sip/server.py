@@ -136,8 +136,7 @@ class SipServer:
                 if envelope.gone:
                     self._runtime.spawn(pidf_manipulation.withdraw(self._library, envelope.address))
                 elif not envelope.renewed:
-                    # Whom they block, perhaps.
-                    self.notifier.kept(envelope.address)
+                    self.notifier.account_changed(envelope.address)
             case _:
                 # The XMPP side's own: relayed stanzas and the like.
                 return

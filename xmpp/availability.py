@@ -215,7 +215,7 @@ class Availability:
     def show(self, contact: Address) -> None:
         """All that is known of one contact."""
         session = self._session
-        document = session.router.watching.document(contact)
+        document = session.router.watching.seen(contact, session.address)
         if document is None or not self.shown:
             return
         for tuple_ in document.tuples:
@@ -225,7 +225,7 @@ class Availability:
     def hide(self, contact: Address) -> None:
         """The client may not see the contact any more."""
         session = self._session
-        document = session.router.watching.document(contact)
+        document = session.router.watching.seen(contact, session.address)
         if document is None or not self.shown:
             return
         for tuple_ in document.tuples:

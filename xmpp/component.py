@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from presence.address import Address
-from presence.composition import compose
 from presence.errors import Condition, InvalidAddress, PresenceError, Refused, Unavailable
 from presence.messages import Failure
 from presence.ports import Endpoint, EndpointKind, Lease, Update
@@ -213,7 +212,7 @@ class Component:
         """Where one of ours is, to somebody there who may see it from now on, or no longer may (RFC 6121
         §3.1.5, §3.2.1)."""
         (snapshot,) = await self.router.service.snapshots([owner])
-        document = compose(snapshot)
+        document = await self.router.service.show(snapshot, contact)
         for each in document.tuples:
             if each.open:
                 shown = write_gone(owner, each) if gone else write_presence(owner, each, document)
@@ -373,7 +372,7 @@ class ComponentSession:
         if decision.standing is not Standing.ACTIVE:
             self.outbound.send(write_subscription(to.bare, "unsubscribed").to(asker))
             return
-        for rendered in await self._router.known(to):
+        for rendered in await self._router.known(to, sender.bare):
             self.outbound.send(rendered.to(asker))
 
     async def _iq(self, stanza: Element, sender: JID, to: JID) -> None:

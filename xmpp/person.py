@@ -99,16 +99,23 @@ class Aspect:
 
     def changed(self, router: XmppRouter, change: Change, from_clients: bool) -> None:
         """For `Extension.person`: tell whose clients want to hear of the node."""
-        before = change.previous.person if change.previous is not None else None
-        names, was = self._names(change.current.person), self._names(before)
-        if names == was or from_clients:
+        owner = change.current.address
+        whole = self._said(change)
+        if from_clients or whole is None:
             return
-        event = item_event(self.node, "current", [self.write(names)])
-        owner = str(change.current.address)
-        for session in router.watching.watchers(change.current.address):
-            if session.available and self.node + NOTIFY in features_of(session):
+        for session in router.watching.watchers(owner):
+            mine = router.watching.permissions(owner, session.address)
+            event = whole if mine is None else self._said(change.seen(mine))
+            if event is not None and session.available and self.node + NOTIFY in features_of(session):
                 id = router.service.new_trace()
-                session.send(write_notification(owner, session.jid.full, id, event), "message")
+                session.send(write_notification(str(owner), session.jid.full, id, event), "message")
+
+    def _said(self, change: Change) -> bytes | None:
+        before = change.previous.person if change.previous is not None else None
+        names = self._names(change.current.person)
+        if names == self._names(before):
+            return None
+        return item_event(self.node, "current", [self.write(names)])
 
     def _names(self, person: Person | None) -> tuple[str, ...]:
         return getattr(person, self.field) if person is not None else ()

@@ -133,7 +133,7 @@ def write_presence(
         if show is None and idle is not None:
             show = Show.AWAY
     extras = tuple_.opaque.get(OPAQUE, b"")
-    if OPAQUE not in tuple_.opaque and idle is not None:
+    if not extras and idle:
         extras = f"<idle xmlns='{IDLE_NS}' since='{stamp(idle)}'/>".encode()
     return _write(sender, "", show, notes, tuple_.priority, extras)
 

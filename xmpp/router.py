@@ -35,7 +35,7 @@ from presence.ports import (
 from presence.rooms.ports import RoomChanged
 from presence.rooms.service import Rooms
 from presence.service import PresenceService, Standing
-from presence.watching import Change, WatchTable
+from presence.watching import Change, WatchTable, difference
 from xmpp.availability import FIRST_RETRY, LAST_RETRY
 from xmpp.component import Component
 from xmpp.element import CLIENT_NS, Element
@@ -230,11 +230,13 @@ class XmppRouter:
         while wanted := [address for address in addresses if address in self.watching]:
             try:
                 snapshots = await self.service.watch(wanted)
+                rules = await self.service.privacy.of(wanted)
             except Unavailable:
                 await self.runtime.sleep(delay)
                 delay = min(2 * delay, LAST_RETRY)
                 continue
             for snapshot in snapshots:
+                self.watching.restrict(snapshot.address, rules.get(snapshot.address))
                 self._presence_changed(snapshot)
             return
 
@@ -252,13 +254,13 @@ class XmppRouter:
         except Unavailable:
             log.info("unwatch_failed", addresses=len(nobody))
 
-    async def known(self, to: JID) -> list[Addressable]:
+    async def known(self, to: JID, watcher: Address) -> list[Addressable]:
         """What a probe is answered with (RFC 6121 §4.3.2)."""
         address = to.bare
-        document = self.watching.document(address)
+        document = self.watching.seen(address, watcher)
         if document is None:
             (snapshot,) = await self.service.snapshots([address])
-            document = self.service.compose(snapshot)
+            document = await self.service.show(snapshot, watcher)
         there = [t for t in document.tuples if t.open and to.resource in ("", t.id)]
         if not there:
             return [write_absence(address, document)]
@@ -301,6 +303,8 @@ class XmppRouter:
                 session.kick(farewell)
         if farewell is None and change.address in self._sessions:
             self.runtime.spawn(self._read_blocklist(change.address))
+        if farewell is None and change.address in self.watching:
+            self.runtime.spawn(self._reread_rules(change.address))
 
     async def _read_blocklist(self, owner: Address) -> None:
         """It may have changed, and some look at it who cannot wait for it."""
@@ -354,6 +358,11 @@ class XmppRouter:
             own = any(s.person is not None and s.id.startswith("xmpp:") for s in snapshot.sources)
             for hook in self.registry.person:
                 hook(self, change, own)
+        if self.watching.restricted(snapshot.address):
+            for session in self.watching.watchers(snapshot.address):
+                mine = self.watching.permissions(snapshot.address, session.address)
+                self._show_change(session, change.seen(mine))
+            return
         rendered = render_change(change)
         if not rendered:
             return
@@ -365,6 +374,31 @@ class XmppRouter:
                     session.send(each.to(session.escaped), "presence")
         if watchers:
             self.metrics.count("xmpp_presence_out_total", watchers * len(rendered))
+
+    def _show_change(self, session: Session, change: Change) -> None:
+        """To one that may not see all of it: what it knows already is not said again, as even that would tell
+        that something changed."""
+        if not session.availability.shown:
+            return
+        address, before = change.current.address, change.previous
+        known = {write_presence(address, each, before) for each in before.tuples} if before else set()
+        for each in render_change(change):
+            if each not in known:
+                session.send(each.to(session.escaped), "presence")
+                self.metrics.count("xmpp_presence_out_total")
+
+    async def _reread_rules(self, presentity: Address) -> None:
+        """What somebody shows to whom may have changed: to those for whom it has, at once."""
+        with suppress(Unavailable):
+            rules = (await self.service.privacy.of([presentity])).get(presentity)
+            sessions = self.watching.watchers(presentity)
+            before = [self.watching.seen(presentity, session.address) for session in sessions]
+            if self.watching.restrict(presentity, rules) is None and rules is None:
+                return
+            for session, was in zip(sessions, before, strict=True):
+                now = self.watching.seen(presentity, session.address)
+                if was is not None and now is not None:
+                    self._show_change(session, difference(was, now))
 
     def _authorisation_changed(self, event: AuthorisationChanged) -> None:
         sessions = self.sessions_of(event.owner)

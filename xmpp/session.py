@@ -305,7 +305,7 @@ class Session:
             if decision.standing is not Standing.ACTIVE:
                 self.send(write_subscription(to.bare, "unsubscribed").to(self.escaped), "presence")
                 return
-        for rendered in await self.router.known(to):
+        for rendered in await self.router.known(to, self.address):
             self.send(rendered.to(self.escaped), "presence")
 
     # --- many at once -----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Presence authorisation rules and what they come to for one watcher (RFC 4745, RFC 5025, OMA's conditions).
 
-# GAP RFC 5025 §3.3: transformations are kept, not applied: who is allowed sees all of one's presence
+# GAP RFC 5025 §3.3: an allowing rule without any transformations shows everything: who writes none means it
+# GAP RFC 5025 §3.3.1.1: devices are not shown to anybody, so their permissions change nothing
 # GAP RFC 4745 §7.2, §7.3: rules that hold at times or in a sphere only are refused
 """
 
@@ -11,14 +12,15 @@ from dataclasses import dataclass, field
 
 from presence.address import Address
 from presence.orders import Handling, Order
+from presence.privacy import EVERYTHING, NOTHING, Grant, Permissions
 from sip.addressing import to_uri
 from sip.xcap.conflicts import Conflicting
 from sip.xcap.document import Document, Element, Splice
 from sip.xcap.naming import address_of
+from sip.xcap.transformations import RULES, provided
 from sip.xml import escape
 
 COMMON = "urn:ietf:params:xml:ns:common-policy"
-RULES = "urn:ietf:params:xml:ns:pres-rules"
 ALLOWED = "tandem_allow"
 BLOCKED = "tandem_block"
 "Ids of the rules the server writes itself."
@@ -60,6 +62,8 @@ class Rule:
     void: bool = False
     "It has a condition that is never true here."
 
+    permissions: Permissions = NOTHING
+
     @property
     def wide(self) -> bool:
         """It may concern others than those it has as ones."""
@@ -69,12 +73,29 @@ class Rule:
         """In particular, not as one of many."""
         return not self.void and (watcher in self.ones or any(watcher in each for each in self.lists))
 
+    def identifies(self, watcher: Address) -> bool:
+        return not self.identity or watcher in self.ones or any(m.concerns(watcher) for m in self.manys)
+
     def concerns(self, watcher: Address) -> bool:
         if self.void or self.others:
             return False
-        if self.identity and watcher not in self.ones and not any(m.concerns(watcher) for m in self.manys):
-            return False
-        return all(watcher in each for each in self.lists)
+        return self.identifies(watcher) and all(watcher in each for each in self.lists)
+
+    @property
+    def grant(self) -> Grant:
+        """What it shows, for those who show presence."""
+        names: set[Address] = set(self.ones)
+        many = [Order(self.handling, each.domain, tuple(sorted(each.but))) for each in self.manys]
+        if self.lists:
+            listed = frozenset.intersection(*self.lists)
+            names, many = {each for each in listed if self.identifies(each)}, []
+        elif not self.identity:
+            many = [Order(self.handling)]
+        if self.others:
+            names, many = set(), []
+        return Grant(
+            self.handling, self.permissions, tuple(sorted(map(str, names))), tuple(many), self.others
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +108,10 @@ class Verdict:
 class Rules:
     """A ruleset, read."""
 
-    def __init__(self, document: Document, listed: Listed) -> None:
+    def __init__(self, document: Document, listed: Listed, owner: Address | None = None) -> None:
+        """`owner`: whose presence it is about, where what of it is shown matters."""
         self.document = document
-        self.rules = [_rule(each, listed) for each in document.root.all(COMMON, "rule")]
+        self.rules = [_rule(each, listed, owner) for each in document.root.all(COMMON, "rule")]
         self._others = [rule for rule in self.rules if rule.others and not rule.void]
         self._wide = [rule for rule in self.rules if rule.wide]
         self._by_name: dict[Address, list[Rule]] = {}
@@ -121,6 +143,13 @@ class Rules:
     def has(self, name: str) -> bool:
         return any(rule.id == name for rule in self.rules)
 
+    def grants(self) -> tuple[Grant, ...]:
+        """What of it is to be known where presence is shown: nothing, if all of it is shown to everybody."""
+        grants = tuple(rule.grant for rule in self.rules if not rule.void)
+        if all(g.permissions.whole for g in grants if g.handling is Handling.ALLOW):
+            return ()
+        return grants
+
     def orders(self) -> tuple[Order, ...]:
         """Those that name nobody, for whoever comes."""
         refused = {str(each) for rule in self.rules if rule.handling in _REFUSALS for each in rule.ones}
@@ -147,12 +176,17 @@ def anchors(document: Document) -> list[str]:
     ]
 
 
-def _rule(element: Element, listed: Listed) -> Rule:
+def _rule(element: Element, listed: Listed, owner: Address | None) -> Rule:
     rule = Rule(element, element.get("id"), Handling.BLOCK)
     actions = element.first(COMMON, "actions")
     if actions is not None:
         said = [each.text.strip() for each in actions.all(RULES, "sub-handling")]
         rule.handling = max((_HANDLINGS.get(each, Handling.BLOCK) for each in said), default=Handling.BLOCK)
+    transformations = element.first(COMMON, "transformations")
+    if transformations is not None:
+        rule.permissions = provided(transformations, owner)
+    elif rule.handling is Handling.ALLOW:
+        rule.permissions = EVERYTHING
     conditions = element.first(COMMON, "conditions")
     for each in conditions.children if conditions is not None else ():
         if each.name == (COMMON, "identity"):
@@ -194,27 +228,12 @@ def check(document: Document) -> None:
         for each in conditions.children if conditions is not None else ():
             if each.name in ((COMMON, "sphere"), (COMMON, "validity")):
                 raise Conflicting("constraint-failure", f"rules for a {each.local} are not supported here")
-        transformations = rule.first(COMMON, "transformations")
-        for each in transformations.children if transformations is not None else ():
-            if each.name[0] == RULES and _hides(each):
-                raise Conflicting(
-                    "constraint-failure", f"{each.local}: only all of one's presence can be shown, or none"
-                )
 
 
 def _width(rule: Element) -> int:
     """How much there is in it to be compared with everybody."""
     below = [each.local for each in rule.walk()]
     return max(below.count("many") + below.count("external-list"), int("one" not in below))
-
-
-def _hides(element: Element) -> bool:
-    if element.local in ("provide-services", "provide-persons"):
-        kind = element.local.removeprefix("provide-")
-        return element.first(RULES, f"all-{kind}") is None
-    if element.local in ("provide-activities", "provide-note"):
-        return element.text.strip() in ("false", "0")
-    return element.local == "provide-user-input" and element.text.strip() != "full"
 
 
 # --- the view -----------------------------------------------------------------------------------------

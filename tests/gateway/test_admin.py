@@ -31,7 +31,9 @@ from presence.errors import Unavailable
 from presence.guarding import Unguarded
 from presence.memory import MemoryBus
 from presence.model import PresenceTuple, Show, Source, Text
+from presence.orders import Handling
 from presence.ports import Ban, Inquiry, Lease, NodeInfo, SourceWrite, TraceEntry, Update
+from presence.privacy import EVERY, Grant, Permissions
 from presence.service import PresenceService
 from presence.subscriptions import Act
 
@@ -294,6 +296,16 @@ async def test_who_sees_says_yes_why_and_where(stage: Stage) -> None:
     assert "bob@localhost sees alice@localhost: active, roster: both" in output
     assert "desk: away" in output
     assert "dialog at sip-1: event=presence" in output
+
+
+async def test_who_sees_shows_no_more_than_the_watcher_sees(stage: Stage) -> None:
+    await stage.publish(Show.AWAY, "Lunch")
+    grant = Grant(Handling.ALLOW, Permissions(EVERY), ("bob@localhost",))
+    await stage.desk.service.privacy.give(ALICE, (grant,))
+    _, output = await stage.command("who-sees", "bob@localhost", "alice@localhost")
+    assert "What there is to see (the rest is kept from them by rules):" in output
+    assert "desk: available" in output
+    assert "Lunch" not in output
 
 
 async def test_who_sees_says_no_why_not_and_exits_with_1(stage: Stage) -> None:

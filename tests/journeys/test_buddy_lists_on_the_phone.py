@@ -117,6 +117,33 @@ async def test_a_phone_blocks_somebody_for_both(stage: Stage) -> None:
         assert "block<" not in await rules.get("pres-rules")
 
 
+async def test_what_a_phones_rules_keep_to_oneself_is_in_neither_world(stage: Stage) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    rule = (
+        '<ruleset xmlns="urn:ietf:params:xml:ns:common-policy" xmlns:pr="urn:ietf:params:xml:ns:pres-rules">'
+        f'<rule id="a"><conditions><identity><one id="sip:{bob.address}"/></identity></conditions><actions>'
+        "<pr:sub-handling>allow</pr:sub-handling></actions><transformations><pr:provide-services>"
+        "<pr:all-services/></pr:provide-services></transformations></rule></ruleset>"
+    )
+    async with (
+        stage.client(alice) as desk,
+        stage.client(bob) as his,
+        stage.phone(bob, "tcp") as phone,
+        xcap(stage, alice) as rules,
+    ):
+        desk.show("away", "with the dentist")
+        await his.presences.take("all of it", says("with the dentist"))
+        watch = await phone.subscribe(alice.address)
+        assert "dentist" in (await watch.state("active")).text
+        await rules.put("pres-rules", rule, RULES)
+        await his.presences.take(
+            "less of it", lambda p: of(alice, "available")(p) and "dentist" not in str(p) and not p["show"]
+        )
+        told = await watch.notified("less of it", lambda n: "dentist" not in n.text)
+        assert "<basic>open</basic>" in told.text
+        assert "away" not in told.text
+
+
 async def test_the_whole_list_of_a_phone_is_taken_over(stage: Stage) -> None:
     alice, bob = await stage.person("alice"), await stage.person("bob")
     carol = await stage.person("carol")

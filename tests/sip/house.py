@@ -145,8 +145,7 @@ class House:
         while True:
             for envelope in await self.bus.receive(self.node, 0.1):
                 if isinstance(envelope, AccountChanged):
-                    service.blocking.forget(envelope.address)
-                    service.orders.forget(envelope.address)
+                    service.forget(envelope.address)
                 door.receive(envelope)  # type: ignore[arg-type]
             await self.bus.maintain(time.time())
 

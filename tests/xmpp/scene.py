@@ -260,7 +260,7 @@ class Scene:
                 for envelope in await self.bus.receive(name, 0):
                     assert not isinstance(envelope, Inquiry)
                     if isinstance(envelope, AccountChanged):  # as `gateway.node` does
-                        router.service.blocking.forget(envelope.address)
+                        router.service.forget(envelope.address)
                     router.receive(envelope)
                     busy = True
             for router in self.nodes.values():

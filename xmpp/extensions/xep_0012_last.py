@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from presence.composition import compose
 from presence.service import Standing
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
@@ -22,7 +21,7 @@ async def _last(request: Request) -> Element:
         if decision.standing is not Standing.ACTIVE:
             raise StanzaError("forbidden")
     (snapshot,) = await router.service.snapshots([address])
-    document = compose(snapshot)
+    document = await router.service.show(snapshot, request.session.address)
     if document.online:
         return E("query", NS, {"seconds": "0"})
     if document.last_seen is None:  # nobody knows

@@ -12,8 +12,8 @@ from gateway.admin.resource import ApiError, Desk, address_of, answer, resource
 
 @resource("/api/who-sees")
 async def who_sees(request: Request, desk: Desk) -> Response:
-    """The decision with its reason, both roster items, the presentity's document, the watcher's sessions and
-    dialogs."""
+    """The decision with its reason, both roster items, the presentity's document as the watcher sees it
+    (`partly`: rules of the presentity keep something from them), the watcher's sessions and dialogs."""
     try:
         watcher, presentity = (address_of(request.query_params[name]) for name in ("watcher", "presentity"))
     except KeyError as error:
@@ -22,6 +22,7 @@ async def who_sees(request: Request, desk: Desk) -> Response:
     decision = await desk.service.decide(watcher, presentity)
     watchers, presentitys = await desk.store.pair(watcher, presentity)
     (snapshot,) = await desk.bus.snapshots([presentity], now)
+    document = await desk.service.show(snapshot, watcher)
     sessions, silent = await ask_sessions(desk, str(watcher))
     return answer(
         {
@@ -31,8 +32,9 @@ async def who_sees(request: Request, desk: Desk) -> Response:
             "decision": decision,
             "watcher_item": watchers,
             "presentity_item": presentitys,
-            "document": desk.service.compose(snapshot),
-            "online": desk.service.compose(snapshot).online,
+            "document": document,
+            "online": document.online,
+            "partly": document != desk.service.compose(snapshot),
             "places": sessions,
             "silent": silent,
         }

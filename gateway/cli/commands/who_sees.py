@@ -44,7 +44,8 @@ def story(answer: dict[str, Any]) -> list[str]:
     lines = [f"{watcher} {verb} {presentity}: {decision['standing']}, {decision['reason']}"]
     lines.append(f"  in {watcher}'s roster: {_item(answer['watcher_item'])}")
     lines.append(f"  in {presentity}'s roster: {_item(answer['presentity_item'])}")
-    lines += ["", "What there is to see:", *(f"  {line}" for line in document_lines(answer)), ""]
+    partly = " (the rest is kept from them by rules)" if answer["partly"] else ""
+    lines += ["", f"What there is to see{partly}:", *(f"  {line}" for line in document_lines(answer)), ""]
     places = answer["places"]
     lines.append("Where it is shown:" if may else f"Where {watcher} is:")
     lines += [

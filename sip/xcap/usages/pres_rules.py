@@ -2,7 +2,8 @@
 
 The rules are a view of the one table: `allow` is a subscription of the watcher, `block` and `polite-block` an
 entry of the blocklist, `confirm` means that the owner is asked. What is said of nobody in particular becomes
-standing orders (`presence.orders`). There is one such document for each user, whatever it is called.
+standing orders (`presence.orders`), and what is shown to whom goes to `presence.privacy`. There is one such
+document for each user, whatever it is called.
 
 # GAP RFC 5025 §3.2.1: of people who are named, whether they are blocked politely is the operator's choice
 # (`policy.blocked`), not the rule's
@@ -23,6 +24,7 @@ from sip.xcap.conflicts import Conflicting
 from sip.xcap.document import Document
 from sip.xcap.library import Library
 from sip.xcap.rules import Changed, Rules
+from sip.xcap.transformations import RULES
 from sip.xcap.usages import Change, Place, Usage, register
 
 _BLOCKING = (Handling.BLOCK, Handling.POLITE_BLOCK)
@@ -34,8 +36,8 @@ _PERSON = 64
 
 class PresenceRules(Usage):
     content_type = "application/auth-policy+xml"
-    namespace = rules.RULES
-    namespaces = (rules.RULES, rules.COMMON)
+    namespace = RULES
+    namespaces = (RULES, rules.COMMON)
     schema = "pres-rules"
     always = ("index",)
     names = ("index", "pres-rules")
@@ -65,10 +67,12 @@ class PresenceRules(Usage):
         if change.after is None:
             # Whoever was allowed or blocked stays so; the rules that name nobody go.
             await library.service.orders.give(owner, None)
+            await library.service.privacy.give(owner, ())
             return
         assert change.before is not None
         before, after = await read(library, owner, change.before), await read(library, owner, change.after)
         await library.service.orders.give(owner, after.orders())
+        await library.service.privacy.give(owner, await library.work(len(change.after.data), after.grants))
         await enforce(library, owner, before, after, whole=change.whole)
 
 
@@ -82,7 +86,7 @@ async def read(library: Library, owner: Address, document: Document) -> Rules:
     """With the lists it points to."""
     size = len(document.data)
     listed = await library.listed(owner, await library.work(size, partial(rules.anchors, document)))
-    return await library.work(size, partial(Rules, document, lambda anchor: listed.get(anchor, ())))
+    return await library.work(size, partial(Rules, document, lambda anchor: listed.get(anchor, ()), owner))
 
 
 async def enforce(library: Library, owner: Address, before: Rules, after: Rules, *, whole: bool) -> None:

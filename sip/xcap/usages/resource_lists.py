@@ -68,6 +68,7 @@ class ResourceLists(Usage):
         after = await pres_rules.pointing(library, place.user)
         if before is not None and after is not None:
             await pres_rules.enforce(library, place.user, before, after, whole=False)
+            await library.service.privacy.give(place.user, after.grants())
 
 
 def _wishes(owner: Address, written: Document | None, change: Change) -> Wishes:

@@ -8,6 +8,7 @@ import pytest
 
 from presence.address import Address
 from presence.policy import Standing
+from presence.privacy import ALL, CAPABILITIES, EVERY, Permissions, UserInput
 from presence.subscriptions import Act
 from sip.xcap.document import parse_document
 from sip.xcap.rules import Rules, changes, shown
@@ -29,6 +30,11 @@ def rule(name: str, handling: str, identity: str = "", rest: str = "") -> str:
         f'<cr:rule id="{name}">{conditions}<cr:actions><pr:sub-handling>{handling}</pr:sub-handling>'
         "</cr:actions></cr:rule>"
     )
+
+
+def showing(name: str, identity: str, provided: str, handling: str = "allow") -> str:
+    whole = rule(name, handling, identity)
+    return whole.replace("</cr:rule>", f"<cr:transformations>{provided}</cr:transformations></cr:rule>")
 
 
 def ruleset(*rules: str) -> str:
@@ -226,15 +232,115 @@ async def test_a_phones_owner_reads_what_the_policy_answers_for_them(desk: Desk)
     "text",
     [
         rule("a", "allow", rest='<cr:conditions><cr:sphere value="work"/></cr:conditions>'),
-        f'<cr:rule id="a"><cr:conditions><cr:identity>{one(BOB)}</cr:identity></cr:conditions><cr:actions>'
-        "<pr:sub-handling>allow</pr:sub-handling></cr:actions><cr:transformations><pr:provide-services>"
-        "<pr:class>work</pr:class></pr:provide-services></cr:transformations></cr:rule>",
+        rule(
+            "a",
+            "allow",
+            rest="<cr:conditions><cr:validity><cr:from>2030-01-01T00:00:00Z</cr:from>"
+            "<cr:until>2031-01-01T00:00:00Z</cr:until></cr:validity></cr:conditions>",
+        ),
     ],
 )
 async def test_rules_that_would_show_more_than_they_say_are_refused(desk: Desk, text: str) -> None:
     reply = await desk.ask("PUT", INDEX, ruleset(text), RULES)
     assert reply.status == 409
     assert b"<constraint-failure" in reply.body
+
+
+WHOLE = (
+    "<pr:provide-services><pr:all-services/></pr:provide-services><pr:provide-persons><pr:all-persons/>"
+    "</pr:provide-persons><pr:provide-all-attributes/>"
+)
+
+
+async def permissions(desk: Desk, watcher: Address) -> Permissions | None:
+    rules = (await desk.service.privacy.of([ALICE])).get(ALICE)
+    return rules.permissions(watcher) if rules is not None else None
+
+
+@pytest.mark.parametrize(
+    ("provided", "expected"),
+    [
+        ("", Permissions()),
+        ("<pr:provide-devices><pr:all-devices/></pr:provide-devices>", Permissions()),
+        ("<pr:provide-services><pr:all-services/></pr:provide-services>", Permissions(EVERY)),
+        (
+            "<pr:provide-services><pr:class>work</pr:class><pr:occurrence-id>ID-my_x20_desk</pr:occurrence-id>"
+            "</pr:provide-services>",
+            Permissions(frozenset((("class", "work"), ("id", "my desk")))),
+        ),
+        (
+            f"<pr:provide-services><pr:service-uri>sip:{ALICE}</pr:service-uri></pr:provide-services>",
+            Permissions(EVERY),
+        ),
+        (
+            "<pr:provide-services><pr:service-uri-scheme>sip</pr:service-uri-scheme></pr:provide-services>",
+            Permissions(EVERY),
+        ),
+        (
+            "<pr:provide-services><pr:service-uri-scheme>mailto</pr:service-uri-scheme></pr:provide-services>",
+            Permissions(),
+        ),
+        (
+            "<pr:provide-persons><pr:class>private</pr:class></pr:provide-persons>"
+            "<pr:provide-activities>true</pr:provide-activities><pr:provide-mood>1</pr:provide-mood>"
+            "<pr:provide-note>false</pr:provide-note><pr:provide-user-input>bare</pr:provide-user-input>",
+            Permissions(
+                persons=frozenset((("class", "private"),)),
+                attributes=frozenset(("activities", "mood")),
+                user_input=UserInput.BARE,
+            ),
+        ),
+        (
+            '<pr:provide-unknown-attribute name="servcaps" ns="urn:ietf:params:xml:ns:pidf:caps">true'
+            '</pr:provide-unknown-attribute><pr:provide-unknown-attribute name="x" ns="urn:x">true'
+            "</pr:provide-unknown-attribute>",
+            Permissions(attributes=frozenset((CAPABILITIES,))),
+        ),
+        (
+            "<pr:provide-user-input>bare</pr:provide-user-input><pr:provide-all-attributes/>",
+            Permissions(attributes=frozenset((ALL,)), user_input=UserInput.FULL),
+        ),
+        (WHOLE, None),
+    ],
+)
+async def test_transformations_say_what_is_shown(
+    desk: Desk, provided: str, expected: Permissions | None
+) -> None:
+    text = ruleset(showing("a", one(BOB), provided), ASK)
+    await desk.put(INDEX, text, RULES)
+    assert await desk.get(INDEX) == text
+    assert await permissions(desk, BOB) == expected
+
+
+async def test_what_is_shown_follows_the_document(desk: Desk) -> None:
+    services = "<pr:provide-services><pr:all-services/></pr:provide-services>"
+    await desk.put(INDEX, ruleset(showing("a", one(BOB), services), rule("b", "allow", one(CAROL))), RULES)
+    assert (await permissions(desk, BOB), await permissions(desk, CAROL)) == (Permissions(EVERY), None)
+    await desk.put(INDEX, ruleset(showing("a", one(BOB), WHOLE), rule("b", "allow", one(CAROL))), RULES)
+    assert await permissions(desk, BOB) is None
+    await desk.put(INDEX, ruleset(showing("a", "<cr:many/>", services)), RULES)
+    assert await permissions(desk, CAROL) == Permissions(EVERY)
+    assert (await desk.ask("DELETE", INDEX)).status == 200
+    assert await permissions(desk, CAROL) is None
+
+
+async def test_what_a_list_is_shown_follows_who_stands_in_it(desk: Desk) -> None:
+    anchor = f"{ROOT}/resource-lists/users/sip:{ALICE}/index/~~/resource-lists/list%5B@name=%22few%22%5D"
+    listed = rule(
+        "few",
+        "allow",
+        rest=f'<cr:conditions><ocp:external-list><ocp:entry anc="{anchor}"/></ocp:external-list>'
+        "</cr:conditions>",
+    ).replace("</cr:rule>", "<cr:transformations/></cr:rule>")
+    await desk.put(INDEX, ruleset(listed, ASK), RULES)
+    assert await permissions(desk, BOB) is None
+    await desk.put(
+        "resource-lists/index",
+        '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists"><list name="few">'
+        f'<entry uri="sip:{BOB}"/></list></resource-lists>',
+        LISTS,
+    )
+    assert await permissions(desk, BOB) == Permissions()
 
 
 async def test_sub_handling_has_four_words(desk: Desk) -> None:
