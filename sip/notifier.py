@@ -488,10 +488,14 @@ class Notifier:
             elif told:
                 self._pacing.push(subscription)
 
-    def account_gone(self, address: Address) -> None:
-        """Nobody watches it any more, and it watches nobody; its phones are told not to try again."""
+    def shown_out(self, address: Address) -> None:
+        """It watches nobody any more; its phones are told not to try again."""
         for subscription in self._dialogs.of(address):
             self.end(subscription, "rejected")
+
+    def account_gone(self, address: Address) -> None:
+        """And nobody watches it."""
+        self.shown_out(address)
         for subscription in self._hearing.watchers(address):
             if subscription.presentity == address:
                 self.end(subscription, "noresource")

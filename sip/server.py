@@ -131,9 +131,10 @@ class SipServer:
                 if envelope.gone or envelope.renewed:
                     self.registrar.forget(envelope.address)
                     self.deliverer.forget(envelope.address)
-                    self.notifier.account_gone(envelope.address)
+                    self.notifier.shown_out(envelope.address)
                     self._runtime.spawn(self.registrar.account_gone(envelope.address))
                 if envelope.gone:
+                    self.notifier.account_gone(envelope.address)
                     self._runtime.spawn(pidf_manipulation.withdraw(self._library, envelope.address))
                 elif not envelope.renewed:
                     self.notifier.account_changed(envelope.address)

@@ -266,6 +266,19 @@ async def test_a_new_password_ends_what_began_with_the_old_one(house: House) -> 
         assert house.door.sessions() == []
 
 
+async def test_who_watches_somebody_with_a_new_password_goes_on(house: House) -> None:
+    await house.befriend(ALICE, BOB)
+    await house.befriend(ALICE, CAROL)
+    async with house.phone(BOB) as phone, house.phone(ALICE) as hers:
+        watch, own = await phone.subscribe(HER), await hers.subscribe(str(CAROL))
+        await watch.state("active")
+        await own.state("active")
+        await house.other.change_password(ALICE, "another")
+        await own.state("terminated;reason=rejected")
+        await house.desk(ALICE, notes=(Text("still here"),))
+        await watch.notified("still here", lambda n: "still here" in n.text)
+
+
 async def test_the_phone_of_an_account_that_is_gone_hears_that_it_watches_nobody(
     house: House,
 ) -> None:
