@@ -227,6 +227,8 @@ def web(settings: Settings, role: Role, door: Door) -> WebServer | None:
     section = settings.xmpp if role is Role.XMPP else settings.sip
     if not (section.listen_web or section.listen_web_tls):
         return None
+    xmpp = role is Role.XMPP
+    proxies = settings.xmpp.web.trusted_proxies if xmpp else settings.sip.web_trusted_proxies
     return WebServer(
         door.routes(),
         plain=section.listen_web,
@@ -235,6 +237,6 @@ def web(settings: Settings, role: Role, door: Door) -> WebServer | None:
         key=settings.key,
         named=settings.named_certificates,
         max_message=door.max_message,
-        proxies=settings.xmpp.web.trusted_proxies if role is Role.XMPP else ("127.0.0.1", "::1"),
+        proxies=proxies,
         share_ports=settings.processes.count(role) > 1,
     )

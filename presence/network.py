@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+NOBODY_KNOWS = "0.0.0.0"
+"Somebody behind a proxy that does not say who."
+_PROXIES_SAY = (
+    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded", "via",
+)  # fmt: skip
+"Header fields of HTTP that proxies add."
 
 _UNICAST = IPv6Network("2000::/3")
 "The only part of IPv6 that leads to anybody anywhere (RFC 4291 §2.4, IANA)."
@@ -36,3 +44,14 @@ def is_own(host: str) -> bool:
     if isinstance(address, IPv6Address):
         address = embedded(address) or address
     return address.is_loopback or address.is_unspecified
+
+
+def visitor_of(peer: str, headers: Container[str]) -> str:
+    """The address of who sent an HTTP request. `peer`: the connection's, or what a trusted proxy says
+    instead. `headers`: their names, lower case. Who came through a proxy is not on this machine, whatever it looks
+    like: whoever is, is trusted with more."""
+    try:
+        hidden = is_own(peer) and any(name in headers for name in _PROXIES_SAY)
+    except ValueError:
+        hidden = True
+    return NOBODY_KNOWS if hidden else peer

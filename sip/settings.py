@@ -82,6 +82,9 @@ class SipSettings(BaseModel):
     XCAP. Keep them on loopback."""
     listen_web_tls: tuple[str, ...] = ("[::]:7443",)
     "Addresses for the same over HTTPS."
+    web_trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses or networks of reverse proxies: their X-Forwarded-For and X-Forwarded-Proto are believed.
+    Limits and bans go by them; all who come through proxies that do not say from where count as one place."""
     web_origins: tuple[str, ...] = ("*",)
     """Origins of web pages whose phones may connect over WebSocket, as `https://phone.example.org`; `*`: of
     all. Programs that are no browsers name none and may connect; all have to authenticate in any case."""
@@ -216,7 +219,7 @@ class SipSettings(BaseModel):
                 sip_uri(text)
         return value
 
-    @field_validator("unlimited")
+    @field_validator("unlimited", "web_trusted_proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         Exempt(value)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from sip.edge.sockets import plain_host
+from sip.edge.sockets import client_of, plain_host
 from sip.framer import Keepalive
 
 if TYPE_CHECKING:
@@ -80,9 +80,8 @@ class WebSocketConnection:
 
     async def serve(self) -> None:
         """From the handshake to the end of the connection."""
-        client = self._socket.client
         name = "wss" if self._socket.url.scheme == "wss" else "ws"
-        host, port = (plain_host(client.host), client.port) if client is not None else ("", 0)
+        host, port = client_of(self._socket)
         flow = self._listener.admit(self, name, host, port)
         if flow is None:
             await _deny(self._socket, 503, "too many connections")

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from presence.address import Address
 from presence.errors import Unavailable
 from presence.ports import Metrics
-from sip.edge.sockets import plain_host
+from sip.edge.sockets import client_of
 from sip.limits import Rates
 from sip.xcap.conflicts import XcapError
 from sip.xcap.login import HttpRequest, Login
@@ -90,7 +90,7 @@ class XcapWeb:
         return _response(reply)
 
     async def _replied(self, request: Request) -> Reply:
-        peer = plain_host(request.client.host) if request.client is not None else ""
+        peer, _ = client_of(request)
         _not_before(self._rates.network(peer, time.time()))
         raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
         path, query = raw.decode("latin-1"), request.url.query

@@ -20,8 +20,12 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
 
 from gateway import certs
+from gateway.config import Role, Settings
 from gateway.web import MAX_HEAD, Parting, WebServer
+from gateway.wiring import web
+from sip.settings import SipSettings
 from tests.support.waiting import until
+from xmpp.settings import WebSettings, XmppSettings
 
 
 async def hello(request: Request) -> PlainTextResponse:
@@ -280,3 +284,23 @@ async def test_a_taken_port_is_named() -> None:
         ((_, host, port),) = server.listening
         with pytest.raises(OSError, match=f"{host}:{port}"):
             await WebServer([], plain=[f"{host}:{port}"]).start()
+
+
+class Routes:
+    """Implements `presence.ports.Web`."""
+
+    max_message = 1000
+
+    def routes(self) -> list[Route]:
+        return []
+
+
+async def test_each_door_believes_its_own_proxies() -> None:
+    chosen = Settings(
+        sip=SipSettings(web_trusted_proxies=("192.0.2.1",)),
+        xmpp=XmppSettings(web=WebSettings(trusted_proxies=("192.0.2.2",))),
+    )
+    for role, believed in ((Role.SIP, "192.0.2.1"), (Role.XMPP, "192.0.2.2")):
+        server = web(chosen, role, Routes())  # type: ignore[arg-type]
+        assert server is not None
+        assert server._proxies == [believed]

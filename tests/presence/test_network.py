@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from presence.network import is_own, is_public
+from presence.network import NOBODY_KNOWS, is_own, is_public, visitor_of
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,21 @@ def test_public_is_what_leads_to_somebody_on_the_internet(host: str, public: boo
 )  # fmt: skip
 def test_own_is_what_everybody_calls_themselves(host: str, own: bool) -> None:
     assert is_own(host) is own
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "address"),
+    [
+        ("127.0.0.1", ("host",), "127.0.0.1"),
+        ("127.0.0.1", ("host", "x-forwarded-proto"), NOBODY_KNOWS),
+        ("::1", ("via",), NOBODY_KNOWS),
+        ("127.0.0.1", ("x-forwarded-for",), NOBODY_KNOWS),
+        ("192.0.2.7", ("x-forwarded-for", "x-forwarded-proto"), "192.0.2.7"),
+        ("2001:db8::7", (), "2001:db8::7"),
+        ("unknown", ("x-forwarded-for",), NOBODY_KNOWS),
+    ],
+)
+def test_who_comes_through_a_proxy_is_not_on_this_machine(
+    peer: str, headers: tuple[str, ...], address: str
+) -> None:
+    assert visitor_of(peer, headers) == address

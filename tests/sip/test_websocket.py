@@ -13,6 +13,10 @@ from websockets.typing import Origin, Subprotocol
 from tests.sip.house import ALICE, BOB, House, open_house
 
 SIP = [Subprotocol("sip")]
+OPTIONS = (
+    "OPTIONS sip:example.org SIP/2.0\r\nVia: SIP/2.0/WS a.invalid;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+    "From: <sip:bob@example.org>;tag=1\r\nTo: <sip:example.org>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n"
+)
 
 
 @pytest.fixture
@@ -72,12 +76,8 @@ async def test_keep_alives_are_answered_as_on_a_stream(house: House) -> None:
 
 
 async def test_binary_frames_and_a_missing_length_are_understood(house: House) -> None:
-    options = (
-        "OPTIONS sip:example.org SIP/2.0\r\nVia: SIP/2.0/WS a.invalid;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
-        "From: <sip:bob@example.org>;tag=1\r\nTo: <sip:example.org>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n"
-    )
     async with connect(url(house), subprotocols=SIP, proxy=None) as socket:
-        await socket.send(options.encode())
+        await socket.send(OPTIONS.encode())
         assert str(await socket.recv()).startswith(
             "SIP/2.0 200 OK\r\nVia: SIP/2.0/WS a.invalid;branch=z9hG4bK1"
         )
@@ -123,3 +123,24 @@ async def test_one_address_cannot_take_all_connections(tmp_path: Path) -> None:
         with pytest.raises(InvalidStatus) as refused:
             await connect(url(house), subprotocols=SIP, proxy=None)
         assert refused.value.response.status_code == 503
+
+
+async def test_limits_hold_for_who_is_behind_a_proxy_and_not_for_this_machine(tmp_path: Path) -> None:
+    async with open_house(tmp_path, requests_per_address=0.1) as house:
+
+        async def asked(**told: str) -> list[str]:
+            headers = {name.replace("_", "-"): value for name, value in told.items()}
+            heard = []
+            async with connect(
+                url(house), subprotocols=SIP, proxy=None, additional_headers=headers
+            ) as socket:
+                for number in range(4):
+                    await socket.send(OPTIONS.replace("z9hG4bK1", f"z9hG4bK{number}"))
+                    heard.append(str(await socket.recv()).split(" ")[1])
+            return heard
+
+        assert await asked() == ["200"] * 4
+        assert await asked(X_Forwarded_For="192.0.2.7") == ["200"] * 2 + ["503"] * 2
+        assert await asked(X_Forwarded_For="192.0.2.7") == ["503"] * 4
+        assert await asked(X_Forwarded_For="192.0.2.8") == ["200"] * 2 + ["503"] * 2
+        assert await asked(X_Forwarded_Proto="https") == ["200"] * 2 + ["503"] * 2

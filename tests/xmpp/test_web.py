@@ -94,6 +94,17 @@ async def test_allow_plaintext_lets_this_machine_in_without_tls(tmp_path: Path) 
         assert "<jid>" in await log_in(client)
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-Proto", "X-Forwarded-For", "Via"])
+async def test_who_comes_through_a_proxy_is_not_this_machine(tmp_path: Path, header: str) -> None:
+    said_by_it = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "127.0.0.1", "Via": "1.1 proxy"}
+    async with (
+        webhouse(tmp_path, allow_plaintext=True) as house,
+        house.websocket("ws", headers={header: said_by_it[header]}) as client,
+    ):
+        answers = await said(client, OPEN, answers=3)
+    assert answers[1].startswith(error("policy-violation"))
+
+
 async def test_the_subprotocol_must_be_xmpp(house: WebHouse) -> None:
     """§3.1."""
     async with httpx.AsyncClient(verify=False, trust_env=False) as client:

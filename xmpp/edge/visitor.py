@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 
+from presence.network import visitor_of
+
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
@@ -28,4 +30,5 @@ class Visitor:
 def visitor(connection: HTTPConnection) -> Visitor:
     """The server has put what trusted proxies say into the scope."""
     peer = connection.client.host if connection.client is not None else ""
-    return Visitor(peer.removeprefix("::ffff:"), connection.scope["scheme"] in ("https", "wss"))
+    peer = visitor_of(peer.removeprefix("::ffff:"), connection.headers)
+    return Visitor(peer, connection.scope["scheme"] in ("https", "wss"))
