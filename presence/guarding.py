@@ -85,6 +85,33 @@ class Exempt:
         return any(address in network for network in self._networks)
 
 
+class Windows:
+    """Counts of one process, each over so many seconds from its first."""
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._capacity = capacity
+        self._counts: dict[str, tuple[int, float]] = {}
+        "How often, and until when it counts."
+
+    def add(self, name: str, now: float, seconds: float) -> tuple[int, float]:
+        """How often it happened in its window, this time included, and the seconds until that is over."""
+        count, until = self._counts.get(name, (0, 0.0))
+        if until <= now:
+            self._counts.pop(name, None)
+            if len(self._counts) >= self._capacity:
+                self._make_room(now)
+            count, until = 0, now + seconds
+        self._counts[name] = count + 1, until
+        return count + 1, until - now
+
+    def _make_room(self, now: float) -> None:
+        """What is over goes, or else what began first."""
+        self._counts = {name: kept for name, kept in self._counts.items() if kept[1] > now}
+        while len(self._counts) >= self._capacity:
+            for name in list(self._counts)[: max(1, self._capacity // 10)]:
+                del self._counts[name]
+
+
 class Unguarded:
     """Implements `presence.ports.Guard` for those who need none."""
 

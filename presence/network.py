@@ -48,8 +48,8 @@ def is_own(host: str) -> bool:
 
 def visitor_of(peer: str, headers: Container[str]) -> str:
     """The address of who sent an HTTP request. `peer`: the connection's, or what a trusted proxy says
-    instead. `headers`: their names, lower case. Who came through a proxy is not on this machine, whatever it looks
-    like: whoever is, is trusted with more."""
+    instead. `headers`: their names, lower case. Who came through a proxy is not on this machine, whatever it
+    looks like: whoever is, is trusted with more."""
     try:
         hidden = is_own(peer) and any(name in headers for name in _PROXIES_SAY)
     except ValueError:

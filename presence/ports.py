@@ -761,8 +761,8 @@ class Ban(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Guard(Protocol):
-    """Counts failed logins over all processes. At the doors it never raises: without a bus nobody is
-    guarded. `peer` is an IP address, `account` an address or whatever name was given."""
+    """Counts failed logins over all processes. At the doors it never raises: without a bus each process
+    counts for itself. `peer` is an IP address, `account` an address or whatever name was given."""
 
     async def wait(self, peer: str, account: str) -> float:
         """Seconds until this network may try this account again; 0: now."""

@@ -32,7 +32,11 @@ _EARLY = 0.75
 _NO = frozenset((403, 404, 405, 410, 416, 420, 489, 501, 603, 604))
 "What asking again soon will not change."
 _LEAST = 10
-"Seconds below which nobody makes us refresh."
+"Seconds below which nobody makes us refresh, or begin anew a second time."
+_LONGEST_WAIT = 3600
+"Seconds for which we stay away when asked to."
+_LONGEST = 7200
+"Seconds a subscription lasts at most, however short the other side finds that."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,7 @@ class Subscriber:
         self._expires = topic.expires
         self._authorization: tuple[str, str] | None = None
         self._tried_credentials = False
+        self._restarted = -float(_LEAST)
         self._begin()
 
     def _begin(self) -> None:
@@ -130,21 +135,26 @@ class Subscriber:
             return self._accepted(request, response, now)
         if status in (401, 407) and not self._tried_credentials:
             return self._authenticate(request, response, now)
-        if status == 423 and (least := _seconds(response, "Min-Expires")) > self._expires:
+        if status == 423 and self._expires < (least := _seconds(response, "Min-Expires")) <= _LONGEST:
             self._expires = least
-            self.next_at = now
+            self._restart(now)
             return ""
         if status == 481 and self.dialog is not None:
             # §4.1.2.2: it is gone over there.
             self._begin()
-            self.next_at = now
+            self._restart(now)
             return ""
         if status in _NO or status in (401, 407):
             self._begin()
             self._tried_credentials = False
-            self.next_at = now + max(_REFUSED, response.retry_after or 0)
+            self.next_at = now + max(_REFUSED, _wait(response.retry_after))
             return f"{status} {response.reason}"
         return self._pause(now, f"{status} {response.reason}", response.retry_after)
+
+    def _restart(self, now: float) -> None:
+        """At once; but not over and over, whatever the other side says."""
+        self.next_at = max(now, self._restarted + _LEAST)
+        self._restarted = self.next_at
 
     def _accepted(self, request: Request, response: Response, now: float) -> str:
         self._failures = 0
@@ -164,6 +174,8 @@ class Subscriber:
         return ""
 
     def _lasts(self, expires: int, now: float) -> None:
+        """No longer than was asked for: what is said is believed until then."""
+        expires = min(expires, self._expires)
         self.until = now + expires
         self.next_at = now if self._lost else now + max(_LEAST, expires * _EARLY)
 
@@ -187,7 +199,7 @@ class Subscriber:
     def _pause(self, now: float, reason: str, asked: int | None = None) -> str:
         pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
         self._failures = min(self._failures + 1, 10)
-        self.next_at = now + (asked if asked is not None else pause)
+        self.next_at = now + (_wait(asked) if asked is not None else pause)
         if self.until <= self.next_at:
             self._begin()
         return reason
@@ -225,16 +237,20 @@ class Subscriber:
         """§4.1.3."""
         self._begin()
         if reason in ("deactivated", "timeout"):
-            self.next_at = now
+            self._restart(now)
         elif reason in ("rejected", "noresource", "invariant"):
             self.next_at = now + _REFUSED
         else:
-            self.next_at = now + (retry_after if retry_after is not None else _FIRST_PAUSE)
+            self.next_at = now + (_wait(retry_after) if retry_after is not None else _FIRST_PAUSE)
 
     def refresh(self, now: float) -> None:
         """Something was lost: ask for all of it (RFC 3680 §5.2, RFC 4235 §4.3)."""
         self._lost = True
         self.next_at = min(self.next_at, now)
+
+
+def _wait(asked: int | None) -> int:
+    return min(asked or 0, _LONGEST_WAIT)
 
 
 def _seconds(response: Response, name: str) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from presence.edge.guard import RedisGuard
 from presence.edge.redis import RedisBus
 from presence.errors import Unavailable
-from presence.guarding import Exempt, GuardRules, ban_after, delay_after, network_of
+from presence.guarding import Exempt, GuardRules, Windows, ban_after, delay_after, network_of
 from presence.ports import Ban
 from tests.support.buses import Clock
 
@@ -151,18 +152,90 @@ async def test_everything_kept_of_failures_expires(yard: Yard) -> None:
         assert await yard.bus.command("TTL", key) > 0, key
 
 
-class Nobody:
-    async def command(self, *words: bytes | str | int | float) -> None:
-        raise Unavailable("no bus")
+class Coming:
+    """Redis as it comes and goes."""
+
+    def __init__(self, bus: RedisBus) -> None:
+        self.bus = bus
+        self.there = True
+        self.asked_in_vain = 0
+
+    async def command(self, *words: bytes | str | int | float) -> Any:
+        if not self.there:
+            self.asked_in_vain += 1
+            raise Unavailable("no bus")
+        return await self.bus.command(*words)
 
 
-async def test_without_a_bus_nobody_is_kept_out(yard: Yard) -> None:
-    guard = RedisGuard(Nobody(), RULES, (), clock=yard.clock, metrics=yard.metrics)
-    await guard.failed(HOME, ALICE)
-    await guard.succeeded(HOME, ALICE)
+def lonely(yard: Yard) -> tuple[RedisGuard, Coming]:
+    async def sleep(seconds: float) -> None:
+        yard.slept.append(seconds)
+
+    coming = Coming(yard.bus)
+    return RedisGuard(coming, RULES, (), clock=yard.clock, metrics=yard.metrics, sleep=sleep), coming
+
+
+async def test_without_a_bus_each_process_counts_for_itself(yard: Yard) -> None:
+    guard, coming = lonely(yard)
+    coming.there = False
+    await fail(guard, HOME, ALICE, 3)
+    await guard.succeeded(OFFICE, ALICE)
+    assert await guard.wait(HOME, ALICE) == 0
+    await fail(guard, HOME, ALICE, 1)
+    assert yard.slept == [0.25, 0.5]
+    assert coming.asked_in_vain == 1  # each question may take seconds
+    assert await guard.wait(HOME, ALICE) == 30
+    assert await guard.wait(OFFICE, ALICE) == 0
+    yard.clock.now += 31
     assert await guard.wait(HOME, ALICE) == 0
     with pytest.raises(Unavailable):
         await guard.bans()
+
+
+async def test_without_a_bus_an_account_under_attack_keeps_nobody_out(yard: Yard) -> None:
+    """Nobody can say any more who knows its password."""
+    guard, coming = lonely(yard)
+    coming.there = False
+    for number in range(8):
+        await guard.failed(f"198.51.100.{number}", ALICE)
+    assert await guard.wait(ELSEWHERE, ALICE) == 0
+
+
+async def test_bans_outlast_the_bus_and_the_bus_comes_back(yard: Yard) -> None:
+    guard, coming = lonely(yard)
+    await fail(yard.guard(), HOME, ALICE, 4)
+    assert await guard.wait(HOME, ALICE) == 30
+    coming.there = False
+    yard.clock.now += 10
+    assert await guard.wait(HOME, ALICE) == 20
+    coming.there = True
+    await yard.guard().lift(HOME)
+    yard.clock.now += 2
+    assert await guard.wait(HOME, ALICE) == 0
+
+
+async def test_without_a_bus_what_a_network_may_do_so_often_is_counted_here(yard: Yard) -> None:
+    guard, coming = lonely(yard)
+    coming.there = False
+    assert [await guard.admits("register", HOME, 2, 3600) for _ in range(3)] == [0, 0, 3600]
+    yard.clock.now += 600
+    assert await guard.admits("register", HOME, 2, 3600) == 3000
+    assert await guard.admits("register", OFFICE, 2, 3600) == 0
+    yard.clock.now += 3001
+    assert await guard.admits("register", HOME, 2, 3600) == 0
+
+
+def test_windows_are_bounded_and_forget_what_is_over_first() -> None:
+    windows = Windows(capacity=10)
+    for number in range(9):
+        windows.add(f"old {number}", 0.0, 5.0)
+    windows.add("young", 1.0, 100.0)
+    for number in range(9):
+        windows.add(f"new {number}", 6.0, 100.0)
+    assert windows.add("young", 6.0, 100.0) == (2, 95.0)
+    for number in range(100):
+        windows.add(f"flood {number}", 7.0, 100.0)
+        assert len(windows._counts) <= 10
 
 
 @pytest.mark.parametrize(

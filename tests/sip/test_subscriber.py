@@ -221,3 +221,39 @@ def test_what_was_lost_is_asked_for() -> None:
 
 def test_a_topic_shows_nobody_its_password() -> None:
     assert "secret" not in repr(TOPIC)
+
+
+def test_nobody_is_believed_longer_than_was_asked_for_nor_keeps_us_away_for_good() -> None:
+    story = Story()
+    story.accept(0.0, expires=2**31)
+    assert (story.us.until, story.us.next_at) == (3600, 32)
+    story.notify("active;expires=4294967295", 1.0)
+    assert (story.us.until, story.us.next_at) == (3601, 2701)
+    story.notify("terminated;reason=probation;retry-after=4294967295", 2.0)
+    assert story.us.next_at == 3602
+    for status in (403, 503):
+        story = Story()
+        story.subscribe()
+        assert story.hear(status, 1.0, Retry_After="999999999")
+        assert story.us.next_at == 3601
+
+
+def test_a_longer_time_is_asked_for_within_reason() -> None:
+    story = Story()
+    story.subscribe()
+    assert story.hear(423, 1.0, Min_Expires="7200") == ""
+    assert story.subscribe(1.0).headers.get("Expires") == "7200"
+    assert story.hear(423, 2.0, Min_Expires="7201")
+    assert story.us.next_at > 2.0
+
+
+def test_who_ends_it_over_and_over_is_asked_at_a_pace() -> None:
+    story = Story()
+    asked = []
+    now = 0.0
+    for _ in range(5):
+        story.accept(now)
+        story.notify("terminated;reason=deactivated", now)
+        now = story.us.next_at
+        asked.append(now)
+    assert asked == [0, 10, 20, 30, 40]
