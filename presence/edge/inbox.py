@@ -60,7 +60,7 @@ class InboxReader:
             raise Unavailable(str(error)) from error
         if not answer:
             return []
-        entries: list[tuple[bytes, list[bytes]]] = answer[0][1]
+        entries: list[list[Any]] = answer[0][1]
         self._cursor = entries[-1][0]
         self._untrimmed += len(entries)
         fresh = entry_id(entries[0][0]) > self._fence

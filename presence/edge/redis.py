@@ -382,7 +382,7 @@ class RedisBus:
             answer = await link.call(*words, patience=timeout + PATIENCE)
         except ReplyError as error:
             raise Unavailable(str(error)) from error
-        entries: list[tuple[bytes, list[bytes]]] = answer[0][1] if answer else []
+        entries: list[list[Any]] = answer[0][1] if answer else []
         return [Unarchived(position(*entry_id(name)), fields[1]) for name, fields in entries]
 
     async def forget_unarchived(self, position: int) -> None:
