@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import PresenceError, Unavailable
@@ -30,8 +31,8 @@ FIRST_RETRY, LAST_RETRY = 0.25, 8.0
 
 class Availability:
     __slots__ = (
-        "_arrival", "_awaited", "_publishing", "_session", "directed", "predecessor", "publication",
-        "revoked", "shown", "tuple",
+        "_arrival", "_awaited", "_capabilities", "_publishing", "_session", "directed", "predecessor",
+        "publication", "revoked", "shown", "tuple",
     )  # fmt: skip
 
     def __init__(self, session: Session, owner: str) -> None:
@@ -52,6 +53,7 @@ class Availability:
         self.predecessor: Session | None = None
         "The session this one replaced."
         self._publishing = False
+        self._capabilities: tuple[str, ...] | None = None
 
     @property
     def available(self) -> bool:
@@ -73,10 +75,19 @@ class Availability:
                 session.send(echo.to(session.escaped), "presence")
             return
         initial = self.tuple is None
-        self.tuple = self.publication.wanted = told
+        self.tuple = self.publication.wanted = replace(told, capabilities=self._capabilities)
         self.publish()
         if initial:
             session.runtime.spawn(self._arrive())
+
+    def capable_of(self, capabilities: tuple[str, ...] | None) -> None:
+        """What the client can do (`PresenceTuple.capabilities`), known before it is available or later."""
+        if capabilities == self._capabilities:
+            return
+        self._capabilities = capabilities
+        if self.tuple is not None:
+            self.tuple = self.publication.wanted = replace(self.tuple, capabilities=capabilities)
+            self.publish()
 
     def publish(self) -> None:
         """Bring the bus to the state wanted, in the background."""

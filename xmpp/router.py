@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, assert_never
 
 import structlog
+from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import Refused, Unavailable
@@ -553,6 +554,12 @@ def render_change(change: Change) -> list[Addressable]:
         updated += [t for t in document.tuples if t.open and OPAQUE not in t.opaque and t.id not in known]
     for tuple_ in updated:
         was = before.get(tuple_.id)
+        if (
+            was is not None
+            and not change.person_changed
+            and replace(was, capabilities=tuple_.capabilities) == tuple_
+        ):
+            continue
         if tuple_.open or (was is not None and was.open):
             rendered.append(write_presence(document.address, tuple_, document))
     rendered += [write_gone(document.address, t, document) for t in change.gone if t.open]

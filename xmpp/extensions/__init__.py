@@ -170,7 +170,10 @@ class Extension:
     "Something is about to be sent to the client; False holds it back (the extension sends it later)."
     opened: Callable[[Session], None] | None = None
     capable: Callable[[Session, frozenset[str]], None] | None = None
-    "The client is available, and these are its `+notify` features (XEP-0115)."
+    """The client is available, and these are its features as far as they matter (XEP-0115): `+notify`, and
+    what is `understood`."""
+    understood: frozenset[str] = frozenset()
+    "Further features, and identities as `category/type`, that `capable` is to hear of."
     detached: Callable[[Session, str], bool] | None = None
     "The connection is gone; True keeps the session alive without one, until `Session.end` is called."
     resumed: Callable[[Session], None] | None = None
@@ -264,6 +267,7 @@ class Registry:
         self.account_items = tuple(e.account_items for e in extensions if e.account_items is not None)
         self.kept = tuple(e.kept for e in extensions if e.kept is not None)
         self.person = tuple(e.person for e in extensions if e.person is not None)
+        self.understood = frozenset().union(*(e.understood for e in extensions))
         self.capable = tuple(e.capable for e in extensions if e.capable is not None)
         self.opened = tuple(e.opened for e in extensions if e.opened is not None)
         self.detached = tuple(e.detached for e in extensions if e.detached is not None)

@@ -1,5 +1,5 @@
-"""XEP-0115 Entity Capabilities of our own clients: what each wants to be told of, learned once for all with
-the same hash.
+"""XEP-0115 Entity Capabilities of our own clients: what each wants to be told of, and can do, learned once
+for all with the same hash.
 
 The server asks a client for what its presence names, and believes what has that hash for everybody, what has
 not for that client alone.
@@ -26,7 +26,7 @@ NS = "http://jabber.org/protocol/caps"
 NODE = "https://github.com/tandem-gateway/tandem"
 CACHED = 1000
 NOTIFY = "+notify"
-"End of the features that are remembered: the node before it is one the client wants to hear of (XEP-0163)."
+"End of features that are remembered: the node before it is one the client wants to hear of (XEP-0163)."
 MAX_FEATURES = 100
 MAX_FEATURE = 256
 "Characters."
@@ -53,7 +53,7 @@ class Capabilities:
 
 
 def features_of(session: Session) -> frozenset[str]:
-    """What the client wants to be told of, as far as it is known."""
+    """What the client wants to be told of, and can do, as far as it is known."""
     known: Capabilities | None = session.extra.get(NS)
     return known.features or frozenset() if known is not None else frozenset()
 
@@ -95,10 +95,12 @@ def _answered(session: Session, known: Capabilities, stanza: Element) -> None:
     query = stanza.find("query", INFO_NS)
     if query is None or stanza.get("type") == "error":
         known.features = frozenset()
+        _announce(session, known)
         return
     found = [feature.get("var") for feature in query.findall("feature")]
     wanted = [var for var in found if var.endswith(NOTIFY) and len(var) <= MAX_FEATURE]
-    known.features = frozenset(wanted[:MAX_FEATURES])
+    found += [f"{each.get('category')}/{each.get('type')}" for each in query.findall("identity")]
+    known.features = session.router.registry.understood.intersection(found) | set(wanted[:MAX_FEATURES])
     key = known.key
     if key is not None and verification(query, key[1]) == key[2]:
         cache = _cache(session.router)

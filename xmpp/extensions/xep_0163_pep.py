@@ -293,7 +293,7 @@ def _heard(router: XmppRouter, carried: Carried, to: JID) -> None:
 
 
 def _capable(session: Session, features: frozenset[str]) -> None:
-    wanted = sorted(feature.removesuffix(NOTIFY) for feature in features)
+    wanted = sorted(each.removesuffix(NOTIFY) for each in features if each.endswith(NOTIFY))
     if wanted:
         session.runtime.spawn(_show_last(session, wanted))
 
