@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.support.ports import free_port
 from tests.support.processes import cpu_seconds, descendants
-from tests.support.tandem import free_port
 from tests.support.waiting import until
 
 DOMAIN = "localhost"

@@ -10,7 +10,7 @@ import httpx
 
 from bench.beside.contender import DOMAIN, HOST, PASSWORD, Contender
 from gateway import certs
-from tests.support.tandem import free_port
+from tests.support.ports import free_port
 
 _CONFIG = """
 hosts: ["{domain}"]

@@ -26,7 +26,6 @@ from gateway.config import Settings
 from gateway.metrics import DictMetrics
 from presence.address import parse_address
 from presence.edge.accounts import AccountSettings, open_accounts
-from presence.edge.sql import SqlStore
 from presence.errors import Unavailable
 from presence.guarding import Unguarded
 from presence.memory import MemoryBus
@@ -36,6 +35,7 @@ from presence.ports import Ban, Inquiry, Lease, NodeInfo, SourceWrite, TraceEntr
 from presence.privacy import EVERY, Grant, Permissions
 from presence.service import PresenceService
 from presence.subscriptions import Act
+from tests.support.stores import add_person, new_store
 
 ALICE, BOB, CAROL = (parse_address(f"{name}@localhost") for name in ("alice", "bob", "carol"))
 NOW = 1_000_000.0
@@ -64,7 +64,9 @@ class Stage:
         contact = read_contact(self.state_dir)
         assert contact is not None
         headers = {"Authorization": f"Bearer {contact.token if token is None else token}"}
-        async with httpx.AsyncClient(base_url=contact.url, headers=headers, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            verify=False, base_url=contact.url, headers=headers, trust_env=False
+        ) as client:
             return await client.get(path, params=query)
 
     async def beat(self, name: str, **metrics: float) -> None:
@@ -123,8 +125,7 @@ class Stage:
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     settings = Settings.model_validate({"state_dir": tmp_path / "state", "admin": {"port": 0}})
     bus = SwitchedOffBus(clock=lambda: NOW)
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.sqlite")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.sqlite")
     accounts = open_accounts(AccountSettings(), store)
     service = PresenceService(
         node="admin-1",
@@ -138,7 +139,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         phone_policy="deny",
     )
     for address in (ALICE, BOB, CAROL):
-        await accounts.add(address, "secret")
+        await add_person(store, address, "secret")
         await accounts.seen_on_xmpp(address)
     for one, other in ((ALICE, BOB), (BOB, ALICE)):
         await service.act(one, other, Act.SUBSCRIBE)
@@ -180,7 +181,9 @@ async def test_the_api_answers_nobody_without_its_token(stage: Stage, path: str,
     contact = read_contact(stage.state_dir)
     assert contact is not None
     headers = [(b"Authorization", b"Bearer " + token.encode())] if token else []
-    async with httpx.AsyncClient(base_url=contact.url, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        verify=False, base_url=contact.url, headers=headers, trust_env=False
+    ) as client:
         response = await client.get(path)
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"

@@ -20,6 +20,7 @@ from presence.memory import MemoryBus
 from presence.ports import Accounts
 from presence.service import PresenceService
 from presence.subscriptions import Subscription
+from tests.support.stores import new_store
 
 
 @pytest.fixture
@@ -29,8 +30,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[tuple[SqlStore, Accounts, PresenceService]]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.sqlite")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.sqlite")
     accounts = open_accounts(AccountSettings(), store)
     service = PresenceService(
         node="supervisor",

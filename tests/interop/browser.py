@@ -25,7 +25,7 @@ import pytest
 
 from tests.interop.programs import need
 from tests.support.inbox import PATIENCE
-from tests.support.tandem import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 WEB = Path(__file__).with_name("web")
@@ -120,7 +120,7 @@ async def browser(directory: Path) -> AsyncIterator[Page]:
         origin = await stack.enter_async_context(_pages())
         driver = await stack.enter_async_context(_driver(directory))
         http = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=driver, trust_env=False, timeout=_START)
+            httpx.AsyncClient(verify=False, base_url=driver, trust_env=False, timeout=_START)
         )
         options = {"args": [*_FLAGS, f"--user-data-dir={profile}"]}
         wanted = {
@@ -143,7 +143,7 @@ async def _pages() -> AsyncIterator[str]:
     port = free_port()
     words = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(WEB), str(port)]
     async with _process(*words):
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(verify=False, trust_env=False) as client:
 
             async def answers() -> bool:
                 with contextlib.suppress(httpx.TransportError):

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.inbox import PATIENCE
+from tests.support.ports import free_port
 from tests.support.stage import Person
-from tests.support.tandem import free_port
 from tests.support.waiting import until
 
 

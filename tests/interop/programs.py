@@ -16,7 +16,7 @@ from typing import Any, Self
 import pytest
 
 from tests.support.inbox import PATIENCE
-from tests.support.tandem import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 PACKAGES = dict(line.split() for line in Path(__file__).with_name("packages.txt").read_text().splitlines())

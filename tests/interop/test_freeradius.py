@@ -14,13 +14,13 @@ from presence.edge.accounts import AccountSettings, open_accounts
 from presence.edge.accounts.radius import Radius
 from presence.edge.accounts.radius_digest import ask_for, rfc_5090, sterman
 from presence.edge.accounts.settings import RadiusSettings
-from presence.edge.sql import SqlStore
 from presence.errors import Unavailable
 from presence.ports import Accounts, DigestJudge, DigestQuestion
 from tests.interop.programs import need
 from tests.interop.servers import SECRET, FreeRadius
 from tests.support.buses import ALICE, BOB, CAROL, Clock
-from tests.support.tandem import free_port
+from tests.support.ports import free_port
+from tests.support.stores import new_store
 
 pytestmark = pytest.mark.interop
 
@@ -178,8 +178,7 @@ def test_both_forms_write_every_value() -> None:
 
 @pytest.fixture
 async def people(freeradius: FreeRadius, tmp_path: Path) -> AsyncIterator[Accounts]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.db")
     chosen = AccountSettings(backend="radius", radius=settings(tmp_path, freeradius.address))
     yield open_accounts(chosen, store)
     await store.close()

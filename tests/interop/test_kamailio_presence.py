@@ -14,9 +14,10 @@ from presence.address import parse_address
 from tests.conftest import FAST
 from tests.interop.programs import need, run, sipp
 from tests.interop.servers import Server
+from tests.support.ports import free_port
 from tests.support.sipclient import Phone, SilentServer
 from tests.support.stage import Person, Stage, open_stage
-from tests.support.tandem import DOMAIN, Tandem, free_port
+from tests.support.tandem import DOMAIN, Tandem
 
 pytestmark = pytest.mark.interop
 

@@ -11,12 +11,12 @@ from presence.address import Address
 from presence.edge.accounts import AccountSettings, open_accounts
 from presence.edge.accounts.ldap import BACKEND, Directory, write_dn
 from presence.edge.accounts.settings import LdapSettings
-from presence.edge.sql import SqlStore
 from presence.errors import Unavailable
 from tests.interop.programs import need
 from tests.interop.servers import Slapd
 from tests.support.buses import ALICE, BOB
-from tests.support.tandem import free_port
+from tests.support.ports import free_port
+from tests.support.stores import new_store
 
 pytestmark = pytest.mark.interop
 
@@ -55,8 +55,7 @@ async def test_without_a_server_nobody_is_told_the_password_is_wrong() -> None:
 
 
 async def test_a_person_exists_from_the_first_login_on_without_digest(slapd: Slapd, tmp_path: Path) -> None:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.db")
     ldap = LdapSettings(url=slapd.url, dn=DN)
     people = open_accounts(AccountSettings(backend="ldap", ldap=ldap), store)
     assert await people.find(ALICE) is None

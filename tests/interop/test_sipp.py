@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.interop.programs import need, sipp
+from tests.support.ports import free_port
 from tests.support.stage import Person, Stage
-from tests.support.tandem import DOMAIN, free_port
+from tests.support.tandem import DOMAIN
 
 pytestmark = pytest.mark.interop
 

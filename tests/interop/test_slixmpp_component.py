@@ -15,8 +15,9 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.support.inbox import PATIENCE, Inbox
+from tests.support.ports import free_port
 from tests.support.stage import Stage, open_stage
-from tests.support.tandem import DOMAIN, Tandem, free_port
+from tests.support.tandem import DOMAIN, Tandem
 
 pytestmark = pytest.mark.interop
 

@@ -17,8 +17,9 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.conftest import FAST
 from tests.support.inbox import PATIENCE, Inbox
+from tests.support.ports import free_port
 from tests.support.stage import Stage, open_stage
-from tests.support.tandem import DOMAIN, Tandem, free_port
+from tests.support.tandem import DOMAIN, Tandem
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.interop

@@ -10,9 +10,9 @@ import pytest
 
 from presence.edge.accounts.sql import Adopted, SqlAccounts
 from presence.edge.accounts.users_file import parse_users, write_users
-from presence.edge.sql import SqlStore
 from presence.errors import Condition, Refused
 from tests.support.buses import ALICE, BOB
+from tests.support.stores import new_store
 
 HA1 = hashlib.md5(b"Alice:example.org:wonderland").hexdigest()
 FILE = f"Alice:{HA1}:example.org:authorized\nbob:builder:example.org:refused\n".encode()
@@ -20,8 +20,7 @@ FILE = f"Alice:{HA1}:example.org:authorized\nbob:builder:example.org:refused\n".
 
 @pytest.fixture
 async def people(tmp_path: Path) -> AsyncIterator[SqlAccounts]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.db")
     yield SqlAccounts(store.database)
     await store.close()
 

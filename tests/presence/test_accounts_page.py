@@ -11,14 +11,14 @@ from presence.edge.accounts import AccountSettings, Backend, backends, open_acco
 from presence.edge.accounts.settings import RadiusSettings, UsersTxtSettings
 from presence.edge.sql import SqlStore
 from presence.ports import Accounts
+from tests.support.stores import new_store
 
 PAGE = Path(__file__).parents[2] / "docs" / "accounts.md"
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.db")
     yield store
     await store.close()
 

@@ -21,6 +21,7 @@ from presence.edge.sql import SqlStore
 from presence.errors import Condition, Refused, Unavailable
 from presence.ports import AccountChanged, DigestAlgorithm
 from tests.support.buses import ALICE, BOB, CAROL, Clock
+from tests.support.stores import new_store
 
 DOMAIN = "example.org"
 
@@ -149,8 +150,7 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.db")
     yield House(tmp_path, store)
     await store.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,15 +14,10 @@ import redis.asyncio as redis
 from presence.edge.embedded import find_server
 from presence.edge.redis import RedisBus
 from tests.support.buses import ALICE, LAPTOP, message, put
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 NOW = 1_800_000_000.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Fleet:

@@ -32,6 +32,7 @@ from presence.ports import (
 )
 from presence.service import PresenceService, Standing
 from presence.subscriptions import Act, RosterItem, Subscription
+from tests.support.stores import new_store
 
 DOMAIN = "example.org"
 ALICE, BOB, CAROL, DAVE = (Address(name, DOMAIN) for name in ("alice", "bob", "carol", "dave"))
@@ -103,15 +104,17 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.db", people)
+    yield House(store, open_accounts(AccountSettings(), store))
+    await store.close()
+
+
+async def people(store: SqlStore) -> None:
     accounts = open_accounts(AccountSettings(), store)
     for address in (ALICE, BOB, CAROL, DAVE):
         await accounts.add(address, "secret")
     for address in (ALICE, CAROL):
         await accounts.seen_on_xmpp(address)
-    yield House(store, accounts)
-    await store.close()
 
 
 def message(**fields: object) -> InstantMessage:

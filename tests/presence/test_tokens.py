@@ -12,6 +12,7 @@ from presence.address import parse_address
 from presence.edge.sql import SqlStore
 from presence.ports import Account, ScramKeys
 from presence.tokens import MAX_CLIENTS, Tokens, provable
+from tests.support.stores import new_store
 
 ALICE = parse_address("alice@example.org")
 ACCOUNT = Account(address=ALICE, ha1={"MD5": "0" * 32})
@@ -27,8 +28,7 @@ class Clock:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
-    made = SqlStore(f"sqlite+aiosqlite:///{tmp_path / 'tandem.db'}")
-    await made.migrate()
+    made = await new_store(tmp_path / "tandem.db")
     yield made
     await made.close()
 

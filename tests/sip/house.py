@@ -41,6 +41,7 @@ from presence.subscriptions import Act
 from sip.edge.door import SipDoor
 from sip.settings import SipSettings
 from tests.support.sipclient import Phone
+from tests.support.stores import new_store
 
 DOMAIN = "example.org"
 ALICE, BOB, CAROL = (Address(name, DOMAIN) for name in ("alice", "bob", "carol"))
@@ -246,12 +247,8 @@ async def open_house(
     policy: str = "allow",
     **settings: Any,
 ) -> AsyncIterator[House]:
-    store = SqlStore(f"sqlite+aiosqlite:///{folder}/tandem.db")
-    await store.migrate()
+    store = await new_store(folder / "tandem.db", people)
     accounts = open_accounts(AccountSettings(), store)
-    for address in (ALICE, BOB, CAROL):
-        await accounts.add(address, PASSWORD)
-    await accounts.seen_on_xmpp(ALICE)
     certify(folder)
     house = House(store, accounts, bus or MemoryBus(), folder, guard, policy)
     await house.start(**settings)
@@ -261,6 +258,14 @@ async def open_house(
         await house.stop()
         await accounts.close()
         await store.close()
+
+
+async def people(store: SqlStore) -> None:
+    accounts = open_accounts(AccountSettings(), store)
+    for address in (ALICE, BOB, CAROL):
+        await accounts.add(address, PASSWORD)
+    await accounts.seen_on_xmpp(ALICE)
+    await accounts.close()
 
 
 def certify(folder: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from presence.address import Address
 from presence.edge.accounts.borrowed import PLAIN, BorrowedAccounts, JudgedAccounts
-from presence.edge.sql import SqlStore
 from presence.errors import Unavailable
 from presence.memory import MemoryBus
 from presence.ports import Account, AccountChanged, DigestAlgorithm, DigestQuestion
@@ -21,6 +20,7 @@ from sip.message import Request
 from sip.uri import parse_uri
 from tests.sip.house import ALICE, BOB, DOMAIN, PASSWORD, House, certify, open_house
 from tests.support.inbox import PATIENCE
+from tests.support.stores import new_store
 from tests.support.waiting import until
 
 
@@ -61,8 +61,7 @@ class Judge:
 
 @asynccontextmanager
 async def house_of(folder: Path, keeper: Judge, *, judged: bool = True) -> AsyncIterator[House]:
-    store = SqlStore(f"sqlite+aiosqlite:///{folder}/tandem.db")
-    await store.migrate()
+    store = await new_store(folder / "tandem.db")
     kind = JudgedAccounts if judged else BorrowedAccounts
     certify(folder)
     house = House(store, kind(keeper, store.database), MemoryBus(), folder)

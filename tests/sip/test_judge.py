@@ -20,6 +20,7 @@ from sip.headers import Challenge, Credentials
 from sip.judge import Judge
 from sip.settings import SipSettings
 from tests.sip.house import ALICE, BOB, DOMAIN, PASSWORD, Tally
+from tests.support.stores import add_person, new_store
 
 SECRET = b"s" * 32
 NOW = 1_800_000_000.0
@@ -59,10 +60,9 @@ class Doors:
 
 @pytest.fixture
 async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.db")
     accounts = SqlAccounts(store.database)
-    await accounts.add(ALICE, PASSWORD)
+    await add_person(store, ALICE, PASSWORD)
     yield Doors(store, accounts)
     await store.close()
 

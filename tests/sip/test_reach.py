@@ -15,10 +15,10 @@ from sip.uri import parse_uri
 from tests.sip.house import ALICE, BOB, PASSWORD, open_house
 from tests.support.authority import Authority
 from tests.support.names import serve_names
+from tests.support.ports import free_port
 from tests.support.sipclient import Phone
 from tests.support.siphop import next_hop
 from tests.support.sipwire import SipMessage
-from tests.support.tandem import free_port
 from tests.support.waiting import until
 
 TRUSTED: dict[str, Any] = {"trusted_peers": ("127.0.0.1",)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sip.server import SipServer
 from tests.sip.house import ALICE, BOB, House, certify, open_house
 from tests.support.pidf import pidf
 from tests.support.sipclient import SilentServer
+from tests.support.trust import trusting
 
 HER = "alice@example.org"
 
@@ -148,10 +148,7 @@ async def test_a_renewed_certificate_is_shown_and_a_broken_one_is_not(tmp_path: 
         assert house.door is not None
 
         async def shown() -> bytes:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            _, writer = await asyncio.open_connection("127.0.0.1", house.ports["tls"], ssl=context)
+            _, writer = await asyncio.open_connection("127.0.0.1", house.ports["tls"], ssl=trusting())
             certificate: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             writer.close()
             return certificate

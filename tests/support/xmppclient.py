@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +14,7 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath, StanzaPath
 
 from tests.support.inbox import PATIENCE, Inbox
+from tests.support.trust import trusting
 from tests.support.waiting import until
 
 STANZA_ERRORS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
@@ -31,9 +31,7 @@ class _Slixmpp(ClientXMPP):
     """slixmpp without reconnecting on its own and without answering subscription requests."""
 
     def __init__(self, jid: str, password: str, mechanism: str) -> None:
-        super().__init__(jid, password, sasl_mech=mechanism or None)
-        self.ssl_context.check_hostname = False
-        self.ssl_context.verify_mode = ssl.CERT_NONE
+        super().__init__(jid, password, sasl_mech=mechanism or None, ssl_context=trusting())
         self.auto_authorize = None
         self.auto_subscribe = False
         self.whitespace_keepalive = False

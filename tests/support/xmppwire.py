@@ -14,18 +14,11 @@ from typing import Any, Self
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 
 from tests.support.inbox import PATIENCE
+from tests.support.trust import trusting
 
 STREAMS = "{http://etherx.jabber.org/streams}"
 TLS = "{urn:ietf:params:xml:ns:xmpp-tls}"
 SASL = "{urn:ietf:params:xml:ns:xmpp-sasl}"
-
-
-def no_verification() -> ssl.SSLContext:
-    """A client context that takes the self-signed certificate."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class StreamClosed(AssertionError):
@@ -45,7 +38,7 @@ class RawStream:
     async def __aenter__(self) -> Self:
         self.reader, self.writer = await asyncio.open_connection(
             *self.server,
-            ssl=no_verification() if self.direct_tls else None,
+            ssl=trusting() if self.direct_tls else None,
             server_hostname=self.domain if self.direct_tls else None,
         )
         self._restart()
@@ -117,7 +110,7 @@ class RawStream:
         self.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
         answer = await self.element()
         assert answer.tag == f"{TLS}proceed", answer.tag
-        await self.writer.start_tls(no_verification(), server_hostname=self.domain)
+        await self.writer.start_tls(trusting(), server_hostname=self.domain)
         return await self.open()
 
     async def authenticate(self, user: str, password: str) -> Element:

@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import hashlib
 import hmac
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -274,11 +273,3 @@ class EchoServer:
 
     def where(self, *, direct: bool = False) -> tuple[str, int]:
         return next((one.host, one.port) for one in self.listener.listening if one.direct == direct)
-
-
-def client_context() -> ssl.SSLContext:
-    """A client that trusts anybody."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

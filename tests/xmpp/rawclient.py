@@ -9,7 +9,7 @@ import ssl
 from types import TracebackType
 from typing import Self
 
-from tests.xmpp.echo import client_context
+from tests.support.trust import trusting
 
 PATIENCE = 10.0
 HEADER = (
@@ -41,7 +41,7 @@ class RawClient:
         "Everything received and not asked for yet."
 
     async def __aenter__(self) -> Self:
-        context = client_context() if self.direct else None
+        context = trusting() if self.direct else None
         name = "example.org" if self.direct else None
         self.reader, self.writer = await asyncio.open_connection(
             *self.where, ssl=context, server_hostname=name
@@ -90,7 +90,7 @@ class RawClient:
         """Through STARTTLS to the features behind it."""
         await self.features()
         await self.ask(STARTTLS, b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
-        await self.writer.start_tls(client_context(), server_hostname="example.org")
+        await self.writer.start_tls(trusting(), server_hostname="example.org")
         return await self.features()
 
     async def log_in(self) -> bytes:

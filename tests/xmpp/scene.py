@@ -23,6 +23,7 @@ from presence.rooms.service import Rooms
 from presence.rooms.settings import RoomSettings
 from presence.service import PresenceService
 from presence.subscriptions import RosterItem, Subscription
+from tests.support.stores import add_person, new_store
 from xmpp.edge.runtime import LoopRuntime
 from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import StreamError
@@ -280,7 +281,7 @@ class Scene:
 
     async def people(self, *users: str) -> None:
         for user in users:
-            await self.accounts.add(address(user), "secret")
+            await add_person(self.store, address(user), "secret", self.accounts)
 
     async def roster(self, user: str, contact: str, subscription: Subscription) -> None:
         """User's item for contact, as it were from long ago."""
@@ -316,8 +317,7 @@ class Clock:
 @asynccontextmanager
 async def scene(directory: Path) -> AsyncIterator[Scene]:
     clock = Clock()
-    store = SqlStore(f"sqlite+aiosqlite:///{directory / 'tandem.db'}")
-    await store.migrate()
+    store = await new_store(directory / "tandem.db")
     accounts = open_accounts(AccountSettings(), store)
     try:
         yield Scene(MemoryBus(clock=clock), store, accounts, clock)

@@ -14,6 +14,7 @@ from presence.memory import MemoryBus
 from presence.ports import Inquiry, NodeInfo, RosterChange
 from presence.service import PresenceService
 from presence.subscriptions import RosterItem, Subscription
+from tests.support.stores import add_person, new_store
 from tests.support.xmppclient import Client
 from tests.xmpp.echo import make_certificate
 from tests.xmpp.scene import Silence, address
@@ -44,16 +45,10 @@ class Server:
 
 @asynccontextmanager
 async def running(directory: Path, **settings: str) -> AsyncIterator[Server]:
-    store = SqlStore(f"sqlite+aiosqlite:///{directory / 'tandem.db'}")
-    await store.migrate()
+    store = await new_store(directory / "tandem.db", friends)
     accounts = open_accounts(AccountSettings(), store)
     bus = MemoryBus(clock=time.time)
     await bus.join(NodeInfo(name="xmpp-1", role="xmpp", incarnation="i", started=0, beat=time.time()))
-    alice, bob = address("alice"), address("bob")
-    for one, other in ((alice, bob), (bob, alice)):
-        await accounts.add(one, "secret")
-        item = RosterItem(contact=other, subscription=Subscription.BOTH, listed=True)
-        await store.save([RosterChange(owner=one, previous=RosterItem(contact=other), item=item)])
     certificate, key = make_certificate(directory)
     service = PresenceService(
         node="xmpp-1",
@@ -85,3 +80,12 @@ async def running(directory: Path, **settings: str) -> AsyncIterator[Server]:
         await asyncio.gather(listening, return_exceptions=True)
         await accounts.close()
         await store.close()
+
+
+async def friends(store: SqlStore) -> None:
+    """Alice and bob."""
+    alice, bob = address("alice"), address("bob")
+    for one, other in ((alice, bob), (bob, alice)):
+        await add_person(store, one, "secret")
+        item = RosterItem(contact=other, subscription=Subscription.BOTH, listed=True)
+        await store.save([RosterChange(owner=one, previous=RosterItem(contact=other), item=item)])

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 
+from tests.support.trust import trusting
 from tests.support.waiting import until
-from tests.xmpp.echo import client_context
 from tests.xmpp.webhouse import BIND, PLAIN, WebHouse, webhouse
 
 PATIENCE = 15.0
@@ -32,9 +32,7 @@ class BoshClient:
 
     def __init__(self, house: WebHouse, scheme: str = "https", headers: dict[str, str] | None = None) -> None:
         self.url = house.url(scheme, "/http-bind")
-        self.http = httpx.AsyncClient(
-            verify=client_context(), trust_env=False, timeout=PATIENCE, headers=headers
-        )
+        self.http = httpx.AsyncClient(verify=trusting(), trust_env=False, timeout=PATIENCE, headers=headers)
         self.rid = 4711
         self.sid = ""
 
@@ -206,7 +204,7 @@ async def test_a_trusted_proxy_says_that_the_client_came_over_https(house: WebHo
     ],
 )
 async def test_what_is_no_request_of_a_session(house: WebHouse, content: bytes, condition: str) -> None:
-    async with httpx.AsyncClient(verify=client_context(), trust_env=False) as client:
+    async with httpx.AsyncClient(verify=trusting(), trust_env=False) as client:
         answer = await client.post(house.url("https", "/http-bind"), content=content)
     said = ElementTree.fromstring(answer.text)
     assert (said.get("type"), said.get("condition")) == ("terminate", condition)
@@ -246,7 +244,7 @@ async def test_a_client_that_is_slowed_down_has_few_requests_waiting(tmp_path: P
 async def test_a_page_of_the_domain_is_let_in_by_cors_and_others_are_not(house: WebHouse) -> None:
     url = house.url("https", "/http-bind")
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-    async with httpx.AsyncClient(verify=client_context(), trust_env=False) as client:
+    async with httpx.AsyncClient(verify=trusting(), trust_env=False) as client:
         ours = await client.options(url, headers=asked | {"Origin": "https://example.org"})
         theirs = await client.options(url, headers=asked | {"Origin": "https://evil.example"})
         posted = await client.post(url, content=b"<body/>", headers={"Origin": "https://evil.example"})

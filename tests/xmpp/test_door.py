@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.trust import trusting
 from tests.support.waiting import until
 from tests.support.xmppclient import LoginFailed
-from tests.xmpp.echo import client_context, make_certificate
+from tests.xmpp.echo import make_certificate
 from tests.xmpp.rawclient import LOGIN, PATIENCE, RawClient
 from tests.xmpp.scene import address
 from tests.xmpp.server import Server, running
@@ -80,7 +81,7 @@ async def test_connections_on_their_way_are_shown(server: Server) -> None:
 
 async def shown_certificate(server: Server) -> bytes:
     _, writer = await asyncio.open_connection(
-        *server.where(direct=True), ssl=client_context(), server_hostname="example.org"
+        *server.where(direct=True), ssl=trusting(), server_hostname="example.org"
     )
     shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
     certificate = shown.getpeercert(binary_form=True)

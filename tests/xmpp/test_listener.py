@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slixmpp import ClientXMPP
 
+from tests.support.trust import trusting
 from tests.support.waiting import until
-from tests.xmpp.echo import EchoServer, MemoryAccounts, client_context
+from tests.xmpp.echo import EchoServer, MemoryAccounts
 from tests.xmpp.rawclient import BIND, HEADER, LOGIN, PATIENCE, STARTTLS, RawClient, auth
 from xmpp.errors import StanzaError, StreamError
 from xmpp.settings import XmppSettings
@@ -117,7 +118,7 @@ async def test_tls_may_begin_at_once_on_the_starttls_port(server: EchoServer) ->
 
 
 async def test_the_client_is_told_the_protocol_by_alpn(server: EchoServer) -> None:
-    context = client_context()
+    context = trusting()
     context.set_alpn_protocols(["xmpp-client"])
     _, writer = await asyncio.open_connection(
         *server.where(direct=True), ssl=context, server_hostname="example.org"
@@ -127,7 +128,7 @@ async def test_the_client_is_told_the_protocol_by_alpn(server: EchoServer) -> No
 
 
 async def test_tls_before_1_2_is_refused(server: EchoServer) -> None:
-    context = client_context()
+    context = trusting()
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1

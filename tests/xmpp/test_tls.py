@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from tests.xmpp.echo import client_context, make_certificate
+from tests.support.trust import trusting
+from tests.xmpp.echo import make_certificate
 from xmpp.edge.tls import TlsLayer, end_point, load_identity
 
 
@@ -77,7 +78,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = client_context().wrap_bio(self.incoming, self.outgoing, server_hostname="example.org")
+        self.tls = trusting().wrap_bio(self.incoming, self.outgoing, server_hostname="example.org")
 
     def handshake(self, server: TlsLayer) -> None:
         while True:

@@ -396,7 +396,7 @@ async def served(directory: Path) -> AsyncIterator[Served]:
     server = WebServer(FileServer(kept, Silence()).routes(), plain=["127.0.0.1:0"])
     await server.start()
     _, host, port = server.listening[0]
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=False, trust_env=False) as http:
         yield Served(kept, f"http://{host}:{port}", http)
     await server.stop()
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.support.trust import trusting
 from tests.support.waiting import until
-from tests.xmpp.echo import client_context
 from tests.xmpp.webhouse import BIND, CLOSE, OPEN, PLAIN, WebHouse, log_in, said, webhouse
 from xmpp.web import Origins
 
@@ -303,7 +303,7 @@ async def test_another_place_may_be_named(tmp_path: Path) -> None:
 
 
 async def ask(url: str, headers: dict[str, str] | None = None) -> httpx.Response:
-    async with httpx.AsyncClient(verify=client_context(), trust_env=False) as client:
+    async with httpx.AsyncClient(verify=trusting(), trust_env=False) as client:
         return await client.get(url, headers=headers)
 
 

@@ -11,7 +11,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from gateway.web import WebServer
-from tests.xmpp.echo import EchoServer, client_context
+from tests.support.trust import trusting
+from tests.xmpp.echo import EchoServer
 from xmpp.edge.web import XmppWeb
 from xmpp.settings import WebSettings, XmppSettings
 
@@ -38,7 +39,7 @@ class WebHouse:
     ) -> AsyncIterator[ClientConnection]:
         async with connect(
             self.url(scheme, "/xmpp-websocket"),
-            ssl=client_context() if scheme == "wss" else None,
+            ssl=trusting() if scheme == "wss" else None,
             server_hostname="example.org" if scheme == "wss" else None,
             subprotocols=[Subprotocol("xmpp")],
             origin=Origin(origin) if origin else None,

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from presence.edge.room_store import SqlRooms
-from presence.edge.sql import SqlStore
 from presence.errors import Condition, Refused, Unavailable
 from presence.memory import MemoryBus
 from presence.rooms.decisions import Bounds, Entry, Step, configure, destroy, leave, present, speak
@@ -21,6 +20,7 @@ from presence.rooms.ports import RoomChanged, Write
 from presence.rooms.service import Policy, Rooms, Shown
 from tests.support.buses import Clock
 from tests.support.rooms import ALICE, BOB, CAROL, NOW, TEA, attendance, said
+from tests.support.stores import new_store
 
 CONFIGURATION = Configuration()
 
@@ -76,8 +76,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}/tandem.db")
-    await store.migrate()
+    store = await new_store(tmp_path / "tandem.db")
     clock = Ticking(NOW)
     bus = MemoryBus(clock=clock)
     yield World(bus, Failing(bus, clock), SqlRooms(store.database), clock)

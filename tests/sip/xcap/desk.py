@@ -21,6 +21,7 @@ from sip.addressing import to_uri
 from sip.xcap.library import Library
 from sip.xcap.server import Question, Reply, XcapServer
 from tests.sip.house import ALICE, BOB, CAROL, DOMAIN, Tally
+from tests.support.stores import new_store
 
 T = TypeVar("T")
 VECTORS = Path(__file__).parents[2] / "vectors" / "xcap"
@@ -101,13 +102,8 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(folder: Path) -> AsyncIterator[Desk]:
-    store = SqlStore(f"sqlite+aiosqlite:///{folder}/tandem.sqlite")
-    await store.migrate()
+    store = await new_store(folder / "tandem.sqlite", people)
     accounts = open_accounts(AccountSettings(), store)
-    for address in (ALICE, BOB, CAROL):
-        await accounts.add(address, "secret")
-    for address in (ALICE, BOB):
-        await accounts.seen_on_xmpp(address)
     bus = MemoryBus()
     now = time.time()
     await bus.join(NodeInfo(name="sip-1", role="sip", incarnation="i1", started=now, beat=now))
@@ -129,3 +125,12 @@ async def open_desk(folder: Path) -> AsyncIterator[Desk]:
     finally:
         await accounts.close()
         await store.close()
+
+
+async def people(store: SqlStore) -> None:
+    accounts = open_accounts(AccountSettings(), store)
+    for address in (ALICE, BOB, CAROL):
+        await accounts.add(address, "secret")
+    for address in (ALICE, BOB):
+        await accounts.seen_on_xmpp(address)
+    await accounts.close()
