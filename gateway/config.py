@@ -60,7 +60,7 @@ class Role(StrEnum):
 class Section(BaseModel):
     """A table of the configuration: unknown keys are errors, docstrings are the documentation."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ProcessSettings(Section):
@@ -214,7 +214,7 @@ class EnvironmentSource(PydanticBaseSettingsSource):
 class Settings(BaseSettings):
     """The whole configuration."""
 
-    model_config = SettingsConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     domains: tuple[str, ...] = Field(default=("localhost",), min_length=1)
     "Domains whose people have their accounts here."

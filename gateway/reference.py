@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.config import Settings
 from gateway.log import MASK, is_secret
+from presence.notes import field_notes
 
 WIDTH = 100
 HEADER = """Tandem's configuration. Every setting is here with its default; remove the # of those you change.
@@ -35,12 +36,13 @@ def effective(settings: Settings) -> str:
 def _table(model: type[BaseModel], path: str) -> list[str]:
     lines: list[str] = []
     sections: list[tuple[str, type[BaseModel]]] = []
+    notes = field_notes(model)
     for name, field in model.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             sections.append((f"{path}{name}", section))
             continue
-        lines += _comment(f"{field.description} {_choices(field)}".strip())
+        lines += _comment(f"{notes[name]} {_choices(field, notes[name])}".strip())
         lines += [f"#{name} = {toml(default_of(field))}", ""]
     for full, section in sections:
         lines += [*_comment((section.__doc__ or "").strip()), f"[{full}]", ""]
@@ -53,7 +55,7 @@ def _comment(text: str) -> list[str]:
     return [f"# {line}" for paragraph in paragraphs for line in textwrap.wrap(paragraph, WIDTH - 2)]
 
 
-def _choices(field: FieldInfo) -> str:
+def _choices(field: FieldInfo, note: str) -> str:
     """The values allowed, unless the documentation names them all."""
     annotation = field.annotation
     values: list[str] = []
@@ -61,7 +63,7 @@ def _choices(field: FieldInfo) -> str:
         values = [str(value) for value in get_args(annotation)]
     elif isinstance(annotation, type) and issubclass(annotation, Enum):
         values = [str(member.value) for member in annotation]
-    told = all(f"`{value}`" in (field.description or "") for value in values)
+    told = all(f"`{value}`" in note for value in values)
     return "" if told else f"One of: {', '.join(values)}."
 
 

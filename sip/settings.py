@@ -17,7 +17,7 @@ from sip.uri import parse_uri
 class PhoneProfile(BaseModel):
     """What is done differently for some phones; what is not given stays as it is (docs/compliance.md)."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     agents: tuple[str, ...] = Field(min_length=1)
     "Beginnings of User-Agent."
@@ -38,7 +38,7 @@ class PhoneProfile(BaseModel):
 class Followed(BaseModel):
     """A registrar or call server of others whose state is followed (RFC 3680, RFC 4235)."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     server: str
     "URI subscriptions are sent to: `sip:registrar.example.org`, `sip:192.0.2.1;transport=tcp`."
@@ -65,7 +65,7 @@ class Followed(BaseModel):
 class SipSettings(BaseModel):
     """Phones connect here with SIP (RFC 3261)."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     listen_udp: tuple[str, ...] = ("[::]:5060",)
     "Addresses for UDP, as `HOST:PORT` or `[IPv6]:PORT`. `[::]` takes IPv4, too. Port 0 takes a free one."

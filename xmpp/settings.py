@@ -24,7 +24,7 @@ class WebSettings(BaseModel):
     """XMPP over HTTP: WebSocket (RFC 7395) at `/xmpp-websocket`, BOSH (XEP-0206) at `/http-bind`, and where
     clients find them (XEP-0156)."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     public_url: str = ""
     """Where clients reach this server's HTTP, as `https://HOST` or `https://HOST:PORT`, with a path if a
@@ -76,7 +76,7 @@ class WebSettings(BaseModel):
 class ComponentSettings(BaseModel):
     """A program that serves a domain of its own (XEP-0114)."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     domain: str
     "E.g. `irc.example.org`."
@@ -95,7 +95,7 @@ class ComponentSettings(BaseModel):
 class PushSettings(BaseModel):
     """Notifications for clients that sleep (XEP-0357), through the push services they name."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     content: Literal["count", "sender", "body"] = "count"
     """What the push service, and whoever is behind it, learns of a message: only that there is one, who sent
@@ -107,7 +107,7 @@ class PushSettings(BaseModel):
 class UploadSettings(BaseModel):
     """Files that clients share (XEP-0363), served at `/upload` of the HTTP addresses."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = True
     "Offer `upload.DOMAIN` to clients. It needs `xmpp.web.public_url` or an address in `xmpp.listen_web_tls`."
@@ -133,7 +133,7 @@ class UploadSettings(BaseModel):
 class XmppSettings(BaseModel):
     """Clients connect here with XMPP (RFC 6120, RFC 6121)."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     listen: tuple[str, ...] = ("[::]:5222",)
     """Addresses for connections that start in the clear and must change to TLS (STARTTLS), as `HOST:PORT` or

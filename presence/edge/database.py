@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, event, insert, inspect, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -21,6 +21,9 @@ from presence.edge.reading import LocalReader, Query
 from presence.edge.tables import schema_versions
 from presence.edge.writing import PRAGMAS, LocalWriter
 from presence.errors import PresenceError, Unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 MIGRATION_LOCK = 0x7A4DE3
 "PostgreSQL advisory lock: one process migrates, the others wait for it."
@@ -69,6 +72,8 @@ class Database:
 
     async def migrate(self) -> None:
         """Bring the schema to today's version; safe when several processes start together."""
+        if self._writer is not None:
+            await self._writer.found()
         async with self.writing() as connection:
             if connection.dialect.name == "postgresql":
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
@@ -94,6 +99,10 @@ def inserting(connection: AsyncConnection, table: Table) -> postgresql.Insert | 
     """An INSERT that may say what to do when the row is there already: PostgreSQL lets two processes find
     that it is not, and refuses the second."""
     if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import (
+            postgresql,  # who has no PostgreSQL needs not wait for it at each start
+        )
+
         return postgresql.insert(table)
     return sqlite.insert(table)
 

@@ -7,11 +7,9 @@ rewrites what stands between the two marks; a test holds that it is up to date.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import sys
 import typing
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import msgspec
 
 from presence import address, errors, messages, model, ports, subscriptions
+from presence.notes import field_notes
 from presence.rooms import events as rooms_events
 from presence.rooms import model as rooms_model
 
@@ -76,26 +75,12 @@ def table(struct: type[msgspec.Struct]) -> str:
     """What it is for, and a row for each field."""
     about = inspect.cleandoc(struct.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
     layout = "An array, in this order. " if struct.__struct_config__.array_like else ""
-    notes = dict(field_notes(struct))
+    notes = field_notes(struct)
     rows = [
         f"| `{field.name}` | {escape(type_name(field.type))} | {escape(notes.get(field.name, ''))} |"
         for field in msgspec.structs.fields(struct)
     ]
     return "\n".join([f"{about} {layout}".strip(), "", "| field | type | |", "|---|---|---|", *rows, ""])
-
-
-def field_notes(struct: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
-    """The strings that stand below the fields in the source."""
-    tree = ast.parse(inspect.getsource(struct)).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    name = ""
-    for statement in tree.body:
-        match statement:
-            case ast.AnnAssign(target=ast.Name(id=found)):
-                name = found
-            case ast.Expr(value=ast.Constant(value=str(note))) if name:
-                yield name, " ".join(note.split())
-                name = ""
 
 
 def type_name(kind: Any) -> str:

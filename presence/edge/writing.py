@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from presence.edge.reading import local_path
 from presence.errors import Unavailable
 
-PRAGMAS = ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+PATIENCE = 10.0
+"Seconds one waits for another who writes."
+PRAGMAS = (f"busy_timeout={PATIENCE * 1000:.0f}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 "What every connection that writes is told."
 
 
@@ -31,6 +34,22 @@ class LocalWriter:
         """For the URL of a SQLite file; None for any other database."""
         path = local_path(url)
         return cls(path) if path is not None else None
+
+    async def found(self) -> None:
+        """Make the file, in the mode that all who come then find. Raises `Unavailable`."""
+        await asyncio.to_thread(self._found)
+
+    def _found(self) -> None:
+        # Of those who change a file's mode at the same time SQLite refuses all but one, without waiting.
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._open().close()
+                return
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise Unavailable(f"database: {error}") from error
+                time.sleep(0.01)
 
     async def write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         """The statement for each row: all of them, or `Unavailable` and none."""
@@ -50,8 +69,12 @@ class LocalWriter:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def close(self) -> None:

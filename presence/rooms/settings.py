@@ -16,7 +16,7 @@ LABEL = "rooms"
 class RoomSettings(BaseModel):
     """Rooms to chat in (XEP-0045), at a domain beside each of ours: `rooms.example.org`."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = True
     "Have rooms."

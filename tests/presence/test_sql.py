@@ -86,7 +86,7 @@ async def test_a_change_against_an_outdated_item_changes_nothing_at_all(store: S
 
 
 async def test_processes_starting_together_migrate_once(database: str) -> None:
-    stores = [SqlStore(database) for _ in range(4)]
+    stores = [SqlStore(database) for _ in range(10)]
     await asyncio.gather(*(store.migrate() for store in stores))
     assert await stores[0].roster(ALICE) == ("0", [])
     await asyncio.gather(*(store.close() for store in stores))

@@ -13,7 +13,7 @@ from presence.guarding import Exempt, GuardRules
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @field_validator("file", "secret_file", "ca_file", "token_file", mode="before", check_fields=False)
     @classmethod
