@@ -351,9 +351,15 @@ class WebServer:
 
     async def stop(self) -> None:
         """Stop accepting, let requests end, close."""
-        for server, _ in self._servers:
+        self.shut()
+        for server, sockets in self._servers:
             server.should_exit = True
-        await asyncio.gather(*(server.shutdown(sockets=sockets) for server, sockets in self._servers))
+            for sock in sockets:
+                sock.close()
+        # uvicorn gives its clients a moment to leave, even where there are none.
+        states = [(server, server.server_state) for server, _ in self._servers]
+        busy = [server for server, state in states if state.connections or state.tasks]
+        await asyncio.gather(*(server.shutdown() for server in busy))
         self._servers = []
 
     async def reload(self) -> None:

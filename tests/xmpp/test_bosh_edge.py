@@ -16,14 +16,14 @@ from tests.support.trust import trusting
 from tests.support.waiting import until
 from tests.xmpp.webhouse import BIND, PLAIN, WebHouse, webhouse
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 STREAMS = "{http://etherx.jabber.org/streams}"
 ERRORS = "{urn:ietf:params:xml:ns:xmpp-streams}"
 
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[WebHouse]:
-    async with webhouse(tmp_path) as made:
+    async with webhouse(tmp_path, close_timeout=0.3) as made:  # nobody says goodbye
         yield made
 
 
