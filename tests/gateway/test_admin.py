@@ -366,7 +366,7 @@ class Tail:
 
     async def next(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             found: dict[str, Any] = json.loads(await self._process.stdout.readline())
         return found
 

@@ -60,7 +60,7 @@ class Running:
     async def __aenter__(self) -> Running:
         ready = asyncio.Event()
         self.task = asyncio.ensure_future(self.node.run(self.stop, ready.set))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await ready.wait()
         return self
 

@@ -115,7 +115,7 @@ class Stage:
     async def running(self) -> AsyncIterator[asyncio.Task[Exit]]:
         """Serving inside the block; whoever wants its exit code stops it there."""
         task = asyncio.ensure_future(self.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.ready.wait()
         try:
             yield task
@@ -126,7 +126,7 @@ class Stage:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait for it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -209,7 +209,7 @@ async def test_an_inquiry_is_answered_by_the_node_with_what_concerns_the_address
     async with stage.running():
         await stage.bus.broadcast(Inquiry(id="q1", asker="admin-1:answers", address="bob@example.org"))
         answers: dict[str, bytes] = {}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not answers:
                 answers = await stage.bus.records("admin-1:answers")
                 await asyncio.sleep(0)
@@ -244,7 +244,7 @@ async def test_a_node_that_was_declared_dead_starts_anew_and_touches_nothing(sta
         await stage.bus.sweep("xmpp-1", None, stage.bus.now)
         successor = NodeInfo(name="xmpp-1", role="xmpp", incarnation="next", started=0, beat=stage.bus.now)
         await stage.bus.join(successor)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await task is Exit.RETRY
     assert await stage.bus.nodes() == [successor]
 
@@ -255,7 +255,7 @@ async def test_a_silent_node_is_swept_after_ten_seconds(stage: Stage) -> None:
     await stage.source("sip-1/x")
     async with stage.running():
         stage.bus.now += DEAD_AFTER + 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while [node.name for node in await stage.bus.nodes()] != ["xmpp-1"]:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert await stage.sources() == []

@@ -248,7 +248,7 @@ async def test_a_websocket_whose_peer_takes_nothing_is_not_kept_when_it_is_over(
     assert isinstance(writer.transport, asyncio.Transport)
     writer.transport.pause_reading()
     ((uvicorn, _),) = server._servers
-    await until("it is dropped", lambda: not uvicorn.server_state.connections, 20)
+    await until("it is dropped", lambda: not uvicorn.server_state.connections, 30)
     writer.transport.abort()
     await server.stop()
 
@@ -264,7 +264,7 @@ async def test_one_network_does_not_take_all_connections() -> None:
         for _, each in (first, second):
             each.transport.abort()
         ((uvicorn, _),) = server._servers
-        await until("they are gone", lambda: not uvicorn.server_state.connections, 20)
+        await until("they are gone", lambda: not uvicorn.server_state.connections, 30)
         again = [await websocket(server), await websocket(server)]
         for _, each in again:
             each.close()

@@ -52,7 +52,7 @@ async def test_baresip_and_an_xmpp_client_see_each_other_and_chat(
             contacts = await baresip.command("contacts")
             return "Online" in contacts
 
-        await until("baresip shows alice online", sees, 10)
+        await until("baresip shows alice online", sees, 30)
 
         desk.say(bob.address, "Hello baresip")
         await baresip.shows("Hello baresip")
@@ -82,7 +82,7 @@ async def test_two_connections_of_one_baresip_are_one_phone(stage: Stage, tmp_pa
             ways = [each["transport"] for each in answer["sessions"] if each["kind"] == "sip binding"]
             return sorted(ways) == ["tcp", "udp"]
 
-        await until("both flows are registered", both, 10)
+        await until("both flows are registered", both, 30)
         desk.say(bob.address, "Once to both")
         screen = await baresip.shows("Once to both")
         desk.say(bob.address, "And once more")

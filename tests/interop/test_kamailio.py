@@ -170,7 +170,7 @@ async def test_a_restart_of_the_proxy_loses_nothing(trusting: Stage, tmp_path: P
         await kamailio.stop()
         await kamailio.start()
         desk.show("dnd", "After the restart")
-        await watch.notified("alice's state", lambda n: "After the restart" in n.text, patience=30)
+        await watch.notified("alice's state", lambda n: "After the restart" in n.text)
         desk.say(bob.address, "Are you still there?")
         await bobs.hears("Are you still there?")
         await desk.online(bob.address)
@@ -212,7 +212,7 @@ async def test_baresip_behind_kamailio(trusting: Stage, tmp_path: Path) -> None:
             async def sees() -> bool:
                 return "Online" in await baresip.command("contacts")
 
-            await until("baresip shows alice online", sees, 15)
+            await until("baresip shows alice online", sees, 30)
             desk.say(bob.address, "Hello baresip")
             await baresip.shows("Hello baresip")
             await baresip.command("message", "Hello from behind")

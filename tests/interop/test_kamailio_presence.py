@@ -84,9 +84,9 @@ async def test_a_phone_registered_there_is_online_here_until_it_leaves(
     stage, alice = played
     async with stage.client(alice) as desk, registrar.phone() as phone:
         assert (await phone.register()).status == 200
-        await desk.online(BOB.address, patience=20)
+        await desk.online(BOB.address)
         assert (await phone.unregister()).status == 200
-        await desk.offline(BOB.address, patience=20)
+        await desk.offline(BOB.address)
 
 
 async def test_who_is_in_a_call_there_is_on_the_phone_here_until_it_ends(
@@ -98,7 +98,7 @@ async def test_who_is_in_a_call_there_is_on_the_phone_here_until_it_ends(
     folder.mkdir()
     async with stage.client(alice) as desk, registrar.phone() as phone, stage.phone(alice, "tcp") as lamp:
         await phone.register(contact=f"<sip:bob@127.0.0.1:{port}>")
-        await desk.online(BOB.address, patience=20)
+        await desk.online(BOB.address)
         watch = await lamp.subscribe(BOB.address, event="dialog", Accept="application/dialog-info+xml")
         await watch.notified("free", lambda n: "<state>terminated</state>" in n.text)
         options = ("-i", "127.0.0.1", "-p", str(port), "-m", "1", "-nostdin", "-timeout", "40s")
@@ -112,9 +112,9 @@ async def test_who_is_in_a_call_there_is_on_the_phone_here_until_it_ends(
                 options=("-d", "5000"),
             )
         )
-        await desk.online(BOB.address, show="dnd", status="On the phone", patience=20)
-        await watch.notified("busy", lambda n: "<state>confirmed</state>" in n.text, 20)
-        await desk.online(BOB.address, show="", patience=20)
-        await watch.notified("free again", lambda n: "<state>terminated</state>" in n.text, 20)
+        await desk.online(BOB.address, show="dnd", status="On the phone")
+        await watch.notified("busy", lambda n: "<state>confirmed</state>" in n.text)
+        await desk.online(BOB.address, show="")
+        await watch.notified("free again", lambda n: "<state>terminated</state>" in n.text)
         await caller
         await callee

@@ -38,4 +38,4 @@ async def test_pjsip_and_an_xmpp_client_see_each_other_and_chat(stage: Stage, tr
         await phone.tells("message", body="Hello PJSIP", type="text/plain")
 
         phone.do("quit")
-        await desk.offline(bob.address, patience=20)
+        await desk.offline(bob.address)

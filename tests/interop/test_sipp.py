@@ -53,8 +53,7 @@ async def test_sipp_publishes_and_is_seen(stage: Stage, tmp_path: Path) -> None:
 async def test_sipp_subscribes_and_sees(stage: Stage, tmp_path: Path) -> None:
     alice, bob = await stage.friends("alice", "bob")
     async with stage.client(alice) as desk:
-        desk.show("away", "Seen by SIPp")
-        await desk.echo()
+        await desk.shown("away", "Seen by SIPp")
         await play(stage, tmp_path, "subscribe", bob, peer=alice.address, note="Seen by SIPp")
 
 

@@ -160,7 +160,7 @@ async def test_a_moderator_retracts_a_message(stage: Stage) -> None:
         async def struck() -> bool:
             return "buy this" not in [each["body"] for each in await archived(his, room)]
 
-        await until("the archive has a tombstone", struck, 20)
+        await until("the archive has a tombstone", struck, 30)
 
 
 async def test_a_client_finds_out_that_it_is_not_in_the_room_any_more(stage: Stage) -> None:

@@ -33,7 +33,7 @@ async def test_profanity_sees_a_phone_and_chats_with_it(stage: Stage, tmp_path: 
     need("profanity", "tmux")
     alice, bob = await stage.friends("alice", "bob")
     async with stage.phone(bob) as phone, profanity(stage, tmp_path, alice) as terminal:
-        await terminal.shows("logged in successfully", patience=15)
+        await terminal.shows("logged in successfully")
         await phone.register()
         await phone.publish(pidf(bob.address, note="On holiday"))
         await terminal.asked(f"/status get {bob.address}", "On holiday")
@@ -50,7 +50,7 @@ async def test_profanity_accepts_a_phones_request(stage: Stage, tmp_path: Path) 
     need("profanity", "tmux")
     alice, bob = await stage.person("alice"), await stage.person("bob")
     async with stage.phone(bob) as phone, profanity(stage, tmp_path, alice) as terminal:
-        await terminal.shows("logged in successfully", patience=15)
+        await terminal.shows("logged in successfully")
         await phone.register()
         watch = await phone.subscribe(alice.address)
         await watch.state("pending")
@@ -68,7 +68,7 @@ async def test_profanity_and_slixmpp_chat_in_a_room(stage: Stage, tmp_path: Path
     room = f"{alice.address.partition('@')[0]}@rooms.{alice.address.partition('@')[2]}"
     plugins = ("xep_0030", "xep_0045")
     async with stage.client(bob, plugins=plugins) as his, profanity(stage, tmp_path, alice) as terminal:
-        await terminal.shows("logged in successfully", patience=15)
+        await terminal.shows("logged in successfully")
         await terminal.type(f"/join {room} nick ali")
         await terminal.shows("Room locked, requires configuration")
         await terminal.type("/room accept")
@@ -103,7 +103,7 @@ async def test_mcabber_sees_a_phone_and_chats_with_it(stage: Stage, tmp_path: Pa
     )
     settings.chmod(0o600)
     async with stage.phone(bob) as phone, Terminal(tmp_path, "mcabber", "-f", str(settings)) as terminal:
-        await terminal.shows("Your status has been set", patience=15)
+        await terminal.shows("Your status has been set")
         await phone.register()
         await terminal.shows(f"[o] {bob.address[:10]}")
         await phone.publish(pidf(bob.address, show="dnd"))

@@ -36,7 +36,7 @@ async def test_a_registration_that_expires_takes_him_offline(stage: Stage) -> No
     async with stage.client(alice) as desk, stage.phone(bob) as phone:
         assert (await phone.register(expires=2)).status == 200
         await desk.online(bob.address)
-        await desk.offline(bob.address, patience=12)
+        await desk.offline(bob.address)
 
 
 async def test_a_publication_that_expires_takes_its_note_away(stage: Stage) -> None:
@@ -45,7 +45,7 @@ async def test_a_publication_that_expires_takes_its_note_away(stage: Stage) -> N
         await phone.register()
         assert (await phone.publish(pidf(bob.address, note="Back in a second"), expires=2)).status == 200
         await desk.online(bob.address, status="Back in a second")
-        await desk.online(bob.address, status="", patience=12)
+        await desk.online(bob.address, status="")
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])

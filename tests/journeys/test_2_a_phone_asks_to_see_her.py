@@ -84,8 +84,7 @@ async def test_a_request_made_while_she_was_away_is_shown_at_her_login(stage: St
 async def test_friends_need_not_ask_again(stage: Stage) -> None:
     alice, bob = await stage.friends("alice", "bob")
     async with stage.client(alice) as desk, stage.phone(bob) as phone:
-        desk.show("chat", "Talk to me")
-        await desk.echo()
+        await desk.shown("chat", "Talk to me")
         watch = await phone.subscribe(alice.address)
         assert watch.response.status == 200
         first = await watch.state("active")
@@ -108,8 +107,7 @@ async def test_the_phone_refreshes_and_ends_its_subscription(stage: Stage) -> No
 async def test_a_fetch_is_answered_once(stage: Stage) -> None:
     alice, bob = await stage.friends("alice", "bob")
     async with stage.client(alice) as desk, stage.phone(bob) as phone:
-        desk.show("xa", "Asleep")
-        await desk.echo()
+        await desk.shown("xa", "Asleep")
         watch = await phone.subscribe(alice.address, expires=0)
         only = await watch.state("terminated")
         assert shows("desk", show="xa", note="Asleep")(only)

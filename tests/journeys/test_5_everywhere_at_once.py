@@ -58,8 +58,7 @@ async def test_a_client_with_negative_priority_gets_no_chat(stage: Stage) -> Non
         stage.client(alice, "robot", initial_presence=False) as robot,
         stage.phone(bob) as phone,
     ):
-        robot.show(priority=-1)
-        await robot.echo()
+        await robot.shown(priority=-1)
         await phone.message(alice.address, "for humans")
         await desk.hears("for humans")
         await robot.echo()

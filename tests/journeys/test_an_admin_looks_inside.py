@@ -68,8 +68,7 @@ async def test_presence_sessions_and_who_sees_tell_the_truth(stage: Stage) -> No
     async with stage.client(alice) as desk, stage.phone(bob) as phone:
         await phone.register()
         await phone.subscribe(alice.address)
-        desk.show("away", "Out for lunch")
-        await desk.echo()
+        await desk.shown("away", "Out for lunch")
         shown = await stage.tandem.command("presence", "show", alice.address)
         assert "Out for lunch" in shown
         assert "desk" in shown

@@ -22,6 +22,6 @@ async def test_one_subscription_shows_every_buddy(stage: Stage) -> None:
         assert alice.address in first.text
         assert carol.address in first.text
         desk.show("away", "Out for lunch")
-        await watch.notified("alice away", lambda n: "Out for lunch" in n.text, 10)
+        await watch.notified("alice away", lambda n: "Out for lunch" in n.text)
         await other.register()
-        await watch.notified("carol there", lambda n: carol.address in n.text and "open" in n.text, 10)
+        await watch.notified("carol there", lambda n: carol.address in n.text and "open" in n.text)

@@ -16,9 +16,9 @@ async def test_a_lamp_follows_presence(stage: Stage) -> None:
         watch = await phone.subscribe(alice.address, event="dialog", Accept=CONTENT_TYPE)
         assert "<state>terminated</state>" in (await watch.state("active")).text
         desk.show("dnd")
-        await watch.notified("busy", lambda n: "<state>confirmed</state>" in n.text, 10)
+        await watch.notified("busy", lambda n: "<state>confirmed</state>" in n.text)
         desk.show()
-        await watch.notified("free", lambda n: "<state>terminated</state>" in n.text, 10)
+        await watch.notified("free", lambda n: "<state>terminated</state>" in n.text)
 
 
 async def test_who_is_in_a_call_is_busy_on_xmpp(stage: Stage) -> None:

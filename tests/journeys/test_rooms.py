@@ -175,6 +175,7 @@ async def test_a_room_goes_on_when_the_bus_was_killed(stage: Stage) -> None:
         await hers.messages.take("his line", lambda m: m["body"] == "through the outage", patience=LEASE)
         await until("all is well", stage.tandem.healthy, LEASE)
         hers.say(room, "and after it", kind="groupchat")
-        await his.messages.take("her line", lambda m: m["body"] == "and after it", patience=LEASE)
+        for client in (his, hers):
+            await client.messages.take("her line", lambda m: m["body"] == "and after it", patience=LEASE)
         assert said(hers, room) == said(his, room) == ["through the outage", "and after it"]
         await his.close()

@@ -95,6 +95,6 @@ async def test_people_of_two_domains_see_each_other_and_chat(tmp_path: Path) -> 
         def renewed() -> bool:
             return all(shown(stage.host, port, TWO) == twos[0].read_text() for port in ports)
 
-        await until("the renewed certificate is shown", renewed, 20)
+        await until("the renewed certificate is shown", renewed, 30)
         async with stage.client(bob) as again:
             await again.echo()

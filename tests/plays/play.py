@@ -155,8 +155,10 @@ class Client:
 class Company:
     """Those who play, on one stage."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, patience: float = PATIENCE) -> None:
+        """`patience`: seconds until a client was not sent what it should be."""
         self._stage = stage
+        self._patience = patience
         self._people: dict[str, Person] = {}
         self._clients: dict[str, Client] = {}
         self._phones: dict[str, Phone] = {}
@@ -239,7 +241,7 @@ class Company:
             raise BadPlay(f"line {line.number}: {error}") from error
         inbox = self._clients[line.who].stanzas
         try:
-            stanza = await inbox.take(text, lambda each: fits(wanted, each) is not None)
+            stanza = await inbox.take(text, lambda each: fits(wanted, each) is not None, self._patience)
         except AssertionError as error:
             left = "\n".join(tostring(each, "unicode") for each in inbox.untaken())
             raise AssertionError(f"{line.who} was not sent\n{text}\nbut\n{left}") from error

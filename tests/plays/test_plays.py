@@ -60,7 +60,7 @@ async def test_a_play_that_expects_what_does_not_happen_fails(stage: Stage) -> N
     )
     play = read(text)
     with pytest.raises(AssertionError, match="was not sent"):
-        await Company(stage).perform(play)
+        await Company(stage, patience=1.0).perform(play)
 
 
 async def test_a_play_that_leaves_something_untold_fails_where_it_says_idle(stage: Stage) -> None:

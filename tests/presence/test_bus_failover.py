@@ -43,9 +43,9 @@ class Fleet:
         )
         await self._spawn(self.sentinel, str(config), "--sentinel")
         async with redis.Redis(port=self.replica) as replica:
-            await until("the replica follows", lambda: _linked(replica), 10)
+            await until("the replica follows", lambda: _linked(replica), 30)
         async with redis.Redis(port=self.sentinel) as sentinel:
-            await until("the Sentinel knows the replica", lambda: _knows_replica(sentinel), 15)
+            await until("the Sentinel knows the replica", lambda: _knows_replica(sentinel), 30)
 
     async def _spawn(self, port: int, *arguments: str) -> None:
         head = [a for a in arguments if a.endswith(".conf")]
@@ -61,7 +61,7 @@ class Fleet:
             stdout=asyncio.subprocess.DEVNULL,
         )
         async with redis.Redis(port=port) as server:
-            await until("the server answers", lambda: _answers(server), 10)
+            await until("the server answers", lambda: _answers(server), 30)
 
     async def stop(self) -> None:
         for process in self.processes.values():
@@ -101,7 +101,7 @@ async def test_the_bus_goes_on_with_the_replica_when_the_master_dies(fleet: Flee
         await put(bus, NOW, LAPTOP)
         await bus.submit(message("before"), NOW)
         async with redis.Redis(port=fleet.replica) as replica:
-            await until("the replica has the message", lambda: _has_pending(replica), 10)
+            await until("the replica has the message", lambda: _has_pending(replica), 30)
         os.kill(fleet.processes[fleet.master].pid, signal.SIGKILL)
         await bus.submit(message("after"), NOW)
         state = await bus.inspect(ALICE, NOW)

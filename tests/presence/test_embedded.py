@@ -91,7 +91,7 @@ async def test_who_attached_takes_over_when_the_first_ends(tmp_path: Path) -> No
     async with second as url:
         supervision = asyncio.create_task(second.run())
         await first.stop()
-        await until("the second runs its own", lambda: second.pid is not None, 10)
+        await until("the second runs its own", lambda: second.pid is not None, 30)
         async with RedisBus(url) as bus:
             assert await bus.ping() >= 0
         supervision.cancel()
@@ -124,7 +124,7 @@ async def test_the_server_dies_with_a_killed_parent_and_the_next_one_starts(tmp_
     await parent.wait()
     async with EmbeddedValkey(tmp_path) as url, RedisBus(url) as bus:
         assert await bus.ping() >= 0
-    await until("the orphan is gone", lambda: not alive(int(output)), 10)
+    await until("the orphan is gone", lambda: not alive(int(output)), 30)
 
 
 def alive(pid: int) -> bool:
@@ -143,7 +143,7 @@ async def test_a_killed_server_is_restarted_by_its_supervision(tmp_path: Path) -
         first = valkey.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        await until("another one runs", lambda: valkey.pid not in (None, first), 10)
+        await until("another one runs", lambda: valkey.pid not in (None, first), 30)
         supervision.cancel()
 
 

@@ -216,7 +216,7 @@ class House:
 
     async def failure(self) -> Failed:
         """The next failure the client's node is told of."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 for envelope in await self.bus.receive("xmpp-1", 1.0):
                     if isinstance(envelope, Failed):
@@ -229,7 +229,7 @@ class House:
 
     async def until_seen(self, who: Address, *, online: bool) -> PresenceDocument:
         await self.other.watch([who])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (document := await self.seen(who)).online != online:
                 await self.bus.receive("xmpp-1", 0.05)
         return document

@@ -92,7 +92,7 @@ async def following(folder: Path, **settings: Any) -> AsyncIterator[tuple[House,
 
 async def until_person(house: House, wanted: Person | None) -> None:
     await house.other.watch([BOB])
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while (await house.seen(BOB)).person != wanted:
             await house.bus.receive("xmpp-1", 0.05)
 

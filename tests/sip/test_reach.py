@@ -104,7 +104,7 @@ async def test_a_message_waits_where_no_target_is_there(tmp_path: Path) -> None:
         async def waits() -> bool:
             return [list(each.values()) for each in await house.waiting(BOB)] == [["unreachable"]]
 
-        await until("the message waits", waits, 10)
+        await until("the message waits", waits, 30)
 
 
 async def test_a_long_message_to_a_udp_proxy_goes_over_tcp(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_tls_to_a_hop_wants_the_certificate_of_the_uris_name(
         async def waits() -> bool:
             return [list(each.values()) for each in await house.waiting(BOB)] == [["unreachable"]]
 
-        await until("the message waits", waits, 10)
+        await until("the message waits", waits, 30)
         assert not hop.requests.history
 
 
@@ -223,15 +223,15 @@ async def test_a_phone_points_us_at_no_neighbour(tmp_path: Path) -> None:
             await watch.state("active")
             path = f"<sip:127.0.0.1:{victim.port};transport=tcp;lr>"
             assert (await phone.register(Path=path)).status == 200
-        await until("the phone is gone", lambda: not house.door or not len(house.door.sessions()) > 1, 5)
+        await until("the phone is gone", lambda: not house.door or not len(house.door.sessions()) > 1, 30)
         await house.desk(ALICE)
-        await until("the name was looked up", lambda: "rebind.example.net. A" in names.asked, 5)
+        await until("the name was looked up", lambda: "rebind.example.net. A" in names.asked, 30)
         await house.say(ALICE, BOB, "hello")
 
         async def waits() -> bool:
             return bool(await house.waiting(BOB))
 
-        await until("the message waits", waits, 10)
+        await until("the message waits", waits, 30)
         assert not victim.connections
 
 

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 8.0
-"Seconds a test waits for what must come. Generous: it only costs time when a test fails."
+PATIENCE = 30.0
+"Seconds a test waits for what must come. Generous, as machines are busy: it only costs when a test fails."
 
 
 class Inbox(Generic[T]):

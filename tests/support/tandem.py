@@ -18,7 +18,7 @@ from tests.support import processes
 from tests.support.ports import free_port
 
 DOMAIN = "tandem.test"
-START = 30.0
+START = 60.0
 "Seconds a start may take on a busy machine; usually two."
 
 
@@ -93,7 +93,7 @@ class Tandem:
         if process.returncode is None:
             process.terminate()
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(30):
                     await process.wait()
             except TimeoutError:
                 leftover = processes.descendants(process.pid)
@@ -102,7 +102,7 @@ class Tandem:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 await process.wait()
-                raise AssertionError(f"tandem did not stop within 20 s:\n{self.logged()}") from None
+                raise AssertionError(f"tandem did not stop within 30 s:\n{self.logged()}") from None
         assert process.returncode is not None
         return process.returncode
 
@@ -160,7 +160,7 @@ class Tandem:
     async def healthy(self) -> bool:
         """Every node is alive and bus and store answer."""
         with contextlib.suppress(httpx.HTTPError, OSError):
-            async with httpx.AsyncClient(verify=False, trust_env=False, timeout=2) as client:
+            async with httpx.AsyncClient(verify=False, trust_env=False, timeout=5) as client:
                 answer = await client.get(f"http://127.0.0.1:{self.admin_port}/health")
                 return bool(answer.is_success and answer.json()["status"] == "ok")
         return False

@@ -140,6 +140,14 @@ class Client:
     def show(self, show: str = "", status: str = "", priority: int | None = None, **more: Any) -> None:
         self.xmpp.send_presence(pshow=show or None, pstatus=status or None, ppriority=priority, **more)
 
+    async def shown(self, show: str = "", status: str = "", priority: int | None = None) -> None:
+        """`show`, and return when it is known: who looks from now on, by whatever door, sees it."""
+        self.show(show, status, priority)
+        await self.presences.take(
+            f"its own presence {show!r} {status!r}",
+            lambda p: p["from"].full == self.full and (str(p["show"]), str(p["status"])) == (show, status),
+        )
+
     def subscribe(self, contact: str) -> None:
         self.xmpp.send_presence(pto=contact, ptype="subscribe")
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from tests.support.trust import trusting
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 HEADER = (
     b"<?xml version='1.0'?><stream:stream to='example.org' version='1.0' xmlns='jabber:client' "
     b"xmlns:stream='http://etherx.jabber.org/streams'>"

@@ -17,7 +17,7 @@ from tests.support.waiting import until
 from tests.xmpp.webhouse import BIND, CLOSE, OPEN, PLAIN, WebHouse, log_in, said, webhouse
 from xmpp.web import Origins
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 STREAMS = "http://etherx.jabber.org/streams"
 
 
