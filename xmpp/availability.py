@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
@@ -217,11 +218,34 @@ class Availability:
         if items is None or self.tuple is None:
             return
         self.shown = True
-        for contact in self._session.router.watching.watched_by(self._session):
-            self.show(contact)
-        for item in items:
-            if item.pending_in:
-                self._session.show_request(item)
+        contacts = deque(self._session.router.watching.watched_by(self._session))
+        requests = deque(item for item in items if item.pending_in)
+        if not self._show_next(contacts, requests):
+            self._session.runtime.spawn(self._show_rest(contacts, requests, self._arrival))
+
+    def _show_next(self, contacts: deque[Address], requests: deque[RosterItem]) -> bool:
+        """As many as the client takes at once, taken out; whether that is all."""
+        session = self._session
+        while contacts or requests:
+            if session.congested:
+                return False
+            if contacts:
+                self.show(contacts.popleft())
+            else:
+                session.show_request(requests.popleft())
+        return True
+
+    async def _show_rest(self, contacts: deque[Address], requests: deque[RosterItem], arrival: int) -> None:
+        """What is shown later is shown as it is then."""
+        session = self._session
+        while not self._show_next(contacts, requests):
+            await session.runtime.sleep(FIRST_RETRY)
+            if self.tuple is None or arrival != self._arrival or session.ended:
+                return
+            watched = set(session.router.watching.watched_by(session))
+            gone = [contact for contact in contacts if contact not in watched]
+            for contact in gone:
+                contacts.remove(contact)
 
     def show(self, contact: Address) -> None:
         """All that is known of one contact."""

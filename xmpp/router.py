@@ -328,7 +328,7 @@ class XmppRouter:
         mine = self._sessions.get(message.sender if sent else message.recipient, {})
         for endpoint in endpoints:
             session = mine.get(endpoint.partition(":")[2])
-            if session is not None:
+            if session is not None and not session.congested:
                 for hook in self.registry.copied:
                     hook(session, message, sent)
 
@@ -486,11 +486,13 @@ class XmppRouter:
         blocked = await self.service.blocking.blocks(to.bare, sender.bare, sender.resource)
         if not to.resource:
             for session in () if blocked else self.sessions_of(to.bare):
-                if session.available:
+                if session.available and not session.congested:
                     session.send(carried.stanza, carried.name)
             return
         found = None if blocked else self.session(to)
         asks = carried.name == "iq" and carried.type in ("get", "set")
+        if found is not None and found.congested and not (carried.name == "iq" and not asks):
+            found = None  # an answer was asked for; all else can be left out
         if found is None or (asks and not await self._may_ask(carried, found)):
             if asks or (carried.name == "message" and carried.type == "groupchat"):
                 await self.bounce(carried)

@@ -38,6 +38,8 @@ log = structlog.get_logger()
 BLOCKED_NS = "urn:xmpp:blocking:errors"
 WINDOW = 100
 "Stanzas of one client that may wait for the bus at once."
+STALLED = 120.0
+"Seconds a client may take nothing while messages wait for it in its session."
 REMEMBERED = 256
 "Messages a session remembers to have sent, against a second delivery."
 
@@ -81,6 +83,13 @@ class Session:
         "Settled as soon as the socket has taken them."
         self._unconfirmed: dict[str, InstantMessage] = {}
         "Settled by the client's word alone."
+        self._later: dict[str, tuple[InstantMessage, bool]] = {}
+        "Messages to be sent when the client has taken others; with whether they are late."
+        self._taken = self.since
+        "When it last had room for some of those, Unix seconds."
+        self.unacknowledged = 0
+        "Bytes it was sent and has not said that it has (XEP-0198)."
+        self._comfortable = router.settings.max_outbound // 4
         self._strays = 0
         "Connections given up for another one, of whose end we are still to be told."
         self._sent: OrderedDict[str, None] = OrderedDict()
@@ -92,6 +101,13 @@ class Session:
     @property
     def available(self) -> bool:
         return self.availability.available
+
+    @property
+    def congested(self) -> bool:
+        """So much is on its way to the client that what can wait should wait, and what need not be sent be
+        left out: if more is in `max_outbound`'s way, the connection ends."""
+        waiting = self.outbound.pending() if self.outbound is not None else 0
+        return max(waiting, self.unacknowledged) > self._comfortable
 
     # --- from the client --------------------------------------------------------------------------------
 
@@ -372,6 +388,33 @@ class Session:
         if message.id in self._sent:
             self.settle(message, Delivery.DELIVERED)
             return
+        if self._later or (self.outbound is not None and self.congested):
+            self._postpone(message, delayed=delayed)
+        else:
+            self._deliver(message, delayed=delayed)
+
+    def _postpone(self, message: InstantMessage, *, delayed: bool) -> None:
+        """The client takes less than comes: what is owed to it waits here, in order."""
+        now = self.router.clock()
+        if message.id in self._later:  # the bus has looked after it
+            if now - self._taken > STALLED:
+                self.kick(StreamError("resource-constraint", "take what was sent to you"))
+        elif message.store:
+            if not self._later:
+                self._taken = now
+            self._later[message.id] = message, delayed
+        else:
+            self.router.metrics.count("xmpp_messages_left_out_total")
+
+    def go_on(self) -> None:
+        """The client has taken something."""
+        while self._later and not self.congested:
+            id = next(iter(self._later))
+            message, delayed = self._later.pop(id)
+            self._taken = self.router.clock()
+            self._deliver(message, delayed=delayed)
+
+    def _deliver(self, message: InstantMessage, *, delayed: bool) -> None:
         self._sent[message.id] = None
         if len(self._sent) > REMEMBERED:
             self._sent.popitem(last=False)
@@ -388,6 +431,8 @@ class Session:
             taken, self._unsettled = self._unsettled, {}
             for message in taken.values():
                 self.settle(message, Delivery.DELIVERED)
+        if self._later:
+            self.go_on()
 
     def unconfirmed(self, message: InstantMessage) -> None:
         """From now on this one is settled by the client's word, not when the socket took it (XEP-0198)."""
@@ -420,8 +465,9 @@ class Session:
 
     async def release(self) -> None:
         """Give back what the client did not take, for the session that replaces this one."""
-        given_back = self._unsettled | self._unconfirmed
-        self._unsettled, self._unconfirmed = {}, {}
+        waiting = {id: message for id, (message, _) in self._later.items()}
+        given_back = self._unsettled | self._unconfirmed | waiting
+        self._unsettled, self._unconfirmed, self._later = {}, {}, {}
         for message in given_back.values():
             await self._settle(message, Delivery.UNREACHABLE)
 

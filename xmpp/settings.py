@@ -217,8 +217,9 @@ class XmppSettings(BaseModel):
     rate_burst: float = Field(default=10.0, gt=0, le=3600)
     "Seconds' worth of that which may come at once."
     max_outbound: int = Field(default=4_194_304, ge=65_536)
-    """Bytes that may wait for a client that does not read. Beyond it the connection is closed; messages it
-    has not taken wait for it or go to the account's other clients."""
+    """Bytes that may wait for a client that does not read. From a quarter of it on, messages for it wait in
+    the server, and what nobody owes it is left out. Beyond it the connection is closed; messages it has not
+    taken wait for it or go to the account's other clients."""
 
     max_unacknowledged: int = Field(default=10_000, ge=100)
     """Stanzas kept until the client says that it has them (XEP-0198), and for as long as it is away. Beyond

@@ -112,7 +112,7 @@ class Client:
         self.raw.append(data)
 
     def pending(self) -> int:
-        return 0 if self.reading else 1
+        return 0 if self.reading else 1 + sum(map(len, self.raw))
 
     def close(self, error: StreamError | None) -> None:
         self.ended = error

@@ -40,6 +40,8 @@ ITEMS = "pep:"
 MAX_NODES = 200
 MAX_NAME = 512
 "Characters of a node's name and of an item's id."
+PAUSE = 0.25
+"Seconds between looks whether a client has taken what it was sent."
 MAX_ANSWER = 1_048_576
 "Bytes of items in one answer."
 
@@ -313,6 +315,8 @@ async def _show_last(session: Session, nodes: list[str]) -> None:
             found = configs.get((owner, node))
             if found is None or not session.available:
                 continue
+            while session.congested and not session.ended:
+                await session.runtime.sleep(PAUSE)
             config = decode_config(found.data)
             if config.send_last and (owner == me or await _admitted(session, owner, config)):
                 event = pubsub.item_event(node, item.name, parse_fragment(item.data))

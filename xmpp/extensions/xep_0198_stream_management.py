@@ -118,6 +118,7 @@ class Management:
             return
         self.queue.append(outgoing)
         self._size += len(outgoing.data)
+        self.session.unacknowledged = self._size
         if outgoing.message is not None:
             self._messages += 1
         settings = self.session.router.settings
@@ -159,6 +160,7 @@ class Management:
                 self._messages -= 1
                 self.session.confirmed(outgoing.message)
         if more:
+            self.session.unacknowledged = self._size
             self._request()
 
     # --- away and back ----------------------------------------------------------------------------------
@@ -189,6 +191,7 @@ class Management:
             outbound.send(_dated(outgoing))
         self._requested = False
         self._request()
+        self.session.go_on()
 
 
 def _dated(outgoing: Outgoing) -> bytes:
@@ -261,6 +264,7 @@ async def _receive(session: Session, element: Element) -> None:
             if h is None:
                 raise StreamError("bad-format", "h is a number")
             managed.acknowledge(h)
+            session.go_on()
         case "r" | "a":
             _say(session, _failed("unexpected-request"))
         case _:
