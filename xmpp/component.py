@@ -33,6 +33,7 @@ from xmpp.message import (
     Drop,
     Forward,
     Submit,
+    check_size,
     message_type,
     read_message,
     route,
@@ -327,6 +328,7 @@ class ComponentSession:
                     now=router.clock(),
                     trace=router.service.new_trace(),
                 )
+                check_size(message, router.settings.max_stanza)
                 router.service.note(message.trace, "xmpp.in", message.recipient, message.sender, "component")
                 try:
                     await router.service.submit(message)

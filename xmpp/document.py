@@ -6,7 +6,17 @@ from xml.parsers import expat
 
 from xmpp.element import Element
 from xmpp.errors import StreamError
-from xmpp.reader import Exceeded, Restricted, bracket_attributes, merge_text, new_expat, split_name
+from xmpp.reader import (
+    LONG_NAME,
+    MAX_NAMES,
+    Exceeded,
+    Restricted,
+    bracket_attributes,
+    merge_text,
+    new_expat,
+    split_name,
+    weight,
+)
 from xmpp.stream import MAX_ELEMENTS, check_declaration, parse_error
 
 
@@ -16,11 +26,18 @@ class _Document:
         self._open: list[Element] = []
         self._max_depth = max_depth
         self._count = 0
+        self._names = 0
         self.ragged = False
 
     def start(self, qualified: str, attrs: dict[str, str]) -> None:
         ns, name = split_name(qualified)
-        element = Element(name, ns, bracket_attributes(attrs) if attrs else attrs)
+        given = attrs
+        attrs = bracket_attributes(given) if given else given
+        if len(qualified) > LONG_NAME or attrs is not given:
+            self._names += weight(qualified, given, attrs)
+            if self._names > MAX_NAMES:
+                raise Exceeded(f"the namespaces in a stanza may have {MAX_NAMES} characters")
+        element = Element(name, ns, attrs)
         stack = self._open
         if stack:
             if len(stack) >= self._max_depth:

@@ -205,6 +205,13 @@ def read_message(
     )
 
 
+def check_size(message: InstantMessage, most: int) -> None:
+    """What was read may be larger written anew: namespaces that were declared once, characters that are
+    escaped. Raises `StanzaError` for more than twice as many bytes as a stanza may have."""
+    if len(message.opaque.get(OPAQUE, b"")) > 2 * most:
+        raise StanzaError("policy-violation", text="too large when it is written out")
+
+
 # --- out -------------------------------------------------------------------------------------------
 
 

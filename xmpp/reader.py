@@ -12,6 +12,11 @@ from xmpp.element import XML_NS, XMLNS_NS, Element, joined
 
 MAX_NAME = 512
 "Characters of an element's or attribute's name with its namespace."
+LONG_NAME = 64
+"Characters beyond which a name with its namespace counts."
+MAX_NAMES = 262_144
+"""Characters of all names that count, in one stanza. A prefix is short and its namespace long: whoever writes
+the stanza anew says the namespace again and again."""
 
 
 class Restricted(Exception):
@@ -53,6 +58,13 @@ def bracket_attributes(attrs: dict[str, str]) -> dict[str, str]:
     if any(len(key) > MAX_NAME for key in attrs):
         raise Exceeded("name too long")
     return {"{" + key if "}" in key else key: value for key, value in attrs.items()}
+
+
+def weight(qualified: str, given: dict[str, str], attrs: dict[str, str]) -> int:
+    """Characters of an element's names that count. `attrs`: what `bracket_attributes` made of the ones
+    `given`."""
+    size = len(qualified) if len(qualified) > LONG_NAME else 0
+    return size if attrs is given else size + sum(len(key) for key in attrs if len(key) > LONG_NAME)
 
 
 def new_expat(start: Callable[[str, dict[str, str]], None], end: Callable[[str], None],

@@ -24,7 +24,16 @@ from xmpp.errors import StanzaError, StreamError, deserves_error, error_stanza, 
 from xmpp.extensions import Outgoing
 from xmpp.host import Outbound
 from xmpp.jid import JID, parse_jid
-from xmpp.message import Drop, Forward, Submit, message_type, read_message, route, write_message
+from xmpp.message import (
+    Drop,
+    Forward,
+    Submit,
+    check_size,
+    message_type,
+    read_message,
+    route,
+    write_message,
+)
 from xmpp.presence import ACTS, escape_jid, read_extras, read_notes, write_subscription
 from xmpp.progress import Progress
 from xmpp.relay import carry
@@ -193,6 +202,7 @@ class Session:
                     now=self.heard,
                     trace=trace,
                 )
+                check_size(message, self.router.settings.max_stanza)
                 await self._launch(stanza, number, self._submit(stanza, message))
                 return True
             case Forward(otherwise):

@@ -15,7 +15,17 @@ from xml.parsers import expat
 
 from xmpp.element import CLIENT_NS, LANG, STREAM_NS, Element
 from xmpp.errors import StreamError
-from xmpp.reader import Exceeded, Restricted, bracket_attributes, merge_text, new_expat, split_name
+from xmpp.reader import (
+    LONG_NAME,
+    MAX_NAMES,
+    Exceeded,
+    Restricted,
+    bracket_attributes,
+    merge_text,
+    new_expat,
+    split_name,
+    weight,
+)
 from xmpp.serialiser import escape_attribute
 
 _SPACE = b" \t\r\n"
@@ -68,6 +78,7 @@ class StreamCore:
         "_events",
         "_fed",
         "_held",
+        "_names",
         "_open",
         "_opened",
         "_parser",
@@ -105,6 +116,7 @@ class StreamCore:
         self._open: list[Element] = []
         self._start = 0
         self._count = 0
+        self._names = 0
         self._ragged = False
 
     @property
@@ -233,8 +245,13 @@ class StreamCore:
     def _on_start(self, qualified: str, attrs: dict[str, str]) -> None:
         stack = self._open
         ns, name = split_name(qualified)
+        given = attrs
         if attrs:
             attrs = bracket_attributes(attrs)
+        if len(qualified) > LONG_NAME or attrs is not given:
+            self._names += weight(qualified, given, attrs)
+            if self._names > MAX_NAMES:
+                raise Exceeded(f"the namespaces in a stanza may have {MAX_NAMES} characters")
         if not stack:
             if not self._opened:
                 self._on_header(ns, name, attrs)
@@ -263,6 +280,7 @@ class StreamCore:
             element = stack.pop()
             if self._ragged:
                 merge_text(element)
+            self._names = 0
             self._events.append(StanzaReceived(element))
         else:
             self._events.append(StreamClosed())

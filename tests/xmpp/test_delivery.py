@@ -65,3 +65,13 @@ async def test_a_message_goes_where_table_1_says(
 
 def _names(outcome: str) -> list[str]:
     return [outcome] if outcome == "neg" else list(outcome)
+
+
+async def test_a_message_that_grows_when_it_is_written_out_is_refused(xmpp: Scene) -> None:
+    """An apostrophe in an attribute takes six bytes, whichever way it came."""
+    await xmpp.node("xmpp-1", max_stanza=10_000)
+    await xmpp.people("alice", "bob")
+    alice = await xmpp.connect("alice")
+    await alice.message(bare("bob"), "hi", E("x", "urn:x", {"y": "'" * 9000}))
+    (answer,) = alice.heard("message")
+    assert read_error(answer).condition == "policy-violation"

@@ -224,6 +224,22 @@ def test_a_parked_stream_keeps_a_half_received_stanza() -> None:
     assert core.receive_data(b"</body></message>") == [StanzaReceived(message)]
 
 
+@pytest.mark.parametrize("repeated", [b"<p:a/>", b"<a p:b=''/>"])
+def test_a_namespace_that_is_said_once_for_very_many_is_refused(repeated: bytes) -> None:
+    """Whoever writes the stanza anew says it again each time: twenty times as many bytes."""
+    core = StreamCore(max_stanza=100_000, max_depth=DEPTH)
+    core.receive_data(HEADER)
+    ns = b"n" * 500
+    many = b"<message xmlns:p='%s'>%s</message>"
+    (event,) = core.receive_data(many % (ns, repeated * 500))
+    assert isinstance(event, StanzaReceived)
+    (event,) = core.receive_data(many % (ns, repeated * 500))
+    assert isinstance(event, StanzaReceived)
+    (event,) = core.receive_data(many % (ns, repeated * 600))
+    assert isinstance(event, StreamFailed)
+    assert event.error.condition == "policy-violation"
+
+
 def test_a_stanza_of_very_many_elements_is_refused() -> None:
     core = StreamCore(max_stanza=262_144, max_depth=DEPTH)
     core.receive_data(HEADER)

@@ -102,6 +102,13 @@ def test_the_number_of_elements_is_limited() -> None:
     assert refusal(framed, "<a>" + "<b/>" * 10_001 + "</a>") == "policy-violation"
 
 
+def test_a_namespace_is_not_said_once_for_very_many() -> None:
+    framed = FramedStream(max_stanza=100_000, max_depth=8)
+    framed.receive(OPEN)
+    many = f"<a xmlns:p='{'n' * 500}'>" + "<p:b p:c=''/>" * 300 + "</a>"
+    assert refusal(framed, many) == "policy-violation"
+
+
 def test_our_header_is_an_open_element() -> None:
     written = write_open(Opened("i-d", "example.org", "al'ice@example.org"))
     assert stream().receive(written) == [StreamOpened("al'ice@example.org", "example.org", "1.0", "en")]
