@@ -25,6 +25,10 @@ PENDING_LIMIT = 1000
 SENDER_LIMIT = 200
 """Messages of one sender that may wait for somebody for whom many wait: from half as many of anybody's on.
 Where somebody is there to take them, half of all."""
+LARGE = 16_384
+"Bytes of a message that is weighed."
+LARGE_LIMIT = 4_194_304
+"Bytes of such messages that may wait for one address; of one sender, half of it."
 INBOX_LIMIT = 100_000
 TRACE_LIMIT = 100_000
 ARCHIVE_LIMIT = 200_000

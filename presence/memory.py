@@ -23,6 +23,8 @@ from presence.ledger import (
     DEDUP_SECONDS,
     DELIVERED,
     INBOX_LIMIT,
+    LARGE,
+    LARGE_LIMIT,
     OVERDUE_SECONDS,
     OWED,
     PENDING_LIMIT,
@@ -226,6 +228,8 @@ class MemoryBus:
         most = self._pending_limit / 2 if targets else self._sender_limit
         if crowded and self._crowding(person, message.sender) >= most:
             raise Refused(Condition.RESOURCE_CONSTRAINT, "too many of your messages wait for the recipient")
+        if message.store and self._too_heavy(person, message):
+            raise Refused(Condition.RESOURCE_CONSTRAINT, "too many of your messages wait for the recipient")
         kept = message.archived and self._archive_limit > 0
         if kept:
             self.check_archive()
@@ -248,6 +252,18 @@ class MemoryBus:
     @staticmethod
     def _crowding(person: Person, sender: Address) -> int:
         return sum(each.crowded and each.message.sender == sender for each in person.pending.values())
+
+    @staticmethod
+    def _too_heavy(person: Person, message: InstantMessage) -> bool:
+        size = len(msgspec.msgpack.encode(message))
+        if size <= LARGE:
+            return False
+        waiting = [
+            (each.message, len(msgspec.msgpack.encode(each.message))) for each in person.pending.values()
+        ]
+        large = [(other.sender, weight) for other, weight in waiting if weight > LARGE]
+        theirs = size + sum(weight for sender, weight in large if sender == message.sender)
+        return size + sum(weight for _, weight in large) > LARGE_LIMIT or theirs > LARGE_LIMIT / 2
 
     def check_archive(self) -> None:
         if len(self._unarchived) >= self._archive_limit > 0:

@@ -423,6 +423,28 @@ async def test_one_sender_cannot_fill_somebodys_queue(crowded: Bus) -> None:
         await crowded.submit(message("bob7", sender=BOB), NOW)
 
 
+async def test_large_messages_are_weighed(bus: Bus) -> None:
+    """2 MiB of one sender, 4 MiB of all; what was settled weighs nothing any more."""
+    big = {"bodies": (Text("x" * 900_000),)}
+    dave = Address("dave", "example.org")
+
+    async def refuses(name: str, sender: Address) -> None:
+        with pytest.raises(Refused, match="of your messages"):
+            await bus.submit(message(name, sender=sender, **big), NOW)
+
+    for sender in (BOB, CAROL):
+        for number in (1, 2):
+            await bus.submit(message(f"{sender.local}{number}", sender=sender, **big), NOW)
+        await refuses(f"{sender.local}3", sender)
+    await refuses("dave1", dave)
+    await bus.submit(message("small", sender=dave), NOW)
+    await put(bus, NOW, LAPTOP)
+    for name in ("bob1", "carol1"):
+        await bus.settle(ALICE, name, "xmpp:laptop", Delivery.DELIVERED, NOW)
+    await bus.submit(message("dave2", sender=dave, **big), NOW)
+    await bus.submit(message("carol4", sender=CAROL, **big), NOW)
+
+
 async def test_nor_while_somebody_is_there_who_does_not_take_it(crowded: Bus) -> None:
     await put(crowded, NOW, LAPTOP)
     await crowded.submit(message("m0"), NOW)

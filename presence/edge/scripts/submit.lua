@@ -6,9 +6,11 @@
 -- 8 flags '0' or '1': stored, address to be marked as due, archived, sender's other clients get a copy, 9 sender,
 -- 10 sender's endpoint; at the end link key, number of this call, whether it is sent again.
 -- Returns for each {status, due, endpoint...}: L live, S stored, X dropped, D duplicate, F full, M too many of the
--- sender's; or what went wrong.
+-- sender's, or too much waits; or what went wrong.
 local ARCHIVE = 't:archive'
 local FIELDS, YES = 10, 49
+local LARGE = 16384 -- bytes of a message that is weighed
+local LARGE_BOUND = 4194304 -- bytes of such messages that may wait; of one sender, half of it
 local CROWD_KEPT = 604800000 -- milliseconds it is remembered what a sender sent while many waited
 
 local dedup_time, pending_bound, archive_bound, sender_bound
@@ -92,6 +94,21 @@ local function too_many(crowd, pending, most)
   return call('SCARD', crowd) >= most
 end
 
+-- Whether with one more of so many bytes too much waits. `prune`: what was settled meanwhile is taken out.
+local function heavy(large, pending, size, sender, prune)
+  local flat, all, theirs = call('HGETALL', large), size, size
+  for i = 1, #flat, 2 do
+    if prune and call('HEXISTS', pending, flat[i]) == 0 then
+      call('HDEL', large, flat[i])
+    else
+      local weight, whose = string.match(flat[i + 1], '^(%d+) (.*)$')
+      all = all + tonumber(weight)
+      theirs = theirs + (whose == sender and tonumber(weight) or 0)
+    end
+  end
+  return all > LARGE_BOUND or theirs > LARGE_BOUND / 2
+end
+
 local function accept(id, dedup, message, expires, audience, named, flags, sender, sending)
   local pending, seen = base .. ':pending', nil
   if dedup ~= '' then
@@ -126,6 +143,10 @@ local function accept(id, dedup, message, expires, audience, named, flags, sende
   if crowd and too_many(crowd, pending, #chosen > 0 and pending_bound / 2 or sender_bound) then
     return { 'M', 0 }
   end
+  local large = store and #message > LARGE and base .. ':large'
+  if large and heavy(large, pending, #message, sender, false) and heavy(large, pending, #message, sender, true) then
+    return { 'M', 0 }
+  end
   if kept then
     archive_room = archive_room or archive_bound - call('XLEN', ARCHIVE)
     if archive_room <= 0 then
@@ -145,6 +166,10 @@ local function accept(id, dedup, message, expires, audience, named, flags, sende
     if crowd then
       call('SADD', crowd, id)
       call('PEXPIRE', crowd, CROWD_KEPT)
+    end
+    if large then
+      call('HSET', large, id, #message .. ' ' .. sender)
+      call('PEXPIRE', large, CROWD_KEPT)
     end
     if #chosen > 0 and mark then
       if call('ZADD', 't:due:messages', 'NX', now + OVERDUE, address) == 1 then
