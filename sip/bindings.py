@@ -28,6 +28,9 @@ from sip.uri import equivalent, parse_uri
 RESTARTED = 32.0
 "Seconds after which an older CSeq can be no packet that was overtaken (RFC 3261 timer F)."
 _MAX_PARAMETERS = 1024
+_MAX_INSTANCE = 512
+_MAX_CALL_ID = 128
+"Longer ones are kept as their digest."
 _MAX_PATH = 2048
 _MAX_FLOWS = 4
 "Of one phone; one more takes the place of the one refreshed longest ago."
@@ -257,6 +260,8 @@ def _wanted(
     if len(parameters) > _MAX_PARAMETERS or sum(map(len, path)) > _MAX_PATH:
         raise ProtocolError(400, "Contact or Path too long")
     instance = (contact.parameter("+sip.instance") or "").strip("<>")
+    if len(instance) > _MAX_INSTANCE:
+        raise ProtocolError(400, "Contact or Path too long")
     if instance and equivalent(contact.uri, request.to.uri):
         # RFC 5627 §5.1: it would lead to itself, and so would a GRUU of its own, which is equivalent.
         raise ProtocolError(403, "Contact Is The Address Itself")
@@ -272,7 +277,7 @@ def _wanted(
         path=path,
         flow=str(flow),
         owner=owner if flow.reliable and not flow.routed else "",
-        call_id=request.call_id,
+        call_id=_call_id(request),
         cseq=request.cseq.number,
         registered=now,
         refreshed=now,
@@ -282,9 +287,17 @@ def _wanted(
     )
 
 
+def _call_id(request: Request) -> str:
+    """As it is kept."""
+    text = request.call_id
+    if len(text) <= _MAX_CALL_ID:
+        return text
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
 def _check_order(old: Binding, request: Request, flow: Flow, now: float) -> None:
     if (
-        old.call_id == request.call_id
+        old.call_id == _call_id(request)
         and request.cseq.number < old.cseq
         and old.flow == str(flow)
         and now - old.refreshed < RESTARTED

@@ -71,6 +71,12 @@ class Dialog(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
     @property
+    def weight(self) -> int:
+        """Characters of what the peer has given it to remember, about."""
+        given = (self.call_id, self.remote_tag, self.local_uri, self.remote_uri, self.remote_target)
+        return sum(map(len, (*given, *self.route_set)))
+
+    @property
     def id(self) -> tuple[str, str, str]:
         return (self.call_id, self.local_tag, self.remote_tag)
 

@@ -35,6 +35,8 @@ _UNPROVEN = 0.2
 _REFUSED = 2.0
 "The same for a network that somebody is known to be in: what is beyond the rate hears so, and then nothing."
 _KNOWN_SECONDS = 3600.0
+_BODY = 4096
+"Bytes of a request's body that are as much work as another request."
 
 
 class Rate:
@@ -161,10 +163,12 @@ class Limits:
             raise _too_many(480 if behind else 503, wait)
 
     def check_account(self, account: Address, request: Request, flow: Flow, now: float) -> None:
-        """Raises `ProtocolError` 480."""
-        wait = self._rates.account(account, self._topology.origin(request, flow), now)
+        """What it brings is worth as many requests as it would fill. Raises `ProtocolError` 480."""
+        host = self._topology.origin(request, flow)
+        wait = self._rates.account(account, host, now)
         if wait:
             raise _too_many(480, wait)
+        self._rates.charge(account, host, now, len(request.body) // _BODY)
 
     def check_list(self, account: Address, people: int, now: float) -> None:
         """Raises `ProtocolError` 480."""

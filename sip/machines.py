@@ -76,7 +76,7 @@ class Machine:
 
 
 class Server(Machine):
-    __slots__ = ("credentials", "request")
+    __slots__ = ("credentials", "kept", "request")
 
     def __init__(
         self, key: Key, flow: Flow, reliable: bool, alarms: Alarms[Machine], request: Request
@@ -84,6 +84,8 @@ class Server(Machine):
         super().__init__(key, flow, reliable, alarms)
         self.request: Request | None = request
         "Until it is answered."
+        self.kept = 0
+        "Bytes of `data` that the layer has counted."
         self.credentials: tuple[list[str], list[str]] | None = None
         "Those of a request that was challenged."
 
@@ -199,9 +201,13 @@ class InviteServer(Server):
         else:
             self.state = State.COMPLETED
             self.again_at = NEVER
-            self.alarms.end(self, now, self.alarms.timeout)
-            if not self.reliable and self.alarms.timers.repeat_refusals:
-                self.alarms.again(self, now, self._interval)
+            if self.alarms.timers.repeat_refusals:
+                self.alarms.end(self, now, self.alarms.timeout)
+                if not self.reliable:
+                    self.alarms.again(self, now, self._interval)
+            else:
+                # Nobody here waits for the ACK: it makes room like any other answer.
+                self.alarms.forget(self, now, self.alarms.timeout)
         return effects
 
     def acknowledged(self, request: Request, now: float) -> list[Effect]:

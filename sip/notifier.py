@@ -50,6 +50,8 @@ from sip.xcap.library import Library
 
 log = structlog.get_logger()
 
+_MAX_DIALOG = 4096
+"Characters of identifiers and routes that are kept for one subscription."
 _RESUMED_PER_SECOND = 500
 "NOTIFYs after a restart are spread out."
 
@@ -129,8 +131,11 @@ class Notifier:
 
     def _subscription(self, watcher: Address, asked: Wanted, request: Request, flow: Flow) -> Subscription:
         now = self._runtime.now()
+        dialog = Dialog.from_request_uas(request, new_tag())
+        if dialog.weight + len(asked.event) > _MAX_DIALOG:
+            raise ProtocolError(513)
         subscription = Subscription(
-            dialog=Dialog.from_request_uas(request, new_tag()),
+            dialog=dialog,
             watcher=watcher,
             presentity=asked.presentity,
             package=asked.package,

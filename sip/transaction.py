@@ -63,12 +63,22 @@ _COOKIE = "z9hG4bK"
 class TransactionLayer:
     """All transactions of one process.
 
-    Of each side there are never more than `limit`. For room the server side forgets what was answered longest
-    ago; if nothing was answered, a request gets 503. Requests of our own raise `TooBusy`.
+    Of each side there are never more than `limit`, and the answers kept to be sent again are never more than
+    `most_kept` bytes: who asks, decides how long an answer is. For room the server side forgets what was
+    answered longest ago; if nothing was answered, a request gets 503. Requests of our own raise `TooBusy`.
     """
 
-    def __init__(self, timers: Timers | None = None, limit: int = 100_000, retry_after: int = 5) -> None:
+    def __init__(
+        self,
+        timers: Timers | None = None,
+        limit: int = 100_000,
+        retry_after: int = 5,
+        most_kept: int = 67_108_864,
+    ) -> None:
         self._limit = limit
+        self._most_kept = most_kept
+        self._kept = 0
+        "Bytes of answers."
         self._retry_after = retry_after
         self._servers: dict[Key, Server] = {}
         self._clients: dict[Key, Client] = {}
@@ -95,10 +105,11 @@ class TransactionLayer:
             return [Send(flow, serialise(respond(message, 503, headers=headers)))]
         if known is not None:
             known.terminate()
+            self._weigh(known)
         return self._begin(key, message, flow, reliable, now)
 
     def _room(self) -> bool:
-        while len(self._servers) >= self._limit:
+        while len(self._servers) >= self._limit or self._kept > self._most_kept:
             oldest = self._alarms.oldest()
             if oldest is None:
                 return False
@@ -190,8 +201,15 @@ class TransactionLayer:
             effects += self._after(machine, machine.again(now) if alarm is Alarm.AGAIN else machine.end())
         return effects
 
+    def _weigh(self, machine: Server) -> None:
+        """Its answer has come, or gone."""
+        self._kept += len(machine.data) - machine.kept
+        machine.kept = len(machine.data)
+
     def _after(self, machine: Machine, effects: list[Effect]) -> list[Effect]:
         """Forget a machine that has ended."""
+        if isinstance(machine, Server):
+            self._weigh(machine)
         if machine.state is State.TERMINATED:
             if isinstance(machine, Client):
                 self._clients.pop(machine.key, None)

@@ -20,6 +20,8 @@ from sip.xml import escape
 
 MAX_DEPTH = 32
 MAX_ELEMENTS = 50_000
+_CACHEABLE = 256
+"Characters of a name that is remembered with its meaning."
 _SEPARATOR = "\x0c"
 "No XML document can have it."
 _TAG_END = re.compile(rb"""[^"'>]*(?:(?:"[^"]*"|'[^']*')[^"'>]*)*>""")
@@ -242,15 +244,21 @@ class _Reader:
             self._open[-1].text += data
 
 
-@lru_cache(maxsize=2048)
 def _expanded(name: str) -> tuple[Name, str]:
     """Expat's triplet as an expanded name and a prefix."""
+    return _known(name) if len(name) <= _CACHEABLE else _expand(name)
+
+
+def _expand(name: str) -> tuple[Name, str]:
     parts = name.split(_SEPARATOR)
     if len(parts) == 1:
         return ("", parts[0]), ""
     if parts[0] == _XML:
         return (_XML, parts[1]), "xml"
     return (parts[0], parts[1]), parts[2] if len(parts) > 2 else ""
+
+
+_known = lru_cache(maxsize=2048)(_expand)
 
 
 def parse_document(data: bytes) -> Document:

@@ -10,11 +10,17 @@ from sip.addressing import to_address
 from sip.errors import ProtocolError
 from sip.uri import parse_uri
 
+_MAX_LENGTH = 4096
+"Characters of what can name anybody; all of it is remembered with whom it names."
 
-@lru_cache(maxsize=8192)
+
 def address_of(text: str) -> Address | None:
     """The person a URI names; None for what names nobody a roster could hold. Parameters are no matter."""
-    text = text.strip()
+    return _address_of(text.strip()) if len(text) <= _MAX_LENGTH else None
+
+
+@lru_cache(maxsize=8192)
+def _address_of(text: str) -> Address | None:
     scheme, colon, rest = text.partition(":")
     try:
         match scheme.lower() if colon else "":

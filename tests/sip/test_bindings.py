@@ -294,3 +294,14 @@ def test_a_contact_that_is_the_address_itself_is_403() -> None:
         with pytest.raises(ProtocolError) as refused:
             after((), request(f'<{uri}>;+sip.instance="<urn:uuid:1>"'))
         assert refused.value.status == 403
+
+
+def test_what_is_kept_of_a_registration_is_bounded() -> None:
+    long = "c" * 5000
+    (binding,) = after((), request(PHONE, call_id=long, cseq=2)).put
+    assert len(binding.call_id) == 32
+    with pytest.raises(ProtocolError, match="CSeq"):
+        after((binding,), request(PHONE, call_id=long, cseq=1))
+    after((binding,), request(PHONE, call_id=long + "d", cseq=1))
+    with pytest.raises(ProtocolError, match="too long"):
+        after((), request(f'{PHONE};+sip.instance="<urn:x:{"i" * 600}>"'))

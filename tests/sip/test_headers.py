@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 import pytest
@@ -232,3 +233,12 @@ def test_scanning_is_linear_in_hostile_text() -> None:
             for hostile in (text, f'<sip:a@b>;x={text}"', f"Digest x={text}", f"SIP/2.0/UDP a;x={text}"):
                 with suppress(Malformed, BadUri):
                     assert parse(hostile)
+
+
+@pytest.mark.parametrize("piece", [" ", "\t", "a", "0-", "a=", 'a="', "a b", ',a="b"', '\\"'])
+def test_credentials_are_read_in_one_go_whatever_they_say(piece: str) -> None:
+    begun = time.process_time()
+    for end in ("", "!", '"', "="):
+        with suppress(Malformed):
+            Credentials.parse("Digest " + piece * (60_000 // len(piece)) + end)
+    assert time.process_time() - begun < 1

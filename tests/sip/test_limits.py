@@ -85,6 +85,15 @@ async def test_this_machine_is_not_limited_at_first(tmp_path: Path) -> None:
             assert (await phone.request("OPTIONS", "sip:example.org", authenticate=False)).status == 200
 
 
+async def test_what_is_long_counts_as_several(tmp_path: Path) -> None:
+    async with (
+        open_house(tmp_path, requests_per_account=1.0, unlimited=()) as house,
+        house.phone(BOB, "tcp") as phone,
+    ):
+        heard = [(await phone.message("alice@example.org", "x" * 40_000)).status for _ in range(4)]
+        assert heard == [202, 202, 480, 480]
+
+
 def datagram(method: str, branch: int, *, extra: str = "", to: str = "") -> bytes:
     return (
         f"{method} sip:example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;rport;branch=z9hG4bK{branch}\r\n"

@@ -356,3 +356,12 @@ def test_ever_smaller_documents_end_with_what_always_fits() -> None:
     sizes = [len(render_pidf(each)) for each in smaller(document)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < 500
+
+
+async def test_what_a_subscription_makes_us_remember_is_bounded(house: House) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        long = ", ".join(f"<sip:p{number}.example.org;lr>" for number in range(250))
+        assert (await phone.subscribe(str(ALICE), Record_Route=long)).response.status == 513
+        assert (
+            await phone.subscribe(str(ALICE), Record_Route=long[:300].rpartition(",")[0])
+        ).response.status == 200

@@ -479,6 +479,32 @@ def test_a_full_table_of_answered_requests_forgets_the_oldest() -> None:
     assert words(bench.receive(make(branch="z9hG4bK3"))) == ["send 200"]
 
 
+@pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
+def test_answers_are_kept_to_so_many_bytes(method: str) -> None:
+    """Each copies the fields of its request, whose length a stranger decides."""
+    bench = Bench(limit=1000, timers=Timers(repeat_refusals=False))
+    bench.layer = TransactionLayer(bench.timers, limit=1000, most_kept=50_000)
+    for number in range(40):
+        request = make(method, f"z9hG4bK{number}", ("Via", f"SIP/2.0/UDP h;x={'x' * 8000}"))
+        bench.respond(bench.begin(request), request, 403)
+    assert 3 <= len(bench.layer) <= 8
+    assert words(bench.receive(make(method, "z9hG4bK39"))) == ["send 403"]
+    forgotten = make(method, "z9hG4bK0")
+    bench.respond(bench.begin(forgotten), forgotten, 403)
+    bench.until(60)
+    assert bench.layer._kept == 0
+
+
+def test_what_is_challenged_again_and_again_counts_once() -> None:
+    bench = Bench()
+    for number in range(20):
+        request = make("PUBLISH", "z9hG4bK1", ("Authorization", f"Digest {number}"))
+        bench.respond(bench.begin(request), request, 401)
+    assert bench.layer._kept == len(serialise(respond(request, 401)))
+    bench.until(60)
+    assert bench.layer._kept == 0
+
+
 def test_too_many_requests_of_our_own_are_refused() -> None:
     bench = Bench(limit=1)
     bench.send(make())

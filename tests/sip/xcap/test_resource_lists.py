@@ -6,6 +6,7 @@ import pytest
 
 from presence.address import Address
 from presence.subscriptions import Act, Subscription
+from sip.xcap import document, naming
 from tests.sip.house import ALICE, BOB, CAROL, DOMAIN
 from tests.sip.xcap.desk import ELEMENT, LISTS, Desk
 
@@ -254,3 +255,10 @@ async def test_who_asks_too_many_at_once_is_told_when_to_come_again(desk: Desk) 
     # who goes is not asked
     await desk.put(INDEX, people("bob"), LISTS, if_match="*")
     assert asked == [2, 1, 1]
+
+
+def test_what_is_too_long_to_name_anybody_is_not_remembered() -> None:
+    before = naming._address_of.cache_info().currsize
+    assert naming.address_of("sip:" + "a" * 100_000) is None
+    assert document.parse_document(f"<{'a' * 1000}/>".encode()).root.local == "a" * 1000
+    assert naming._address_of.cache_info().currsize == before
