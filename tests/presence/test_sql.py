@@ -8,16 +8,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import delete, update
 
 from presence.address import Address
 from presence.archive import Keep, Preferences
 from presence.edge.accounts import AccountSettings, backends, open_accounts
-from presence.edge.accounts.proofs import ha1
+from presence.edge.accounts.proofs import ha1, matches
 from presence.edge.archive import SqlArchive
 from presence.edge.sql import SqlStore
+from presence.edge.tables import credentials
 from presence.errors import Condition, Conflict, Refused
 from presence.model import Text
-from presence.ports import Accounts, DigestAlgorithm, RosterChange
+from presence.ports import Accounts, DigestAlgorithm, RosterChange, ScramKeys
 from presence.subscriptions import RosterItem, Subscription
 
 ALICE = Address("alice", "example.org")
@@ -118,6 +120,47 @@ async def test_a_new_account_can_prove_itself_in_every_way(people: Accounts) -> 
     assert not await people.check_password(ALICE, "")
     assert not await people.check_password(BOB, "wönder land")
     assert [a.address for a in await people.list()] == [ALICE]
+
+
+async def test_a_password_is_the_same_however_its_letters_are_composed(people: Accounts) -> None:
+    await people.add(ALICE, "w\u00f6nder land")
+    assert await people.check_password(ALICE, "wo\u0308nder land")
+    assert not await people.check_password(ALICE, "wo\u0308nder")
+
+
+async def test_a_login_by_password_derives_no_keys(people: Accounts, store: SqlStore) -> None:
+    await people.add(ALICE, "wonderland")
+    slow = ScramKeys(salt=b"salt", iterations=40_000_000, stored_key=bytes(32), server_key=bytes(32))
+    async with store.database.writing() as connection:
+        keys = credentials.c.kind.startswith("scram:")
+        await connection.execute(update(credentials).where(keys).values(secret=msgspec.msgpack.encode(slow)))
+    people.forget(ALICE)
+    async with asyncio.timeout(5):  # the keys would take three times as long, each time
+        assert await people.check_password(ALICE, "wonderland")
+        assert not await people.check_password(ALICE, "looking-glass")
+        assert not await people.check_password(BOB, "wonderland")
+
+
+async def test_keys_of_newer_mechanisms_are_made_once_of_the_first_password(
+    people: Accounts, store: SqlStore
+) -> None:
+    await people.add(ALICE, "wonderland")
+    older = await people.find(ALICE)
+    async with store.database.writing() as connection:
+        await connection.execute(delete(credentials).where(credentials.c.kind == "scram:SHA-512"))
+    people.forget(ALICE)
+    assert not await people.check_password(ALICE, "looking-glass")
+    assert "SCRAM-SHA-512" not in await people.offers(ALICE)
+    assert all(await asyncio.gather(*(people.check_password(ALICE, "wonderland") for _ in range(3))))
+    made = await people.find(ALICE)
+    assert older is not None
+    assert made is not None
+    assert matches("wonderland", made.scram["SHA-512"], "SHA-512")
+    assert made.scram["SHA-256"] == older.scram["SHA-256"]
+    assert "SCRAM-SHA-512" in await people.offers(None)
+    assert await people.check_password(ALICE, "wonderland")
+    people.forget(ALICE)
+    assert await people.find(ALICE) == made
 
 
 async def test_the_first_xmpp_login_ends_phone_only(people: Accounts) -> None:

@@ -8,7 +8,8 @@ a person exists from the first login on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -117,11 +118,14 @@ class BorrowedAccounts:
         if address.local in self.reserved or not await self.keeper.check_password(address, password):
             return False
         account = await self._known(address)
-        hashed, _ = stored_ha1(account)
-        if hashed and not account.scram:
-            await self._derived.make(address, password, hashed)
-            self.forget(address)
+        if stored_ha1(account)[0]:
+            await self._derived.complete(account, password, partial(self._keep, account))
         return True
+
+    async def _keep(self, account: Account, made: Mapping[str, ScramKeys]) -> None:
+        """SCRAM keys an account had none of."""
+        await self._derived.put(account.address, {**account.scram, **made}, stored_ha1(account)[0])
+        self.forget(account.address)
 
     async def _known(self, address: Address) -> Account:
         account = await self.find(address)
@@ -155,10 +159,8 @@ class BorrowedAccounts:
     async def keep_scram(self, address: Address, name: str, keys: ScramKeys) -> None:
         """See `presence.ports.Accounts.keep_scram`."""
         account = await self.find(address)
-        hashed = stored_ha1(account)[0] if account is not None else ""
-        if account is not None and hashed and name not in account.scram:
-            await self._derived.put(address, {**account.scram, name: keys}, hashed)
-            self.forget(address)
+        if account is not None and stored_ha1(account)[0] and name not in account.scram:
+            await self._keep(account, {name: keys})
 
     async def set_password(self, address: Address, password: str) -> None:
         """Raises `Refused` NOT_ALLOWED: it is not ours to change."""

@@ -1,22 +1,22 @@
-"""SCRAM keys for accounts of which only an HA1 is kept: made when a PLAIN login shows the password, and good
-as long as the HA1 stays the same."""
+"""SCRAM keys that are made when a PLAIN login shows the password: those of accounts of which only an HA1 is
+kept are good as long as the HA1 stays the same."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select
 
 from presence.address import Address
-from presence.edge.accounts.proofs import derive, fingerprint
+from presence.edge.accounts.proofs import SCRAM_HASHES, derive, fingerprint
 from presence.edge.database import Database
 from presence.edge.reading import Query
 from presence.edge.tables import derived_keys
 from presence.errors import Refused, Unavailable
-from presence.ports import ScramKeys
+from presence.ports import Account, ScramKeys
 
 _KEYS = Query(
     select(derived_keys.c.fingerprint, derived_keys.c.secret).where(
@@ -35,6 +35,7 @@ class DerivedKeys:
         self._database = database
         self._fingerprints: dict[tuple[str, bytes], bytes] = {}
         "(HA1, salt) → fingerprint: each is slow to compute, and compared at every look-up."
+        self._making: set[Address] = set()
 
     async def load(self, address: Address, hashed: str) -> dict[str, ScramKeys]:
         """The keys made for this HA1; none if there are none, or the HA1 has changed since."""
@@ -45,12 +46,21 @@ class DerivedKeys:
         same = hmac.compare_digest(await self._fingerprint(hashed, keys), bytes(rows[0][0]))
         return keys if same else {}
 
-    async def make(self, address: Address, password: str, hashed: str) -> None:
-        """Of a password that was found right. Does nothing where it cannot: PLAIN goes on working."""
+    async def complete(
+        self, account: Account, password: str, keep: Callable[[Mapping[str, ScramKeys]], Awaitable[None]]
+    ) -> None:
+        """Make what an account lacks of a password that was found right, and keep it. Of logins at the same
+        time one does so; where it cannot, PLAIN goes on working."""
+        missing = [name for name in SCRAM_HASHES if name not in account.scram]
+        if not missing or account.address in self._making:
+            return
+        self._making.add(account.address)
         try:
-            await self.put(address, await asyncio.to_thread(derive, password), hashed)
+            await keep(await asyncio.to_thread(derive, password, missing))
         except (Refused, Unavailable):  # also when another process has just done the same
             return
+        finally:
+            self._making.discard(account.address)
 
     async def put(self, address: Address, keys: Mapping[str, ScramKeys], hashed: str) -> None:
         """Keep these, as long as the HA1 is this one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 
 from precis_i18n import get_profile
 
@@ -16,6 +17,7 @@ ITERATIONS = 10_000
 "RFC 7677 §4 wants at least 4096."
 SCRAM_HASHES = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-512": "sha512"}
 _DIGEST_HASHES = {DigestAlgorithm.MD5: "md5", DigestAlgorithm.SHA256: "sha256"}
+_NOBODY, _NO_HA1 = Address("nobody", "invalid"), "0" * 64
 _opaque_string = get_profile("OpaqueString")
 
 
@@ -50,10 +52,8 @@ def ha1(address: Address, password: str, algorithm: DigestAlgorithm) -> str:
 
 def proofs(address: Address, password: str) -> tuple[dict[str, ScramKeys], dict[str, str]]:
     """(SCRAM keys by hash, HA1 by algorithm) for a new password; slow, run it in a thread."""
-    prepared = prepare_password(password)
-    salt = secrets.token_bytes(16)
     return (
-        {name: scram_keys(prepared, name, salt) for name in SCRAM_HASHES},
+        derive(password),
         {algorithm.value: ha1(address, password, algorithm) for algorithm in DigestAlgorithm},
     )
 
@@ -66,6 +66,22 @@ def matches(password: str, keys: ScramKeys, mechanism_hash: str) -> bool:
         prepared = ""
     found = scram_keys(prepared, mechanism_hash, keys.salt, keys.iterations)
     return hmac.compare_digest(found.stored_key, keys.stored_key) and bool(prepared)
+
+
+def matches_stored(password: str, account: Account | None) -> bool | None:
+    """Whether this is the password of somebody whose proofs `proofs` made; None where that needs `matches`.
+
+    The SHA-256 HA1, which is kept for phones, is the cheapest that is kept: who steals it guesses no faster
+    than from the same row's. It is made of the password as it was typed, so one that is spelled otherwise
+    with the same meaning (RFC 8265 §4.2) is none of it; there is no such thing in ASCII. Takes as long for
+    nobody as for anybody.
+    """
+    address = account.address if account is not None else _NOBODY
+    kept = account.ha1.get(DigestAlgorithm.SHA256, "") if account is not None else _NO_HA1
+    same = hmac.compare_digest(ha1(address, password, DigestAlgorithm.SHA256).encode(), kept.encode())
+    if same or (kept and password.isascii()):
+        return same
+    return None
 
 
 def matches_ha1(password: str, hashed: str, spelling: str) -> bool:
@@ -90,11 +106,11 @@ def fingerprint(hashed: str, salt: bytes, iterations: int = ITERATIONS) -> bytes
     return hashlib.pbkdf2_hmac("sha256", hashed.lower().encode(), b"fingerprint" + salt, iterations)
 
 
-def derive(password: str) -> dict[str, ScramKeys]:
+def derive(password: str, names: Iterable[str] = tuple(SCRAM_HASHES)) -> dict[str, ScramKeys]:
     """SCRAM keys by hash; slow, run it in a thread."""
     prepared = prepare_password(password)
     salt = secrets.token_bytes(16)
-    return {name: scram_keys(prepared, name, salt) for name in SCRAM_HASHES}
+    return {name: scram_keys(prepared, name, salt) for name in names}
 
 
 def stored_ha1(account: Account) -> tuple[str, str]:

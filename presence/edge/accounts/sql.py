@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,7 +20,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from presence.address import Address, parse_address
 from presence.edge.accounts import AccountSettings, Backend
 from presence.edge.accounts.derived import DerivedKeys
-from presence.edge.accounts.proofs import SCRAM_HASHES, ha1, matches, matches_ha1, proofs, stored_ha1
+from presence.edge.accounts.proofs import (
+    SCRAM_HASHES,
+    ha1,
+    matches,
+    matches_ha1,
+    matches_stored,
+    proofs,
+    stored_ha1,
+)
 from presence.edge.accounts.users_file import Entry
 from presence.edge.database import Database, inserting
 from presence.edge.entry import forget_tokens, use_invitation
@@ -167,24 +176,17 @@ class SqlAccounts:
         return account
 
     async def check_password(self, address: Address, password: str) -> bool:
-        """Against the SHA-256 SCRAM keys, in a thread."""
+        """Against an HA1; where the spelling may differ, against the SHA-256 SCRAM keys, in a thread. A right
+        password makes the SCRAM keys that are missing."""
         account = await self.find(address)
         if account is not None and account.own_ha1:
-            return await self._check_ha1(account, password)
-        known = account is not None and account.enabled and "SHA-256" in account.scram
-        keys = account.scram["SHA-256"] if account is not None and known else _nobody
-        return await asyncio.to_thread(matches, password, keys, "SHA-256") and known
-
-    async def _check_ha1(self, account: Account, password: str) -> bool:
-        """Of an imported account. The first right password makes its SCRAM keys and the HA1 it lacks."""
-        hashed, spelling = stored_ha1(account)
-        await asyncio.to_thread(matches, password, _nobody, "SHA-256")  # as slow as anybody's
-        if not (matches_ha1(password, hashed, spelling) and account.enabled):
+            right: bool | None = matches_ha1(password, *stored_ha1(account))
+        elif (right := matches_stored(password, account)) is None:
+            keys = account.scram.get("SHA-256", _nobody) if account is not None else _nobody
+            right = await asyncio.to_thread(matches, password, keys, "SHA-256")
+        if not right or account is None or not account.enabled:
             return False
-        if not account.scram:
-            await self._derived.make(account.address, password, hashed)
-            self.forget(account.address)
-            self._everybodys = (0.0, self.mechanisms)
+        await self._derived.complete(account, password, partial(self._keep, account))
         if DigestAlgorithm.MD5 in account.ha1 and DigestAlgorithm.SHA256 not in account.ha1:
             await self._complete(account.address, password)
         return True
@@ -204,17 +206,24 @@ class SqlAccounts:
     async def keep_scram(self, address: Address, name: str, keys: ScramKeys) -> None:
         """See `presence.ports.Accounts.keep_scram`."""
         account = await self.find(address)
-        if account is None or name in account.scram:
-            return
+        if account is not None and name not in account.scram:
+            await self._keep(account, {name: keys})
+
+    async def _keep(self, account: Account, made: Mapping[str, ScramKeys]) -> None:
+        """SCRAM keys an account had none of."""
         if account.own_ha1:
-            await self._derived.put(address, {**account.scram, name: keys}, account.own_ha1)
+            await self._derived.put(account.address, {**account.scram, **made}, account.own_ha1)
         else:
-            row = {"address": str(address), "kind": f"scram:{name}", "secret": _encode(keys)}
+            name = str(account.address)
+            rows = [
+                {"address": name, "kind": f"scram:{hash}", "secret": _encode(keys)}
+                for hash, keys in made.items()
+            ]
             async with self._database.writing() as connection:
-                statement = inserting(connection, credentials).values(row)
+                statement = inserting(connection, credentials).values(rows)
                 await connection.execute(statement.on_conflict_do_nothing())
         self._everybodys = (0.0, self.mechanisms)
-        self.forget(address)
+        self.forget(account.address)
 
     async def set_password(self, address: Address, password: str) -> None:
         """Raises `Refused` ITEM_NOT_FOUND, or BAD_REQUEST for a password RFC 8265 does not allow."""
