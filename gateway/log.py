@@ -64,10 +64,11 @@ def configure(level: str, log_format: LogFormat, *, node: str = "", stream: Text
         redact,
     ]
     renderer = _renderer(log_format)
+    printer = structlog.PrintLogger(stream)
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: printer,
         cache_logger_on_first_use=False,  # a reload may change level and stream
     )
     structlog.contextvars.clear_contextvars()

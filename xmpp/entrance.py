@@ -36,7 +36,8 @@ class Entrance:
     mechanisms and tasks `SaslFailure`."""
 
     features: Callable[[XmppRouter, Negotiation], Made] | None = None
-    "Stream features before authentication."
+    """Stream features before authentication. These and those below depend on what is offered, on trust and
+    the channel bindings alone, for they are written once (`Negotiation`)."""
     elements: dict[str, Callable[[XmppRouter, Negotiation, Element], Done]] = field(default_factory=dict)
     "Namespace → handler of top-level elements before authentication."
     iq: dict[Question, Asked] = field(default_factory=dict)

@@ -19,6 +19,9 @@ from xmpp.jid import JID
 class Outbound(Protocol):
     """One stream's way out. Usable from the loop's thread only; after `close` everything is ignored."""
 
+    peer: str
+    "Its IP address."
+
     def send(self, data: bytes) -> None:
         """Queue serialised stanzas (content namespace `jabber:client` already declared by the stream header).
 
@@ -56,8 +59,9 @@ class BoundSession(Protocol):
 class Host(Protocol):
     """The server behind the streams."""
 
-    def features(self, address: Address) -> list[Element]:
-        """Stream features after authentication beside `<bind/>`."""
+    def features(self) -> list[Element]:
+        """Stream features after authentication beside `<bind/>`; the same for everybody, for as long as we
+        run."""
 
     async def bind(
         self, address: Address, resource: str | None, outbound: Outbound, lang: str

@@ -31,6 +31,8 @@ BIND_NS = "urn:ietf:params:xml:ns:xmpp-bind"
 STANZAS = frozenset({"message", "presence", "iq"})
 MAX_TRIES = 10
 "Requests of one connection before a resource is bound, beside logins."
+MAX_WRITTEN = 100
+"Lists of features that are kept as they are written."
 
 
 class Negotiation:
@@ -85,7 +87,7 @@ class Negotiation:
         self._tries = 0
 
     def _peer(self) -> str:
-        return str(self.outbound.info().get("peer", ""))
+        return self.outbound.peer
 
     def secured(self, bindings: Mapping[str, bytes]) -> None:
         """TLS is up (RFC 6120 §5.4.3.3): everything learned before is forgotten."""
@@ -138,11 +140,10 @@ class Negotiation:
         who, address = self.who, self.address
         if address is not None and who is not None and who.local and who.bare != address:
             raise StreamError("invalid-from", "the stream is authenticated as somebody else")
-        features = await self._features()
+        features = await self._written_features()
         header = self.header()
         self._features_sent = True
-        inner = "".join(serialise(feature, CLIENT_NS) for feature in features)
-        return [header, Send(f"<stream:features>{inner}</stream:features>")]
+        return [header, Send(features)]
 
     @staticmethod
     def _check_version(version: str) -> None:
@@ -171,30 +172,41 @@ class Negotiation:
             raise StreamError("host-unknown", "the stream is authenticated for another domain")
         self.domain = domain.domain
 
+    async def _written_features(self) -> str:
+        """Written once for all to whom the same is offered."""
+        logged_in = self.address is not None
+        if not self.trusted and not self.upgradable:
+            raise StreamError("policy-violation", "TLS is required: use wss:// or https://")
+        self.offered = ()
+        if not logged_in and self.trusted:
+            self.offered = await self.login.offer(self.named, self.terms)
+        kind = (logged_in, self.secure, self.may_be_clear, self.upgradable, self.offered, *self.bindings)
+        known = self.realm.features
+        if kind not in known:
+            features = self.later_features() if logged_in else await self._features()
+            inner = "".join(serialise(feature, CLIENT_NS) for feature in features)
+            if len(known) >= MAX_WRITTEN:
+                known.clear()
+            known[kind] = f"<stream:features>{inner}</stream:features>"
+        return known[kind]
+
     async def _features(self) -> list[Element]:
-        if self.address is not None:
-            return self.later_features(self.address)
         features: list[Element] = []
-        if not self.secure and not self.upgradable:
-            if not self.may_be_clear:
-                raise StreamError("policy-violation", "TLS is required: use wss:// or https://")
-        elif not self.secure:
+        if not self.secure and self.upgradable:
             starttls = E("starttls", TLS_NS)
             features.append(starttls)
             if not self.may_be_clear:
                 starttls.append(E("required", TLS_NS))
-                self.offered = ()
                 return features
-        self.offered = await self.login.offer(self.named, self.terms)
         names = (E("mechanism", SASL_NS, {}, name) for name in self.offered)
         features.append(E("mechanisms", SASL_NS, {}, *names))
         for more in self.realm.threshold.features:
             features += await more(self)
         return features
 
-    def later_features(self, address: Address) -> list[Element]:
+    def later_features(self) -> list[Element]:
         """Those of a client that is logged in."""
-        return [E("bind", BIND_NS), *self.realm.host.features(address)]
+        return [E("bind", BIND_NS), *self.realm.host.features()]
 
     @property
     def named(self) -> Address | None:

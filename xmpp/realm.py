@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from presence.guarding import Unguarded
@@ -25,4 +25,6 @@ class Realm:
     fake_secret: bytes = b""
     threshold: Threshold = field(default_factory=Threshold)
     guard: Guard = field(default_factory=Unguarded)
+    features: dict[Hashable, str] = field(default_factory=dict)
+    "As they are written, by all they depend on (`Negotiation`)."
     stream_id: Callable[[], str] = field(default=lambda: secrets.token_urlsafe(12))

@@ -90,7 +90,7 @@ class XmppRouter:
 
     # --- sessions: `Host` -------------------------------------------------------------------------------
 
-    def features(self, address: Address) -> list[Element]:
+    def features(self) -> list[Element]:
         features = [make() for make in self.registry.stream_features]
         return [*features, *(says(self) for says in self.registry.announcements)]
 

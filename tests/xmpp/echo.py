@@ -180,7 +180,7 @@ class EchoHost:
         self.greets = False
         self.hold: asyncio.Event | None = None
 
-    def features(self, address: Address) -> list[Element]:
+    def features(self) -> list[Element]:
         return [E("ver", "urn:xmpp:features:rosterver")]
 
     async def resume(

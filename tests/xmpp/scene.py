@@ -117,8 +117,10 @@ class Client:
     def close(self, error: StreamError | None) -> None:
         self.ended = error
 
+    peer = "test"
+
     def info(self) -> dict[str, Any]:
-        return {"peer": "test"}
+        return {"peer": self.peer}
 
     # the user
 

@@ -10,7 +10,7 @@ from presence.errors import Unavailable
 from presence.memory import MemoryBus
 from presence.model import Snapshot
 from presence.ports import Committed, Update
-from tests.xmpp.scene import Client, Scene, address
+from tests.xmpp.scene import Client, Scene
 from xmpp import extensions
 from xmpp.element import CLIENT_NS, E
 from xmpp.extensions import EVERYWHERE, Extension, Iq, Registry, Request, Status, registry
@@ -67,7 +67,7 @@ async def test_service_discovery_tells_what_is_registered(xmpp: Scene) -> None:
 
 async def test_stream_features_are_optional_extras_of_old_and_the_rosters(xmpp: Scene) -> None:
     router = await xmpp.node("xmpp-1")
-    assert [(f.name, f.ns) for f in router.features(address("alice"))] == [
+    assert [(f.name, f.ns) for f in router.features()] == [
         ("session", "urn:ietf:params:xml:ns:xmpp-session"),
         ("ver", "urn:xmpp:features:rosterver"),
         ("sub", "urn:xmpp:features:pre-approval"),

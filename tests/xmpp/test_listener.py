@@ -19,6 +19,7 @@ from tests.support.trust import trusting
 from tests.support.waiting import until
 from tests.xmpp.echo import EchoServer, MemoryAccounts
 from tests.xmpp.rawclient import BIND, HEADER, LOGIN, PATIENCE, STARTTLS, RawClient, auth
+from xmpp.edge.connection import Connection
 from xmpp.errors import StanzaError, StreamError
 from xmpp.settings import XmppSettings
 
@@ -149,6 +150,17 @@ async def test_one_socket_takes_ipv4_and_ipv6(tmp_path: Path) -> None:
             async with RawClient((host, port)) as client:
                 await client.log_in()
         assert [s.outbound.info()["peer"] for s in server.host.sessions] == ["127.0.0.1", "::1"]
+
+
+async def test_the_kernel_looks_after_clients_that_vanish(tmp_path: Path) -> None:
+    async with EchoServer(tmp_path) as server, RawClient(server.where()) as client:
+        await client.log_in()
+        (connection,) = server.listener.connections
+        assert isinstance(connection, Connection)
+        assert connection._transport is not None
+        sock = connection._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])

@@ -7,7 +7,6 @@ meanwhile wait.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from typing import TYPE_CHECKING, cast
 
@@ -62,7 +61,6 @@ class Connection(ClientStream, asyncio.Protocol):
         if not self._begin(may_be_clear=settings.allow_plaintext and local):
             transport.abort()
             return
-        _watch_socket(transport, settings.lost_timeout)
         transport.set_write_buffer_limits(high=0)  # tell us as soon as the kernel has taken everything
         if self._direct:
             self._tls = TlsLayer(self._identity.context)
@@ -181,6 +179,7 @@ class Connection(ClientStream, asyncio.Protocol):
         everything."""
         if self._broken or ((self._held_back or not self._writable) and not last):
             return
+        data = b""
         if self._out:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._out = []
@@ -191,7 +190,9 @@ class Connection(ClientStream, asyncio.Protocol):
                 except ssl.SSLError as error:
                     self._tls_failed(self._tls, error)
                     return
-            self._write_raw(data)
+        if last and self._tls is not None:
+            data += self._tls.close()
+        self._write_raw(data)
         if self._writable and self._session is not None and not self._end:
             self._session.flushed()
 
@@ -221,8 +222,6 @@ class Connection(ClientStream, asyncio.Protocol):
             self.abort()
             return
         self._flush(last=True)
-        if self._tls is not None:
-            self._write_raw(self._tls.close())
         if self._transport is None or self._broken:
             return
         if reason == "closed":
@@ -255,13 +254,3 @@ class Connection(ClientStream, asyncio.Protocol):
             self._end = "lost"
             self._start_work()
         self._let_go()
-
-
-def _watch_socket(transport: asyncio.Transport, lost_timeout: float) -> None:
-    """Let the kernel find out about peers that vanished."""
-    sock = transport.get_extra_info("socket")
-    if sock is None:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(lost_timeout * 1000))

@@ -92,6 +92,7 @@ class Listener:
         try:
             for address, direct, make_connection in wanted:
                 for sock in bound(address, socket.SOCK_STREAM, share=self.share_ports):
+                    _watch(sock, settings.lost_timeout)
                     await self._serve(sock, direct, make_connection)
         except OSError:
             self._close_servers()
@@ -199,6 +200,13 @@ class Listener:
             if connection.heard < silent_since:
                 connection.park()
         self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
+
+
+def _watch(sock: socket.socket, lost_timeout: float) -> None:
+    """Let the kernel find out about peers that vanished: what it accepts here inherits this."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(lost_timeout * 1000))
 
 
 def _take_one(counter: Counter[str], key: str) -> None:

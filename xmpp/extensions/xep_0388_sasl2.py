@@ -137,7 +137,7 @@ class Exchange:
             await performs(welcome)
         session = welcome.session
         identity.append(session.jid.full if session is not None else str(welcome.address))
-        features = negotiation.later_features(welcome.address)
+        features = negotiation.later_features()
         if session is not None:
             features = [f for f in features[1:] if f.ns not in session.extra]
         inner = "".join(serialise(feature, CLIENT_NS) for feature in features)
