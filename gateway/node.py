@@ -39,6 +39,7 @@ from presence.ports import (
     Relay,
     Restating,
     Waiting,
+    Word,
 )
 from presence.rooms.ports import RoomChanged
 
@@ -281,6 +282,7 @@ class Node:
                 | Failed()
                 | KeptChanged()
                 | Waiting()
+                | Word()
                 | RecordTaken()
                 | RoomChanged()
             ):

@@ -63,7 +63,11 @@ from presence.ports import (
     TraceEntry,
     Unarchived,
     Update,
+    Word,
 )
+
+_STALE = (PresenceChanged, Deliver, Copy, Relay, Word, Inquiry, RecordTaken)
+"Envelopes that mean nothing to the next incarnation."
 
 
 class MemoryBus:
@@ -455,7 +459,7 @@ class MemoryBus:
             self._nodes.pop(node, None)
         else:
             for envelope in inbox:
-                if not isinstance(envelope, PresenceChanged | Deliver | Copy | Relay | Inquiry | RecordTaken):
+                if not isinstance(envelope, _STALE):
                     self.post(node, envelope)
         count = 0
         for person in self._people.values():

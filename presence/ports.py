@@ -172,6 +172,15 @@ class Relay(msgspec.Struct, frozen=True, kw_only=True, tag="relay"):
     trace: str = ""
 
 
+class Word(msgspec.Struct, frozen=True, kw_only=True, tag="word"):
+    """What a process says to all that have the same door, itself included. Never stored."""
+
+    kind: EndpointKind
+    node: str
+    "Who says it."
+    payload: bytes
+
+
 class AuthorisationChanged(msgspec.Struct, frozen=True, kw_only=True, tag="authorisation"):
     """The subscription between two people changed, or one was asked for. See `presence.subscriptions`.
 
@@ -244,6 +253,7 @@ Envelope = (
     | Deliver
     | Copy
     | Relay
+    | Word
     | AuthorisationChanged
     | Failed
     | KeptChanged

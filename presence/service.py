@@ -33,6 +33,7 @@ from presence.ports import (
     Bus,
     Cell,
     Committed,
+    EndpointKind,
     Failed,
     Guard,
     KeptChanged,
@@ -46,6 +47,7 @@ from presence.ports import (
     TraceEntry,
     Update,
     Waiting,
+    Word,
 )
 from presence.privacy import Privacy, seen
 from presence.rooms.service import Rooms
@@ -574,6 +576,10 @@ class PresenceService:
     async def relay(self, envelope: Relay) -> int:
         """Protocol-private payload to live endpoints; returns how many nodes got it (0: nobody there)."""
         return await self._bus.relay(envelope)
+
+    async def say(self, kind: EndpointKind, payload: bytes) -> None:
+        """Protocol-private payload to all processes with that door, this one included; best effort."""
+        await self._bus.broadcast(Word(kind=kind, node=self._node, payload=payload))
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -3,12 +3,17 @@
 Phones registered with another registrar, and calls another server knows of, become sources of the person, and
 live as long as the subscription that told of them (`sip.subscriber`, `sip.views`). What a NOTIFY says is
 written in its order; the bus being away, it is written as soon as it is back.
+
+Of several processes on one port another than the one that subscribed may be given the NOTIFY. It knows by the
+Call-ID that it is one of ours, and passes it on.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import hmac
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -17,15 +22,17 @@ from msgspec.structs import replace
 
 from presence.address import Address, parse_address
 from presence.errors import InvalidAddress, Unavailable
-from presence.ports import Accounts, Lease, Metrics, SourceWrite, Update
+from presence.ports import Accounts, EndpointKind, Lease, Metrics, SourceWrite, Update
 from presence.service import PresenceService
 from sip.errors import ProtocolError
 from sip.flow import routed
-from sip.message import Request, Response, respond
+from sip.message import Request, Response, new_call_id, respond, serialise
+from sip.parser import parse_message
 from sip.runtime import Answer, Runtime, Sender, Timer
 from sip.settings import Followed, SipSettings
 from sip.subscriber import Subscriber, Topic
 from sip.views import View, views
+from sip.words import Overheard, encode
 
 log = structlog.get_logger()
 
@@ -46,10 +53,10 @@ class Followee:
 
     __slots__ = ("again", "hop", "name", "subscriber", "topic", "view", "writing")
 
-    def __init__(self, topic: Topic, view: View, now: float) -> None:
+    def __init__(self, topic: Topic, view: View, now: float, new_call_id: Callable[[], str]) -> None:
         self.topic = topic
         self.view = view
-        self.subscriber = Subscriber(topic, now)
+        self.subscriber = Subscriber(topic, now, new_call_id)
         self.hop = routed(topic.server)
         words = f"{topic.server} {topic.event} {topic.resource}"
         self.name = SOURCE + hashlib.blake2b(words.encode(), digest_size=6).hexdigest() + "."
@@ -68,8 +75,11 @@ class Following:
         sender: Sender,
         metrics: Metrics,
         passwords: Mapping[str, str],
+        *,
+        secret: bytes,
     ) -> None:
-        """`passwords`: by `Followed.password_file`."""
+        """`passwords`: by `Followed.password_file`. `secret`: shared by the processes."""
+        self._secret = secret
         self._wanted = settings.follow
         self._service = service
         self._accounts = accounts
@@ -125,7 +135,7 @@ class Following:
             # What is said of calls is soon untrue; all of it comes with each refresh.
             expires=wanted.expires,
         )
-        followee = Followee(topic, kind.make(resource), self._runtime.now())
+        followee = Followee(topic, kind.make(resource), self._runtime.now(), self._new_call_id)
         self._followed[server, event, resource] = followee
 
     def _drop(self, key: tuple[str, str, Address]) -> None:
@@ -193,8 +203,41 @@ class Following:
 
     # --- NOTIFY ---------------------------------------------------------------------------------
 
+    def _new_call_id(self) -> str:
+        name = new_call_id()
+        return f"{name}.{self._proof(name)}"
+
+    def _proof(self, name: str) -> str:
+        return hmac.digest(self._secret, name.encode("utf-8", "replace"), "sha256")[:8].hex()
+
+    def answer(self, request: Request) -> Response:
+        """To a NOTIFY. Raises `ProtocolError`."""
+        name, _, proof = request.call_id.rpartition(".")
+        ours = bool(self._wanted) and hmac.compare_digest(proof.encode(), self._proof(name).encode())
+        if request.call_id in self._by_call or not ours:
+            return self.receive(request)
+        # A subscription that is over hears it from nobody, and ends by itself.
+        self._runtime.spawn(self._pass_on(request))
+        return respond(request, 200)
+
+    async def _pass_on(self, request: Request) -> None:
+        with suppress(Unavailable):
+            await self._service.say(EndpointKind.SIP, encode(Overheard(serialise(request))))
+
+    def overheard(self, data: bytes) -> None:
+        """A NOTIFY that came to another process, which has answered it."""
+        request = parse_message(data)
+        if not isinstance(request, Request) or request.call_id not in self._by_call:
+            return
+        try:
+            self.receive(request)
+        except ProtocolError:
+            followee = self._by_call[request.call_id]
+            followee.subscriber.refresh(self._runtime.now())
+            self._arm()
+
     def receive(self, request: Request) -> Response:
-        """The answer to a NOTIFY. Raises `ProtocolError`."""
+        """The answer to a NOTIFY that came here. Raises `ProtocolError`."""
         followee = self._by_call.get(request.call_id)
         if followee is None or request.to.tag != followee.subscriber.local_tag:
             raise ProtocolError(481)

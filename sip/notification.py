@@ -51,6 +51,9 @@ class Phones(Protocol):
     def contact_of(self, address: Address, target: Uri, flow: Flow) -> Uri:
         """What a phone is called on a flow that gave its own GRUU as Contact; any other target as it is."""
 
+    def connection_to(self, address: Address, target: Uri) -> Flow | None:
+        """That of an account's phone that has registered here under that Contact."""
+
 
 class Notifications:
     """Writes them. What is too long for a packet takes a connection of the same phone, or says less

@@ -8,10 +8,8 @@ What a SUBSCRIBE asks for is read in `sip.admission`; what is heard of is `sip.h
 `sip.notification`, and when it goes, and what its answer means, `sip.pacing`.
 
 Of several processes on one port the one that hears a refresh takes the subscription over, from a living
-process or from a dead one (`Bus.take_record`): it has the way to the phone.
-
-# GAP RFC 6665 §4.2.2: of several processes on one port, a phone that registers over a new connection to
-# another one is notified from its next refresh on
+process or from a dead one (`Bus.take_record`): it has the way to the phone. One that has no way any more is
+taken over by the process to which the phone came back (`sip.strays`).
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from typing import Any
 import structlog
 
 from presence.address import Address
+from presence.errors import Unavailable
 from presence.model import PresenceDocument
 from presence.policy import Decision, Standing
 from presence.ports import AuthorisationChanged, Metrics, PresenceChanged
@@ -43,9 +42,11 @@ from sip.pacing import Pacing
 from sip.packages import Attendance, Attending
 from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
+from sip.strays import StrayDialogs
 from sip.subscription import RECORD, Subscription, key_of, restore
 from sip.topology import Topology
 from sip.uri import parse_uri
+from sip.words import Arrived, Strays
 from sip.xcap.library import Library
 
 log = structlog.get_logger()
@@ -99,6 +100,13 @@ class Notifier:
             document_of=self._document,
             forget=self._remove,
             save=self._save,
+        )
+        self._strays = StrayDialogs(
+            service,
+            runtime,
+            self._dialogs,
+            phones,
+            adopt=lambda key, flow: runtime.spawn(self._adopt(key, flow)),
         )
 
     def __len__(self) -> int:
@@ -312,6 +320,25 @@ class Notifier:
         )
         return subscription
 
+    async def _adopt(self, key: str, flow: Flow) -> None:
+        """Its phone came back to this process."""
+        try:
+            subscription = await self._take_over(key)
+            if subscription is None or subscription.flow is not None:
+                return
+            self._dialogs.pin(subscription, flow)
+            if await self._reconsider(subscription):
+                self._pacing.urge(subscription)
+        except Unavailable as error:
+            log.warning("subscription_not_taken_over", error=str(error))
+
+    def heard(self, word: Arrived | Strays) -> None:
+        """What another process says."""
+        if isinstance(word, Arrived):
+            self._strays.they_arrived(word)
+        else:
+            self._strays.they_miss(word)
+
     def _way(self, subscription: Subscription, flow: Flow) -> Flow:
         """Where it is notified, now that the phone has spoken: a route through a trusted proxy stays."""
         known = subscription.flow
@@ -524,10 +551,14 @@ class Notifier:
         for subscription in self._dialogs.on(flow):
             dialog = subscription.dialog
             self._dialogs.pin(subscription, self._topology.detour(dialog.remote_target, dialog.route_set))
+            if subscription.flow is None:
+                self._strays.lost(subscription)
+        self._strays.left(flow)
 
     def moved(self, watcher: Address, contact: str, flow: Flow) -> None:
         """A phone registered: what it watches and had no way to it any more, or an old one, is notified
         there."""
+        self._strays.arrived(watcher, flow)
         here = parse_uri(contact)
         for subscription in self._dialogs.of(watcher):
             old = subscription.flow
@@ -595,15 +626,21 @@ class Notifier:
         if subscription.flow is None:
             dialog = subscription.dialog
             self._dialogs.pin(subscription, self._topology.detour(dialog.remote_target, dialog.route_set))
+        if subscription.flow is None:
+            self._strays.lost(subscription)
         if subscription.feed is not None:
             await self._hearing.listen(subscription)
+        if await self._reconsider(subscription):
+            self._pacing.later(subscription, delay)
+
+    async def _reconsider(self, subscription: Subscription) -> bool:
+        """What holds now, after nobody had it for a while; False: that it ends."""
         decision = await self._decide(subscription)
         reason = _withdrawn(subscription, decision)
         subscription.judge(decision.standing)
         if reason:
             self.end(subscription, reason)
-        else:
-            self._pacing.later(subscription, delay)
+        return not reason
 
     async def restate(self) -> None:
         """Watch and keep everything once more: the bus may have lost what was written last."""
@@ -622,6 +659,7 @@ class Notifier:
 
     def close(self) -> None:
         """Timers only; the subscriptions go on in the next process."""
+        self._strays.close()
         for subscription in self._dialogs:
             subscription.cancel_timers()
 

@@ -297,6 +297,15 @@ class Registrar:
         other = self.stream(address, located)
         return other.flow if other is not None else None
 
+    def connection_to(self, address: Address, target: Uri) -> Flow | None:
+        """That of the account's phone here whose Contact that is; its port may be another by now."""
+        for located in self.phones(address):
+            here = parse_uri(located.binding.contact)
+            meant = self.contact_of(address, target, located.flow)
+            if located.flow.reliable and (meant.user, meant.host) == (here.user, here.host):
+                return located.flow
+        return None
+
     async def target(self, uri: Uri) -> tuple[Address, str]:
         """Whom a Request-URI names, and which of their endpoints; the latter empty for all. Raises
         `ProtocolError` 404, also for a temporary GRUU that is over (RFC 5627 §5.3)."""

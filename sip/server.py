@@ -12,14 +12,17 @@ from presence.ports import (
     Accounts,
     AuthorisationChanged,
     Deliver,
+    EndpointKind,
     Envelope,
     Failed,
     KeptChanged,
     Metrics,
     PresenceChanged,
     RecordTaken,
+    Word,
 )
 from presence.service import PresenceService
+from sip import words
 from sip.assistant import Assistant
 from sip.authenticator import Authenticator
 from sip.delivery import Deliverer
@@ -38,6 +41,7 @@ from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
 from sip.topology import Topology
 from sip.uas import UserAgentServer
+from sip.words import Arrived, Overheard, Strays
 from sip.writing import Writer
 from sip.xcap.library import Library
 from sip.xcap.usages import pidf_manipulation
@@ -66,6 +70,7 @@ class SipServer:
     ) -> None:
         """`lookup`: lists that have an address. `passwords`: see `Following`."""
         self._settings = settings
+        self._node = service.node
         self._runtime = runtime
         self._library = library
         self._metrics = metrics
@@ -85,7 +90,9 @@ class SipServer:
             self.limits,
             lookup,
         )
-        self.following = Following(settings, service, accounts, runtime, sender, metrics, passwords)
+        self.following = Following(
+            settings, service, accounts, runtime, sender, metrics, passwords, secret=secret
+        )
         writer = Writer(settings)
         self.assistant = Assistant(settings, service, accounts, runtime)
         self.pager = Pager(service, self.registrar, runtime, writer, self.assistant, metrics)
@@ -121,6 +128,8 @@ class SipServer:
             case AuthorisationChanged():
                 self.notifier.authorisation(envelope)
                 self.assistant.authorisation(envelope)
+            case Word(kind=EndpointKind.SIP, node=node, payload=payload) if node != self._node:
+                self._heard(payload)
             case RecordTaken(key=key):
                 self.notifier.taken(key)
             case KeptChanged():
@@ -141,6 +150,16 @@ class SipServer:
             case _:
                 # The XMPP side's own: relayed stanzas and the like.
                 return
+
+    def _heard(self, payload: bytes) -> None:
+        """What another process of this server says."""
+        match words.decode(payload):
+            case Overheard(request=request):
+                self.following.overheard(request)
+            case Arrived() | Strays() as word:
+                self.notifier.heard(word)
+            case None:
+                self._metrics.count("sip_words_unreadable_total")
 
     def flow_lost(self, flow: Flow) -> None:
         """A connection ended."""

@@ -7,6 +7,7 @@ waits longer and longer for a side that refuses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -61,8 +62,9 @@ class Topic:
 class Subscriber:
     """`now` is monotonic with the caller's clock, in seconds."""
 
-    def __init__(self, topic: Topic, now: float) -> None:
+    def __init__(self, topic: Topic, now: float, new_call_id: Callable[[], str] = new_call_id) -> None:
         self.topic = topic
+        self._new_call_id = new_call_id
         self.next_at = now
         "When `request` is due."
         self.until = 0.0
@@ -78,7 +80,7 @@ class Subscriber:
         self._begin()
 
     def _begin(self) -> None:
-        self.call_id = new_call_id()
+        self.call_id = self._new_call_id()
         self.local_tag = new_tag()
         self.dialog: Dialog | None = None
         self._cseq = 0

@@ -32,6 +32,7 @@ from presence.ports import (
     RecordTaken,
     Relay,
     Waiting,
+    Word,
 )
 from presence.rooms.ports import RoomChanged
 from presence.rooms.service import Rooms
@@ -283,7 +284,7 @@ class XmppRouter:
                 self._authorisation_changed(envelope)
             case Failed(failure=failure):
                 self._failed(failure)
-            case KeptChanged() | RecordTaken():
+            case KeptChanged() | RecordTaken() | Word():
                 return
             case Waiting(message=message):
                 for wake in self.registry.waiting:

@@ -11,7 +11,7 @@ import structlog
 from presence.edge.codec import SCHEMA, decode_inbound
 from presence.edge.link import PATIENCE, Link, ReplyError
 from presence.errors import Unavailable
-from presence.ports import Copy, Deliver, Inbound, Inquiry, PresenceChanged, RecordTaken, Relay
+from presence.ports import Copy, Deliver, Inbound, Inquiry, PresenceChanged, RecordTaken, Relay, Word
 from presence.rooms.ports import RoomChanged
 
 log = structlog.get_logger()
@@ -94,7 +94,7 @@ class InboxReader:
 
 def stale(envelope: Inbound) -> bool:
     return isinstance(
-        envelope, PresenceChanged | Deliver | Copy | Relay | RoomChanged | Inquiry | RecordTaken
+        envelope, PresenceChanged | Deliver | Copy | Relay | Word | RoomChanged | Inquiry | RecordTaken
     )
 
 

@@ -9,7 +9,7 @@ from sip.runtime import Reply
 
 @method("NOTIFY", authenticated=False)
 async def notify(services: Services, incoming: Incoming) -> Reply:
-    response = services.following.receive(incoming.request)
+    response = services.following.answer(incoming.request)
     # It knows what our SUBSCRIBE said.
     services.rates.known(incoming.flow.host, services.runtime.now())
     return Reply(response)

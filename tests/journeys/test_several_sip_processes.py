@@ -75,3 +75,21 @@ async def test_a_subscription_outlives_its_process(stage: Stage) -> None:
         assert (await watch.refresh()).status == 200
         desk.show("away", "after the crash")
         await watch.notified("after the crash", lambda n: "after the crash" in n.text)
+
+
+async def test_a_phone_that_only_registers_anew_is_notified_where_it_is(stage: Stage) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    async with stage.client(alice) as desk, stage.phone(bob, "tcp") as phone:
+        await phone.register()
+        watch = await phone.subscribe(alice.address)
+        await watch.state("active")
+        seen = set()
+        for number in range(ROUNDS):
+            phone.close()
+            await phone.connect()
+            await phone.register()
+            note = f"registration {number}"
+            desk.show("away", note)
+            await watch.notified(note, partial(says, note))
+            seen.add(await holder(stage, bob.address))
+        assert seen == {"sip-1", "sip-2"}

@@ -32,6 +32,7 @@ from presence.ports import (
     TraceEntry,
     Update,
     Waiting,
+    Word,
 )
 from presence.rooms.events import Entered, Left, Said
 from presence.rooms.model import Delta
@@ -68,6 +69,7 @@ EXAMPLES: list[Inbound] = [
     AccountChanged(address=ALICE),
     KeptChanged(owner=ALICE),
     RecordTaken(key="sip-dialog:0af3"),
+    Word(kind=EndpointKind.SIP, node="sip-1", payload=b"\x93abc"),
     Waiting(message=message()),
     RoomChanged(
         room=TEA,

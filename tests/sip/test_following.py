@@ -123,6 +123,26 @@ async def test_calls_elsewhere_put_him_on_the_phone_and_no_longer(tmp_path: Path
         await until_person(house, None)
 
 
+async def test_another_process_passes_on_what_the_server_says(tmp_path: Path) -> None:
+    async with following(tmp_path, events=("dialog",)) as (house, registrar):
+        await registrar.asked("dialog")
+        settings = {"follow": house.door._settings.follow} if house.door is not None else {}
+        async with house.second(**settings) as other:
+            registrar.peer = ("127.0.0.1", other.ports["udp"])
+            registrar.notify("dialog", dialogs(0, "full", a="confirmed"))
+            await registrar.answered(200)
+            await until_person(house, ON_THE_PHONE)
+            # Something is missing: all of it is asked for.
+            registrar.notify("dialog", dialogs(7, "partial", b="early"))
+            await registrar.answered(200)
+            assert (await registrar.asked("dialog"))["To"].endswith("tag=theirs")
+            registrar.subscribed["dialog"] = SipMessage(
+                "", [*registrar.subscribed["dialog"].headers, ("Call-ID", "forged.0123456789abcdef")][::-1]
+            )
+            registrar.notify("dialog", dialogs(8, "full"))
+            await registrar.answered(481)
+
+
 async def test_what_was_lost_between_two_documents_is_asked_for(tmp_path: Path) -> None:
     async with following(tmp_path) as (_, registrar):
         first = await registrar.asked("reg")

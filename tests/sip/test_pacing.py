@@ -110,6 +110,9 @@ class NoPhones:
     def contact_of(self, address: Address, target: Uri, flow: Flow) -> Uri:
         return target
 
+    def connection_to(self, address: Address, target: Uri) -> Flow | None:
+        return None
+
 
 class Bench:
     """One active subscription, with everything around it in the test's hands."""

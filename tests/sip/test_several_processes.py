@@ -12,7 +12,7 @@ from presence.model import Text
 from presence.ports import RecordTaken
 from presence.subscriptions import Act
 from sip.subscription import RECORD
-from tests.sip.house import ALICE, BOB, CAROL, House, open_house
+from tests.sip.house import ALICE, BOB, CAROL, PASSWORD, House, open_house
 from tests.support.sipclient import Phone, Watch
 from tests.support.waiting import until
 
@@ -162,3 +162,65 @@ async def test_a_list_and_its_members_go_along(houses: tuple[House, House]) -> N
         assert 'fullState="true"' in full.text
         await one.desk(ALICE, notes=(Text("in the list"),))
         await watch.notified("in the list", lambda n: "in the list" in n.text)
+
+
+class Unreachable(Phone):
+    """Writes an address nobody can reach, as some phones do."""
+
+    @property
+    def contact(self) -> str:
+        return "<sip:bob@192.0.2.2:5060;transport=tcp>"
+
+
+def a_phone(house: House) -> Unreachable:
+    return Unreachable(str(BOB), PASSWORD, ("127.0.0.1", house.ports["tcp"]), "tcp")
+
+
+async def test_a_phone_that_registers_at_another_process_is_notified_there(
+    houses: tuple[House, House],
+) -> None:
+    one, other = houses
+    async with a_phone(one) as phone:
+        await phone.register()
+        watch = await watched(phone)
+        phone.close()
+        await one.until_seen(BOB, online=False)
+        await move(phone, other)
+        await one.desk(ALICE, notes=(Text("meanwhile"),))
+        await phone.register()
+        await watch.notified("meanwhile", lambda n: "meanwhile" in n.text)
+        assert (len(await kept_by(one)), len(await kept_by(other))) == (0, 1)
+        assert (await watch.refresh()).status == 200
+
+
+async def test_a_phone_that_was_quicker_than_its_process_is_notified_where_it_is(
+    houses: tuple[House, House],
+) -> None:
+    one, other = houses
+    async with a_phone(one) as phone:
+        await phone.register()
+        watch = await watched(phone)
+        await one.stop()
+        await one.bus.sweep(one.node, None, time.time())
+        await move(phone, other)
+        await phone.register()
+        await other.desk(ALICE, notes=(Text("meanwhile"),))
+        await one.start()
+        await watch.notified("meanwhile", lambda n: "meanwhile" in n.text)
+        assert (len(await kept_by(one)), len(await kept_by(other))) == (0, 1)
+
+
+async def test_another_phone_of_the_same_watcher_does_not_take_it_away(houses: tuple[House, House]) -> None:
+    one, other = houses
+    async with a_phone(one) as phone, other.phone(BOB, "tcp") as desk:
+        await phone.register()
+        watch = await watched(phone)
+        phone.close()
+        await one.until_seen(BOB, online=False)
+        await desk.register()
+        await one.until_seen(BOB, online=True)
+        await move(phone, one)
+        await one.desk(ALICE, notes=(Text("meanwhile"),))
+        await phone.register()
+        await watch.notified("meanwhile", lambda n: "meanwhile" in n.text)
+        assert len(await kept_by(one)) == 1
