@@ -7,7 +7,7 @@ lasts neither sees the other; the doors are told as if both authorisations were 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from presence.address import Address
 from presence.errors import Condition, Refused
@@ -26,10 +26,15 @@ class Blocklist:
     """`local@domain/resource`, `local@domain`, `domain/resource` or `domain`, canonical."""
 
     names: tuple[str, ...] = ()
+    _index: frozenset[str] = field(init=False, repr=False, compare=False)
+    "The same, to look into: each message does."
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", frozenset(self.names))
 
     def covers(self, other: Address, resource: str = "") -> bool:
         """In XEP-0191 §5's order; without a resource, only what covers all of them."""
-        names = self.names
+        names = self._index
         if not names:
             return False
         bare, domain = str(other), other.domain

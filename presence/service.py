@@ -61,8 +61,12 @@ log = structlog.get_logger()
 MAX_ATTEMPTS = 16
 "Times an act is tried again because another process changed the same roster item in between."
 MAX_ITEMS = 5000
-"Items of one roster, requests included (RFC 6121 §3.1.3, security warning)."
-MAX_REQUEST = 16_384
+"Items of one roster."
+MAX_REQUESTS = 500
+"Requests that wait for one person's answer, of whom they do not know (RFC 6121 §3.1.3, security warning)."
+MAX_ROSTER = 1_048_576
+"Characters of all addresses, names and groups in one roster: it is read, written and shown as a whole."
+MAX_REQUEST = 4096
 "Bytes of what comes with a request and is kept until it is answered."
 MAX_NAME = 1023
 "Bytes of an item's name and of a group's (RFC 6121 §2.3.3)."
@@ -648,10 +652,10 @@ class PresenceService:
     async def _save(self, changes: Sequence[RosterChange]) -> dict[Address, str]:
         changes = [c for c in changes if c.item != c.previous]
         for change in changes:
-            if change.previous == RosterItem(contact=change.item.contact):
+            grows = _weight(change.item) > _weight(change.previous)
+            if grows or change.previous == RosterItem(contact=change.item.contact):
                 _, items = await self._store.roster(change.owner)
-                if len(items) >= MAX_ITEMS:
-                    raise Refused(Condition.RESOURCE_CONSTRAINT, f"the roster of {change.owner} is full")
+                _check_room(change, items)
         return await self._store.save(changes) if changes else {}
 
     async def _tell(
@@ -687,3 +691,29 @@ class PresenceService:
                 trace=trace,
             ),
         )
+
+
+def _is_request(item: RosterItem) -> bool:
+    """Somebody else's wish, and nothing more."""
+    return item.pending_in and item == RosterItem(
+        contact=item.contact, pending_in=True, request=item.request, opaque=item.opaque
+    )
+
+
+def _weight(item: RosterItem) -> int:
+    contact = item.contact
+    return len(contact.local) + len(contact.domain) + len(item.name) + sum(map(len, item.groups))
+
+
+def _check_room(change: RosterChange, items: Sequence[RosterItem]) -> None:
+    """Raises `Refused`. Others' wishes take no room from the owner's own contacts."""
+    item = change.item
+    others = [
+        each for each in items if each.contact != item.contact and _is_request(each) == _is_request(item)
+    ]
+    if _is_request(item):
+        if len(others) >= MAX_REQUESTS:
+            text = f"too many requests wait for {change.owner}"
+            raise Refused(Condition.RESOURCE_CONSTRAINT, text)
+    elif len(others) >= MAX_ITEMS or sum(map(_weight, others)) + _weight(item) > MAX_ROSTER:
+        raise Refused(Condition.RESOURCE_CONSTRAINT, f"the roster of {change.owner} is full")

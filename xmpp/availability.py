@@ -15,7 +15,17 @@ from presence.subscriptions import RosterItem
 from xmpp.element import CLIENT_NS, Element
 from xmpp.errors import StanzaError
 from xmpp.jid import JID
-from xmpp.presence import OPAQUE, directed, read_presence, write_gone, write_presence
+from xmpp.presence import (
+    MAX_PRESENCE,
+    OPAQUE,
+    directed,
+    read_extras,
+    read_notes,
+    read_presence,
+    size_of,
+    write_gone,
+    write_presence,
+)
 from xmpp.publication import Publication
 from xmpp.relay import carry
 
@@ -67,6 +77,10 @@ class Availability:
         session = self._session
         now = session.router.clock()
         told = read_presence(stanza, session.jid.resource, lang=session.lang, now=now)
+        if size_of(told) > MAX_PRESENCE:
+            if told.open:
+                raise StanzaError("policy-violation", text=f"a presence has at most {MAX_PRESENCE} bytes")
+            told = replace(told, notes=(), opaque={OPAQUE: b""})  # last words are no reason to stay
         if not told.open:
             if self.tuple is None:
                 self._part()
@@ -153,6 +167,8 @@ class Availability:
 
     def direct(self, stanza: Element, to: JID) -> Element:
         """Presence to one entity, as it goes there. Raises `StanzaError`."""
+        if len(read_extras(stanza)) + sum(len(note.text) for note in read_notes(stanza, "")) > MAX_PRESENCE:
+            raise StanzaError("policy-violation", text=f"a presence has at most {MAX_PRESENCE} bytes")
         if stanza.get("type") == "unavailable":
             self.directed.pop(to.full, None)
         elif len(self.directed) >= MAX_DIRECTED and to.full not in self.directed:

@@ -21,6 +21,8 @@ OPAQUE = "xmpp"
 IDLE_NS = "urn:xmpp:idle:1"
 DELAY_NS = "urn:xmpp:delay"
 
+MAX_PRESENCE = 16_384
+"Bytes of one client's presence: each who sees it has a copy of it."
 _SHOWS = {show.value: show for show in Show}
 _CORE = frozenset({"show", "status", "priority"})
 
@@ -72,6 +74,12 @@ def read_presence(stanza: Element, resource: str, *, lang: str, now: float) -> P
         idle_since=parse_stamp(idle.get("since")) if idle is not None else None,
         opaque={OPAQUE: read_extras(stanza)},
     )
+
+
+def size_of(shown: PresenceTuple) -> int:
+    """Bytes that a client says of itself, beyond what every presence has."""
+    notes = sum(len(note.text) + len(note.lang) for note in shown.notes)
+    return len(shown.opaque.get(OPAQUE, b"")) + notes
 
 
 def _only(stanza: Element, name: str) -> str:

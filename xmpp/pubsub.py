@@ -22,6 +22,10 @@ CONFIG_FORM = f"{NS}#node_config"
 MAX_ITEMS = 1000
 "Items of one node; what `max` means."
 
+MAX_GROUPS = 100
+MAX_GROUP_NAMES = 4096
+"Characters of them together."
+
 
 class Access(StrEnum):
     """§4.5. Who may read a node."""
@@ -67,7 +71,7 @@ class NodeConfig(msgspec.Struct, frozen=True, array_like=True):
                 case "send_last_published_item":
                     changes["send_last"] = value == "on_sub_and_presence"
                 case "roster_groups_allowed":
-                    changes["groups"] = values[:100]
+                    changes["groups"] = _groups(values)
         return msgspec.structs.replace(self, **changes)
 
     def admits(self, standing: Standing, item: RosterItem | None) -> bool:
@@ -107,6 +111,12 @@ def _max_items(value: str) -> int:
     if not (value.isascii() and value.isdigit() and 0 < len(value) < 10 and int(value) > 0):
         raise StanzaError("not-acceptable", text="max_items is a number, or max")
     return min(int(value), MAX_ITEMS)
+
+
+def _groups(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(values) > MAX_GROUPS or sum(map(len, values)) > MAX_GROUP_NAMES:
+        raise StanzaError("not-acceptable", text="too many groups")
+    return values
 
 
 def _boolean(value: str) -> bool:

@@ -48,6 +48,7 @@ from xmpp.hosted import Service
 from xmpp.jid import JID, parse_jid
 from xmpp.message import write_failure
 from xmpp.presence import OPAQUE, Addressable, write_absence, write_gone, write_presence, write_subscription
+from xmpp.rate import Paces
 from xmpp.relay import CONFLICT, Carried, envelope, opened
 from xmpp.roster import write_push
 from xmpp.runtime import Runtime
@@ -56,6 +57,11 @@ from xmpp.session import Session
 from xmpp.settings import XmppSettings
 
 log = structlog.get_logger()
+
+ACTS_PER_SECOND, ACTS_AT_ONCE = 5.0, 500
+"Requests, answers and cancellations (RFC 6121 §3) of one person: each is told to two, and written for both."
+ACTING = 50_000
+"People at a time."
 
 
 class XmppRouter:
@@ -86,6 +92,8 @@ class XmppRouter:
         self.watching: WatchTable[Session] = WatchTable(service.compose)
         self._sessions: dict[Address, dict[str, Session]] = {}
         "By resource."
+        self.acts = Paces(ACTS_PER_SECOND, ACTS_AT_ONCE, ACTING)
+        "What people do about subscriptions."
         self._count = 0
         self._pushes = 0
 

@@ -301,6 +301,8 @@ class Session:
         """RFC 6121 §3: always between bare JIDs."""
         if to.bare == self.address:
             return
+        if not self.router.acts.allow(self.address, self.router.clock()):
+            raise StanzaError("resource-constraint", "wait", "too many requests at once")
         service = self.router.service
         if stanza.get("type") == "subscribe":
             for hook in self.router.registry.asks:

@@ -27,7 +27,13 @@ _rows = select(kept.c.name, kept.c.data, kept.c.position)
 _one = kept.c.owner == _owner, kept.c.collection == _collection
 _KEPT = Query(_rows.where(*_one).order_by(kept.c.position))
 _KEPT_ONE = Query(_rows.where(*_one, kept.c.name == _name))
-_WEIGHT = Query(select(func.sum(func.length(kept.c.data))).where(kept.c.owner == _owner))
+ROW = 64
+"Bytes a row weighs beside what is in it."
+_WEIGHT = Query(
+    select(
+        func.sum(func.length(kept.c.data) + func.length(kept.c.collection) + func.length(kept.c.name) + ROW)
+    ).where(kept.c.owner == _owner)
+)
 _names: BindParameter[Any] = bindparam("names", expanding=True)
 _COLLECTIONS = Query(select(kept.c.collection).where(kept.c.owner == _owner).distinct())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -27,10 +27,11 @@ from presence.ports import (
     NodeInfo,
     PresenceChanged,
     Relay,
+    RosterChange,
     SourceWrite,
     Update,
 )
-from presence.service import PresenceService, Standing
+from presence.service import MAX_REQUESTS, MAX_ROSTER, PresenceService, Standing
 from presence.subscriptions import Act, RosterItem, Subscription
 from tests.support.stores import new_store
 
@@ -491,3 +492,55 @@ async def test_only_neighbours_can_be_asked(house: House) -> None:
     assert await neighbourly.hear(STRANGER, ALICE, Act.SUBSCRIBED) is None
     assert (await house.store.item(ALICE, STRANGER)).sees
     assert await neighbourly.remove_item(ALICE, STRANGER) == (Act.UNSUBSCRIBE,)
+
+
+# --- what a roster holds --------------------------------------------------------------------------
+
+
+def stranger(number: int) -> Address:
+    return Address(f"p{number}", DOMAIN)
+
+
+async def fill(house: House, *items: RosterItem) -> None:
+    """Alice's roster, as it were from long ago."""
+    for start in range(0, len(items), 100):
+        changes = [
+            RosterChange(owner=ALICE, previous=RosterItem(contact=item.contact), item=item)
+            for item in items[start : start + 100]
+        ]
+        await house.store.save(changes)
+
+
+async def full(action: Awaitable[object]) -> None:
+    with pytest.raises(Refused) as refusal:
+        await action
+    assert refusal.value.condition is Condition.RESOURCE_CONSTRAINT
+
+
+async def test_requests_of_strangers_are_bounded_and_take_no_room_from_ones_own(house: House) -> None:
+    asked = [RosterItem(contact=stranger(number), pending_in=True) for number in range(MAX_REQUESTS)]
+    await fill(house, *asked)
+    await full(house.ask.request(BOB, ALICE))
+    await house.ask.set_item(ALICE, BOB, "Bob", ())
+    await house.ask.act(ALICE, stranger(1), Act.SUBSCRIBED)
+    await house.ask.request(CAROL, ALICE)
+
+
+async def test_names_and_groups_of_a_roster_are_bounded_together(house: House) -> None:
+    long = ("g" * 1000,)
+    listed = [
+        RosterItem(contact=stranger(number), listed=True, groups=long) for number in range(MAX_ROSTER // 1020)
+    ]
+    await fill(house, *listed)
+    groups = tuple("g" * (990 + number) for number in range(20))
+    await full(house.allow.set_item(ALICE, BOB, "Bob", groups))
+    await full(house.allow.set_item(ALICE, stranger(1), "", groups))
+    await house.allow.set_item(ALICE, stranger(1), "", ())
+    await house.allow.set_item(ALICE, BOB, "Bob", ())
+
+
+async def test_a_request_says_little(house: House) -> None:
+    for much in ({"notes": (Text("x" * 5000),)}, {"opaque": b"x" * 5000}):
+        with pytest.raises(Refused) as refusal:
+            await house.allow.act(ALICE, BOB, Act.SUBSCRIBE, **much)
+        assert refusal.value.condition is Condition.POLICY_VIOLATION

@@ -15,6 +15,7 @@ from presence.archive import Keep, Preferences
 from presence.edge.accounts import AccountSettings, backends, open_accounts
 from presence.edge.accounts.proofs import ha1, matches
 from presence.edge.archive import SqlArchive
+from presence.edge.belongings import ROW
 from presence.edge.sql import SqlStore
 from presence.edge.tables import credentials
 from presence.errors import Condition, Conflict, Refused
@@ -338,7 +339,8 @@ async def test_the_latest_of_many_people_is_found_at_once(store: SqlStore) -> No
     named = await store.kept_by([ALICE, BOB], "things", ["a", "none"])
     assert {key: k.data for key, k in named.items()} == {(ALICE, "a"): b"aalice", (BOB, "a"): b"abob"}
     assert await store.latest([], ["things"]) == await store.kept_by([], "things", ["a"]) == {}
-    assert (await store.weight(BOB), await store.weight(Address("x", "y.z"))) == (9, 0)
+    rows = 3 * ROW + len("a" + "b" + "c") + len("things" + "things" + "others")
+    assert (await store.weight(BOB), await store.weight(Address("x", "y.z"))) == (9 + rows, 0)
 
 
 async def test_who_asks_for_an_account_at_the_same_time_shares_one_look_up(tmp_path: Path) -> None:

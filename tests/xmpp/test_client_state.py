@@ -102,3 +102,13 @@ def test_a_stanzas_attributes_are_read_up_to_its_first_tags_end() -> None:
     expected = {"from": "a&apos;b@c/d&gt;e > f", "to": "x@y", "type": "unavailable"}
     assert Outgoing(data, "presence").attributes() == expected
     assert Outgoing(b"<presence/>", "presence").attributes() == {}
+
+
+async def test_not_much_is_held_back(xmpp: Scene) -> None:
+    await xmpp.friends("alice", "bob")
+    alice = await xmpp.online("alice")
+    there = [await xmpp.online("bob", f"r{number}") for number in range(20)]
+    await inactive(alice)
+    for each in there:
+        await each.here(status("x" * 15_000))
+    assert 0 < len(alice.heard("presence")) <= 20

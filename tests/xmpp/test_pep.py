@@ -356,6 +356,37 @@ def test_forms_count_into_the_hash() -> None:
     assert verification(query, "sha-256") == b64encode(hashlib.sha256(text).digest()).decode()
 
 
+@pytest.mark.parametrize(
+    ("identity", "features"),
+    [
+        ({"category": "client", "type": "pc"}, ["urn:x<urn:y"]),
+        ({"category": "client", "type": "pc<urn:x"}, ["urn:y"]),
+        ({"category": "client", "type": ""}, ["urn:x", "urn:y"]),
+        ({"category": "client/pc", "type": "x"}, []),
+    ],
+)
+def test_what_could_be_anothers_makes_no_hash(identity: dict[str, str], features: list[str]) -> None:
+    query = E("query", INFO_NS, {}, E("identity", INFO_NS, identity))
+    query.children.extend(E("feature", INFO_NS, {"var": var}) for var in features)
+    assert verification(query, "sha-1") == ""
+
+
+async def test_nodes_are_not_changed_without_end(xmpp: Scene) -> None:
+    await xmpp.people("alice")
+    alice = await xmpp.online("alice")
+    answers = [(await publish(alice, tune("x" * 200_000))).get("type") for _ in range(40)]
+    assert answers.count("result") in range(20, 30)
+    await xmpp.wait(5)
+    assert (await publish(alice, tune("One"))).get("type") == "result"
+
+
+async def test_groups_of_a_node_are_bounded(xmpp: Scene) -> None:
+    await xmpp.people("alice")
+    alice = await xmpp.online("alice")
+    refused = await publish(alice, tune("One"), roster_groups_allowed="x" * 5000)
+    assert read_error(refused).condition == "not-acceptable"
+
+
 async def test_a_false_hash_is_believed_for_nobody_else(xmpp: Scene) -> None:
     await xmpp.friends("alice", "bob")
     alice, eve = await xmpp.online("alice"), await xmpp.connect("bob", "liar")

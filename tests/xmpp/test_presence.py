@@ -6,8 +6,9 @@ import pytest
 
 from presence.address import Address
 from presence.model import LastSeen, Person, PresenceDocument, PresenceTuple, Show, Text
+from tests.xmpp.scene import Scene, bare
 from xmpp.element import CLIENT_NS, LANG, E, Element
-from xmpp.errors import StanzaError
+from xmpp.errors import StanzaError, read_error
 from xmpp.presence import (
     OPAQUE,
     activity_show,
@@ -161,3 +162,30 @@ def test_nobody_there_says_since_when() -> None:
         b"<presence from='bob@example.org' to='alice@example.org' type='unavailable'><status>bye</status>"
         b"<delay xmlns='urn:xmpp:delay' from='bob@example.org' stamp='1970-01-01T00:01:00.000Z'/></presence>"
     )
+
+
+async def test_a_presence_is_small(xmpp: Scene) -> None:
+    """Whoever sees it has a copy of it."""
+    await xmpp.friends("alice", "bob")
+    alice, bob = await xmpp.online("alice"), await xmpp.online("bob")
+    big = E("status", CLIENT_NS, {}, "x" * 17_000)
+    for attrs in ({}, {"to": bob.jid}, {"to": bob.jid, "type": "unavailable"}):
+        bob.heard()
+        await alice.here(big, **attrs)
+        assert read_error(alice.heard("presence")[-1]).condition == "policy-violation"
+        assert bob.heard() == []
+    await alice.here(big, type="unavailable")
+    (gone,) = bob.heard("presence")
+    assert (gone.get("type"), gone.elements) == ("unavailable", [])
+
+
+async def test_subscriptions_are_not_changed_without_end(xmpp: Scene) -> None:
+    await xmpp.people("alice")
+    alice = await xmpp.online("alice")
+    for number in range(520):
+        await alice.session.receive(
+            E("presence", CLIENT_NS, {"from": alice.jid, "to": bare(f"p{number % 3}"), "type": "unsubscribe"})
+        )
+    refused = [read_error(each).condition for each in alice.heard("presence") if each.get("type") == "error"]
+    assert 0 < len(refused) <= 20
+    assert set(refused) == {"resource-constraint"}

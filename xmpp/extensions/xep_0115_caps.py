@@ -127,6 +127,8 @@ def verification(query: Element, hash: str) -> str:
     algorithm = _HASHES.get(hash)
     if algorithm is None:
         return ""
+    if any(_ambiguous(each) for each in query.findall("identity")):
+        return ""
     parts = sorted(
         f"{i.get('category')}/{i.get('type')}/{i.get(_LANG)}/{i.get('name')}"
         for i in query.findall("identity")
@@ -137,8 +139,17 @@ def verification(query: Element, hash: str) -> str:
         parts += form[FORM_TYPE][:1]
         for name in sorted(form.keys() - {FORM_TYPE}):
             parts += [name, *sorted(form[name])]
+    if any("<" in part for part in parts):
+        return ""
     digest = hashlib.new(algorithm, "".join(f"{part}<" for part in parts).encode()).digest()
     return base64.b64encode(digest).decode()
+
+
+def _ambiguous(identity: Element) -> bool:
+    """It could be written so that the string it makes is another's, e.g. a feature's: somebody would say in
+    another client's name what that one can do."""
+    said = [identity.get(name) for name in ("category", "type")]
+    return not all(said) or any("/" in text for text in (*said, identity.get(_LANG)))
 
 
 # --- the server's own (§6.3) ----------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from xmpp.forms import NS as FORM_NS
 from xmpp.forms import read_form, write_form
 from xmpp.jid import JID
 from xmpp.pubsub import CONFIG_FORM, NS, OWNER_NS, Access, NodeConfig, decode_config, encode_config
+from xmpp.rate import Paces
 from xmpp.reader import parse_fragment
 from xmpp.relay import Carried, envelope
 from xmpp.serialiser import serialise_children
@@ -42,6 +43,12 @@ MAX_NAME = 512
 "Characters of a node's name and of an item's id."
 PAUSE = 0.25
 "Seconds between looks whether a client has taken what it was sent."
+CHANGES_PER_SECOND, CHANGES_AT_ONCE = 10.0, 300
+"Of one person's nodes and items."
+CHANGING = 10_000
+"People at a time."
+WEIGHT = 16_384
+"Bytes of an item that count as one change more."
 MAX_ANSWER = 1_048_576
 "Bytes of items in one answer."
 
@@ -94,7 +101,9 @@ async def _publish(request: Request, action: Element) -> Element | None:
     if len(id) > MAX_NAME:
         raise StanzaError("bad-request", text="an id too long")
     options = _form(request.payload.find("publish-options"))
-    await belongings.weigh(request, len(serialise_children(payload)))
+    size = len(serialise_children(payload))
+    await belongings.weigh(request, size)
+    _paced(request, size // WEIGHT)
     await put(request.router, request.session.address, node, id, payload, options)
     await _changed(request, node, payload)
     return E("pubsub", NS, {}, E("publish", NS, {"node": node}, E("item", NS, {"id": id})))
@@ -251,6 +260,13 @@ _ACTIONS: dict[tuple[str, str, str], Action] = {
 }
 
 
+def _paced(request: Request, weight: int) -> None:
+    """All contacts are told of each change. Raises `StanzaError`."""
+    paces: Paces = request.router.extra.setdefault(NS, Paces(CHANGES_PER_SECOND, CHANGES_AT_ONCE, CHANGING))
+    if not paces.allow(request.session.address, request.router.clock(), weight):
+        raise StanzaError("policy-violation", "wait", "too many changes at once")
+
+
 async def _handle(request: Request) -> Element | None:
     children = request.payload.elements
     if not children:
@@ -260,6 +276,8 @@ async def _handle(request: Request) -> Element | None:
         raise StanzaError("feature-not-implemented")
     if act is not _items:
         belongings.only_own(request)
+    if request.stanza.get("type") == "set":
+        _paced(request, 1)
     return await act(request, children[0])
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NS = "urn:xmpp:csi:0"
 MAX_HELD = 1000
 "Stanzas held back for one client; one more, and all go out."
+MAX_BYTES = 262_144
+"Of them."
 
 
 class Held:
@@ -28,26 +30,33 @@ class Held:
         self._session = session
         self._waiting: dict[tuple[str, str], Outgoing] = {}
         "(kind, sender) → the latest."
+        self._size = 0
         session.holds = self.holds
 
     def holds(self, outgoing: Outgoing) -> bool:
         """See `xmpp.session.Session.holds`."""
         key = _key(outgoing)
         if key is not None:
-            self._waiting.pop(key, None)
+            self._take(key)
             self._waiting[key] = outgoing
-            if len(self._waiting) > MAX_HELD:
+            self._size += len(outgoing.data)
+            if len(self._waiting) > MAX_HELD or self._size > MAX_BYTES:
                 self.flush()
             return True
         message = outgoing.message
         if message is not None:  # who has written is not writing any more
-            self._waiting.pop(("state", f"{message.sender}/{message.sender_tuple}"), None)
+            self._take(("state", f"{message.sender}/{message.sender_tuple}"))
         if self._session.outbound is not None:
             self.flush()
         return False
 
+    def _take(self, key: tuple[str, str]) -> None:
+        older = self._waiting.pop(key, None)
+        if older is not None:
+            self._size -= len(older.data)
+
     def flush(self) -> None:
-        waiting, self._waiting = self._waiting, {}
+        waiting, self._waiting, self._size = self._waiting, {}, 0
         for outgoing in waiting.values():
             self._session.pass_out(outgoing)
 

@@ -47,7 +47,7 @@ from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.jid import JID, parse_jid
 from xmpp.message import MessageType, message_type, read_message
-from xmpp.presence import DELAY_NS, OPAQUE, read_presence
+from xmpp.presence import DELAY_NS, OPAQUE, read_presence, size_of
 from xmpp.rate import Paces
 from xmpp.rooms.names import CONFERENCE_NS, MUC_NS, OCCUPANT_NS, USER_NS
 from xmpp.rooms.requests import MAM_FEATURES, RoomRequest, answer, answer_service, forward, give_back
@@ -191,7 +191,7 @@ class RoomDesk:
         joining = stanza.find("x", MUC_NS)
         said = _without(stanza)
         shown = read_presence(said, "", lang=session.lang, now=self.router.clock())
-        if _size(shown) > MAX_PRESENCE:
+        if size_of(shown) > MAX_PRESENCE:
             raise StanzaError("policy-violation", text=f"more than {MAX_PRESENCE} bytes")
         if joining is not None:
             await self._enter(seat, joining, to, shown)
@@ -255,7 +255,7 @@ class RoomDesk:
         said = _without(stanza)
         shown = read_presence(said, "", lang=seat.session.lang, now=self.router.clock())
         opaque = {OPAQUE: shown.opaque.get(OPAQUE, b"")}
-        if _size(shown) > MAX_PRESENCE:  # last words are no reason to stay
+        if size_of(shown) > MAX_PRESENCE:  # last words are no reason to stay
             shown, opaque = replace(shown, notes=()), {}
         delay = FIRST_RETRY
         while True:
@@ -463,12 +463,6 @@ def signed(message: InstantMessage, room: Room | None, seat: Seat) -> InstantMes
         sender_endpoint="",
         opaque=message.opaque | {AUTHOR: encode_author(author)},
     )
-
-
-def _size(shown: PresenceTuple) -> int:
-    """What whoever is there makes others keep of it."""
-    notes = sum(len(note.text) + len(note.lang) for note in shown.notes)
-    return len(shown.opaque.get(OPAQUE, b"")) + notes
 
 
 def read_wish(joining: Element, now: float) -> tuple[Wish, int | None]:
