@@ -128,6 +128,7 @@ class SipDoor:
         )
         web = XcapWeb(
             XcapServer(self._library),
+            self._service,
             Login(self._service, judge),
             self._rates,
             self._metrics,

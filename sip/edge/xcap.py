@@ -1,6 +1,5 @@
-"""XCAP over HTTP: reads requests, proves who asks, lets one change of a user's documents at a time in.
-
-# GAP RFC 4825 §8.2.6: of several processes on one port two may change one document in the same moment
+"""XCAP over HTTP: reads requests, proves who asks, lets one change of a user's documents at a time in,
+whichever process it comes to (RFC 4825 §8.2.6).
 """
 
 from __future__ import annotations
@@ -8,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from math import ceil
 from typing import TypeVar
@@ -22,6 +21,7 @@ from starlette.routing import Route
 from presence.address import Address
 from presence.errors import Unavailable
 from presence.ports import Metrics
+from presence.service import PresenceService
 from sip.edge.sockets import client_of
 from sip.limits import Rates
 from sip.xcap.conflicts import XcapError
@@ -34,6 +34,10 @@ BODY_TIMEOUT = 30.0
 "Seconds a body may take."
 _WAITING = 8
 "Changes of one user's documents that may wait for each other."
+_TURN, _LOOK = 10.0, 0.05
+"Seconds a change waits for another process to be done, and between looks."
+_LONGEST, _OVER = 60.0, 0.001
+"Seconds a process may have it that died meanwhile, and that it has it when it is done."
 _COST = 16_384
 "Bytes that are as much work as one request more."
 
@@ -58,6 +62,7 @@ class XcapWeb:
     def __init__(
         self,
         server: XcapServer,
+        service: PresenceService,
         login: Login,
         rates: Rates,
         metrics: Metrics,
@@ -66,6 +71,7 @@ class XcapWeb:
         max_document: int,
     ) -> None:
         self._server = server
+        self._service = service
         self._login = login
         self._rates = rates
         self._metrics = metrics
@@ -124,7 +130,8 @@ class XcapWeb:
                 # Nothing of a body is read before it is known whose it is, and one at a time.
                 body = await self._body(request) if request.method == "PUT" else b""
                 self._rates.charge(user, peer, time.time(), len(body) / _COST)
-                reply = await self._server.answer(user, replace(question, body=body))
+                async with self._in_turn(user):
+                    reply = await self._server.answer(user, replace(question, body=body))
             log.info("document_changed", address=str(user), method=request.method, status=reply.status)
         self._rates.charge(user, peer, time.time(), len(reply.body) / _COST)
         return reply
@@ -146,6 +153,21 @@ class XcapWeb:
         except TimeoutError:
             raise XcapError(408, "Request Timeout") from None
         return b"".join(parts)
+
+    @asynccontextmanager
+    async def _in_turn(self, user: Address) -> AsyncIterator[None]:
+        """No other process changes the user's documents. Raises `XcapError` 503, `Unavailable`."""
+        name = f"xcap {user}"
+        end = time.monotonic() + _TURN
+        while not await self._service.lease(name, _LONGEST):
+            if time.monotonic() > end:
+                raise XcapError(503, "Being Changed", (("Retry-After", "5"),))
+            await asyncio.sleep(_LOOK)
+        try:
+            yield
+        finally:
+            with suppress(Unavailable):
+                await self._service.lease(name, _OVER)
 
     @asynccontextmanager
     async def _alone(self, user: Address) -> AsyncIterator[None]:

@@ -238,3 +238,36 @@ async def test_a_root_that_is_a_whole_url_is_served_at_its_path(tmp_path: Path) 
         )
         assert answer.status_code == 201
         assert answer.headers["Location"] == f"{root}/resource-lists/users/sip:{ALICE}/other"
+
+
+async def test_two_processes_change_one_document_one_after_the_other(house: House) -> None:
+    document = (
+        '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists"><list name="l"/></resource-lists>'
+    )
+    url = f"/resource-lists/users/sip:{ALICE}/mine"
+    people = [f"sip:friend{number}@{DOMAIN}" for number in range(12)]
+    async with house.second() as other, client(house) as http, client(other) as elsewhere:
+        assert (await http.put(url, content=document.encode(), headers=LISTS)).status_code == 201
+
+        async def add(uri: str, through: httpx.AsyncClient) -> int:
+            selector = f"{url}/~~/resource-lists/list/entry%5B@uri=%22{uri}%22%5D"
+            body = f'<entry uri="{uri}"/>'.encode()
+            return (await through.put(selector, content=body, headers=ELEMENT)).status_code
+
+        changes = [add(uri, (http, elsewhere)[number % 2]) for number, uri in enumerate(people)]
+        assert set(await asyncio.gather(*changes)) == {201}
+        shown = (await http.get(url)).text
+        assert [uri for uri in people if uri not in shown] == []
+
+
+async def test_while_another_process_changes_it_a_change_waits(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sip.edge.xcap._TURN", 0.2)
+    name = f"xcap {ALICE}"
+    async with client(house) as http:
+        assert await house.other.lease(name, 60)
+        busy = await http.put(index(), content=EMPTY, headers=LISTS)
+        assert (busy.status_code, busy.headers["Retry-After"]) == (503, "5")
+        assert await house.other.lease(name, 0.001)
+        assert (await http.put(index(), content=EMPTY, headers=LISTS)).status_code == 200
