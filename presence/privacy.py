@@ -105,12 +105,25 @@ class Rules:
             for name in grant.names:
                 self._named.setdefault(name, []).append(grant)
 
+        self.narrow = any(not g.permissions.whole for g in grants if g.handling is Handling.ALLOW)
+        "Somebody who is allowed may not see all."
+
+    def _matching(self, watcher: Address) -> list[Grant]:
+        found = list(self._named.get(str(watcher), ()))
+        found += [grant for grant in self._many if any(each.concerns(watcher) for each in grant.many)]
+        return found or self._others
+
+    def polite(self, watcher: Address) -> bool | None:
+        """Somebody who is blocked is not to know it (§3.2.1); None: the rules do not say."""
+        highest = max((grant.handling for grant in self._matching(watcher)), default=None)
+        return (
+            {Handling.BLOCK: False, Handling.POLITE_BLOCK: True}.get(highest) if highest is not None else None
+        )
+
     def permissions(self, watcher: Address) -> Permissions | None:
         """None: all may be seen. So it is for those whom the rules do not allow: whoever sees something all
         the same was allowed without them, and for that the server writes a rule that shows all."""
-        matching = list(self._named.get(str(watcher), ()))
-        matching += [grant for grant in self._many if any(each.concerns(watcher) for each in grant.many)]
-        matching = matching or self._others
+        matching = self._matching(watcher)
         if not matching or max(grant.handling for grant in matching) is not Handling.ALLOW:
             return None
         united = reduce(Permissions.__or__, (grant.permissions for grant in matching))

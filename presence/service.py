@@ -605,7 +605,9 @@ class PresenceService:
         if decision.standing is not Standing.REJECTED:
             return decision
         if decision.reason == BLOCKED:
-            polite = self._polite
+            rules = (await self.privacy.of([presentity])).get(presentity)
+            said = rules.polite(watcher) if rules is not None else None
+            polite = self._polite if said is None else said
         else:
             orders = await self.orders.of(presentity)
             polite = orders is not None and handling(orders, watcher) is Handling.POLITE_BLOCK

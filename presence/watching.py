@@ -119,6 +119,8 @@ class WatchTable(Generic[W]):
         watched = self._watched.get(presentity)
         if watched is None:
             return None
+        if rules is not None and not rules.narrow:
+            rules = None
         former, watched.rules, watched.known = watched.rules, rules, True
         watched.seen.clear()
         return former

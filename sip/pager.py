@@ -6,6 +6,8 @@ may carry is in `sip.bodies`; the other way is `sip.delivery`.
 
 A deviation, on purpose (docs/compliance): messages from phones are of type chat (RFC 7572 says normal, which
 XMPP clients hide).
+
+# GAP RFC 3841: a caller's preferences among somebody's phones (Accept-Contact, Reject-Contact) are not read
 """
 
 from __future__ import annotations

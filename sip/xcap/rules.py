@@ -144,11 +144,12 @@ class Rules:
         return any(rule.id == name for rule in self.rules)
 
     def grants(self) -> tuple[Grant, ...]:
-        """What of it is to be known where presence is shown: nothing, if all of it is shown to everybody."""
-        grants = tuple(rule.grant for rule in self.rules if not rule.void)
-        if all(g.permissions.whole for g in grants if g.handling is Handling.ALLOW):
-            return ()
-        return grants
+        """What of it is to be known where presence is shown: nothing, if all of it is shown to everybody who
+        sees any, and nobody's being blocked is to be told or not."""
+        grants = tuple(rule.grant for rule in self.rules if not rule.void and rule.id != BLOCKED)
+        whole = all(g.permissions.whole for g in grants if g.handling is Handling.ALLOW)
+        blocked = any(g.names for g in grants if g.handling in _REFUSALS)
+        return () if whole and not blocked else grants
 
     def orders(self) -> tuple[Order, ...]:
         """Those that name nobody, for whoever comes."""

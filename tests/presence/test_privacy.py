@@ -199,6 +199,18 @@ def test_many_may_be_a_domain_with_exceptions() -> None:
     assert rules.permissions(Address("carol", "elsewhere.example")) is None
 
 
+def test_who_is_blocked_is_told_or_not_as_the_rules_say_and_they_may_say_nothing() -> None:
+    rules = Rules(
+        [
+            grant(Handling.BLOCK, names=(str(BOB),)),
+            grant(Handling.POLITE_BLOCK, names=(str(CAROL),)),
+            grant(Handling.ALLOW, names=(str(ALICE),)),
+        ]
+    )
+    assert (rules.polite(BOB), rules.polite(CAROL)) == (False, True)
+    assert rules.polite(ALICE) is rules.polite(Address("dave", "example.org")) is None
+
+
 def test_a_rule_that_shows_all_wins() -> None:
     rules = Rules([grant(names=(str(BOB),)), Grant(Handling.ALLOW, EVERYTHING, many=EVERYBODY)])
     assert rules.permissions(BOB) is None

@@ -10,6 +10,7 @@ import pytest
 
 from presence.model import Show, Text
 from presence.orders import Handling, Order
+from presence.privacy import NOTHING, Grant
 from presence.subscriptions import Act
 from tests.sip.house import ALICE, BOB, CAROL, House, open_house
 from tests.support.pidf import read_pidf
@@ -113,6 +114,22 @@ async def test_where_it_is_not_polite_it_is_403_and_an_end(house: House) -> None
         await house.other.blocking.block(ALICE, [str(BOB)])
         assert (await watch.state("terminated;reason=rejected")).body == b""
         assert (await phone.subscribe(HER)).response.status == 403
+
+
+@pytest.mark.parametrize("operator", [True, False])
+async def test_a_rule_that_names_them_says_whether_they_are_told(tmp_path: Path, operator: bool) -> None:
+    async with open_house(tmp_path) as house:
+        await house.stop()
+        house.polite = operator
+        await house.start()
+        await house.desk(ALICE)
+        for who, handling in ((BOB, Handling.BLOCK), (CAROL, Handling.POLITE_BLOCK)):
+            await house.other.blocking.block(ALICE, [str(who)])
+            grants = (Grant(handling, NOTHING, (str(who),)),)
+            await house.other.privacy.give(ALICE, grants)
+            async with house.phone(who) as phone:
+                watch = await phone.subscribe(HER)
+                assert watch.response.status == (403 if handling is Handling.BLOCK else 200)
 
 
 async def test_a_denial_is_told_as_ever(house: House) -> None:

@@ -5,8 +5,6 @@ entry of the blocklist, `confirm` means that the owner is asked. What is said of
 standing orders (`presence.orders`), and what is shown to whom goes to `presence.privacy`. There is one such
 document for each user, whatever it is called.
 
-# GAP RFC 5025 §3.2.1: of people who are named, whether they are blocked politely is the operator's choice
-# (`policy.blocked`), not the rule's
 # GAP RFC 5025 §3.2.1: somebody who is blocked stays allowed in the view where a list of OMA's allows them
 """
 

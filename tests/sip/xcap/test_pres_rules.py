@@ -312,6 +312,18 @@ async def test_transformations_say_what_is_shown(
     assert await permissions(desk, BOB) == expected
 
 
+async def test_who_is_blocked_by_name_is_told_or_not_as_the_rule_says(desk: Desk) -> None:
+    await desk.put(INDEX, ruleset(rule("a", "block", one(BOB)), rule("b", "polite-block", one(CAROL))), RULES)
+    assert (await standing(desk, BOB), await standing(desk, CAROL)) == (Standing.REJECTED, Standing.VEILED)
+    assert await permissions(desk, BOB) is None
+
+
+async def test_a_rule_of_the_servers_own_does_not_say_whether_they_are_told(desk: Desk) -> None:
+    await desk.service.blocking.block(ALICE, [str(EVE)])
+    await desk.put(INDEX, await desk.get(INDEX), RULES)
+    assert await desk.service.privacy.of([ALICE]) == {}
+
+
 async def test_what_is_shown_follows_the_document(desk: Desk) -> None:
     services = "<pr:provide-services><pr:all-services/></pr:provide-services>"
     await desk.put(INDEX, ruleset(showing("a", one(BOB), services), rule("b", "allow", one(CAROL))), RULES)
