@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from presence.errors import PresenceError
 from presence.model import Person
 from presence.watching import Change
+from xmpp.capabilities import NOTIFY, features_of
 from xmpp.element import Element
 from xmpp.extensions import Request
-from xmpp.extensions.xep_0115_caps import NOTIFY, features_of
 from xmpp.extensions.xep_0163_pep import ITEMS
 from xmpp.pubsub import item_event, write_notification
 from xmpp.reader import parse_fragment

@@ -62,6 +62,7 @@ async def test_what_is_known_of_the_hash_is_there_at_once(xmpp: Scene) -> None:
     assert await come(bob, query) == 0
     assert (await seen(xmpp, "bob")).capabilities == ("audio", "message")
     await bob.here(E("show", CLIENT_NS, {}, "away"), E("c", CAPS, {"hash": "sha-1", "node": "n", "ver": "x"}))
+    await bob.here(type="unavailable")
     await bob.here(E("show", CLIENT_NS, {}, "away"))
     assert (await seen(xmpp, "bob")).capabilities is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+from dataclasses import replace
 
 from presence.address import Address
 from presence.errors import Unavailable
@@ -56,6 +57,13 @@ def test_an_extension_is_used_wherever_it_registers() -> None:
     assert index.owner["urn:nothing", "q"] == "XEP-9999"
 
 
+def test_what_two_extensions_do_with_a_stanza_together_is_done_once() -> None:
+    made = Extension(
+        spec="XEP-9999", name="", version="1", status=Status.PARTIAL, incoming=lambda _, stanza: stanza
+    )
+    assert len(Registry((made, replace(made, spec="XEP-9998"))).incoming) == 1
+
+
 async def test_service_discovery_tells_what_is_registered(xmpp: Scene) -> None:
     await xmpp.people("alice")
     alice = await xmpp.connect("alice")
@@ -74,6 +82,7 @@ async def test_stream_features_are_optional_extras_of_old_and_the_rosters(xmpp: 
         ("sm", "urn:xmpp:sm:3"),
         ("csi", "urn:xmpp:csi:0"),
         ("c", "http://jabber.org/protocol/caps"),
+        ("c", "urn:xmpp:caps"),
     ]
 
 

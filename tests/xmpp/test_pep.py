@@ -1,9 +1,6 @@
-"""XEP-0163 with XEP-0115: what people publish, and who is told."""
+"""XEP-0163: what people publish, and who is told."""
 
 from __future__ import annotations
-
-import hashlib
-from base64 import b64encode
 
 import pytest
 
@@ -325,52 +322,6 @@ async def test_an_account_shows_its_nodes_to_whom_may_read_them(xmpp: Scene) -> 
     assert identities == [("account", "registered"), ("pubsub", "pep")]
 
 
-# --- capabilities ---------------------------------------------------------------------------------------
-
-
-def test_the_hash_is_that_of_the_specifications_example() -> None:
-    """XEP-0115 §5.2."""
-    features = (
-        "http://jabber.org/protocol/caps", "http://jabber.org/protocol/disco#info",
-        "http://jabber.org/protocol/disco#items", "http://jabber.org/protocol/muc",
-    )  # fmt: skip
-    query = E("query", INFO_NS)
-    query.append(E("identity", INFO_NS, {"category": "client", "name": "Exodus 0.9.1", "type": "pc"}))
-    query.children.extend(E("feature", INFO_NS, {"var": var}) for var in features)
-    assert verification(query, "sha-1") == "QgayPKawpkPSDYmwT/WM94uAlu0="
-    assert verification(query, "md2") == ""
-
-
-def test_forms_count_into_the_hash() -> None:
-    """As §5.3's example, shortened."""
-    query = E("query", INFO_NS)
-    made = E("x", FORM, {"type": "result"})
-    for name, values in (
-        ("os", ["Mac"]),
-        (FORM_TYPE, ["urn:xmpp:dataforms:softwareinfo"]),
-        ("ip", ["6", "4"]),
-    ):
-        made.append(E("field", FORM, {"var": name}, *(E("value", FORM, {}, v) for v in values)))
-    query.append(made)
-    text = b"urn:xmpp:dataforms:softwareinfo<ip<4<6<os<Mac<"
-    assert verification(query, "sha-256") == b64encode(hashlib.sha256(text).digest()).decode()
-
-
-@pytest.mark.parametrize(
-    ("identity", "features"),
-    [
-        ({"category": "client", "type": "pc"}, ["urn:x<urn:y"]),
-        ({"category": "client", "type": "pc<urn:x"}, ["urn:y"]),
-        ({"category": "client", "type": ""}, ["urn:x", "urn:y"]),
-        ({"category": "client/pc", "type": "x"}, []),
-    ],
-)
-def test_what_could_be_anothers_makes_no_hash(identity: dict[str, str], features: list[str]) -> None:
-    query = E("query", INFO_NS, {}, E("identity", INFO_NS, identity))
-    query.children.extend(E("feature", INFO_NS, {"var": var}) for var in features)
-    assert verification(query, "sha-1") == ""
-
-
 async def test_nodes_are_not_changed_without_end(xmpp: Scene) -> None:
     await xmpp.people("alice")
     alice = await xmpp.online("alice")
@@ -385,28 +336,3 @@ async def test_groups_of_a_node_are_bounded(xmpp: Scene) -> None:
     alice = await xmpp.online("alice")
     refused = await publish(alice, tune("One"), roster_groups_allowed="x" * 5000)
     assert read_error(refused).condition == "not-acceptable"
-
-
-async def test_a_false_hash_is_believed_for_nobody_else(xmpp: Scene) -> None:
-    await xmpp.friends("alice", "bob")
-    alice, eve = await xmpp.online("alice"), await xmpp.connect("bob", "liar")
-    caps = E("c", CAPS, {"hash": "sha-1", "node": "urn:client", "ver": "false"})
-    for client in (eve, alice):
-        await client.here(caps)
-        (asked,) = [iq for iq in client.heard("iq") if iq.get("type") == "get"]
-        feature = E("feature", INFO_NS, {"var": f"{TUNE}+notify"})
-        answer = {"type": "result", "id": asked.get("id"), "to": asked.get("from")}
-        await client.say(E("iq", CLIENT_NS, answer, E("query", INFO_NS, {}, feature)))
-    eve.heard()
-    await publish(alice, tune("One"))
-    assert [title for _, _, title in events(eve)] == ["One"]
-
-
-async def test_a_client_that_does_not_answer_is_told_nothing(xmpp: Scene) -> None:
-    await xmpp.people("alice")
-    alice = await xmpp.connect("alice")
-    await alice.here(E("c", CAPS, {"hash": "sha-1", "node": "urn:client", "ver": "x"}))
-    (asked,) = [iq for iq in alice.heard("iq") if iq.get("type") == "get"]
-    await alice.say(E("iq", CLIENT_NS, {"type": "error", "id": asked.get("id"), "to": asked.get("from")}))
-    await publish(alice, tune("One"))
-    assert events(alice) == []

@@ -23,6 +23,7 @@ from xmpp.jid import JID
 if TYPE_CHECKING:
     from presence.address import Address
     from presence.watching import Change
+    from xmpp.capabilities import Claim
     from xmpp.host import Outbound, Resumed
     from xmpp.hosted import Service
     from xmpp.relay import Carried
@@ -163,15 +164,19 @@ class Extension:
     """`xmpp.relay.Carried.name` → what is done in each process that has sessions of the addressee; see
     `XmppRouter.say_everywhere`."""
 
+    claims: Callable[[Element], Claim | None] | None = None
+    "What an available presence says of its client's capabilities; with `xmpp.capabilities.incoming`."
+
     # hooks, called for every session; all optional
     incoming: Callable[[Session, Element], Element | None] | None = None
-    "A stanza came from the client, before anything is done with it; None swallows it."
+    """A stanza came from the client, before anything is done with it; None swallows it. One that several
+    extensions share is called once."""
     outgoing: Callable[[Session, Outgoing], bool] | None = None
     "Something is about to be sent to the client; False holds it back (the extension sends it later)."
     opened: Callable[[Session], None] | None = None
     capable: Callable[[Session, frozenset[str]], None] | None = None
-    """The client is available, and these are its features as far as they matter (XEP-0115): `+notify`, and
-    what is `understood`."""
+    """The client is available, and these are its features as far as they matter: `+notify`, and what is
+    `understood` (`xmpp.capabilities`)."""
     understood: frozenset[str] = frozenset()
     "Further features, and identities as `category/type`, that `capable` is to hear of."
     detached: Callable[[Session, str], bool] | None = None
@@ -261,7 +266,9 @@ class Registry:
         self.room_iq = {asked: handle for e in extensions for asked, handle in e.room_iq.items()}
         self.hosts = tuple(e.hosts for e in extensions if e.hosts is not None)
         self.resumed = tuple(e.resumed for e in extensions if e.resumed is not None)
-        self.incoming = tuple(e.incoming for e in extensions if e.incoming is not None)
+        self.claims = tuple(e.claims for e in reversed(extensions) if e.claims is not None)
+        "The latest specification's first."
+        self.incoming = tuple(dict.fromkeys(e.incoming for e in extensions if e.incoming is not None))
         self.outgoing = tuple(e.outgoing for e in extensions if e.outgoing is not None)
         self.account_identities = tuple(pair for e in extensions for pair in e.account_identities)
         self.account_items = tuple(e.account_items for e in extensions if e.account_items is not None)

@@ -1,4 +1,4 @@
-"""RFC 5196 of XMPP clients: phones are told what a client can do, by its entity capabilities (XEP-0115).
+"""RFC 5196 of XMPP clients: phones are told what a client can do, by its capabilities (XEP-0115, XEP-0390).
 
 # GAP RFC 5196 §3.2: audio and video are what the client can do with other clients; calls do not cross
 # GAP XEP-0115 §6.2: what a phone can do is told to phones only
@@ -34,7 +34,7 @@ EXTENSION = Extension(
     name="Capabilities in Presence",
     version="2008",
     status=Status.PARTIAL,
-    notes="From XEP-0115: message, audio and video (XEP-0167), text (XEP-0301), automata. For phones.",
+    notes="By XEP-0115, XEP-0390: message, audio, video (XEP-0167), text (XEP-0301), automata. For phones.",
     understood=frozenset(ABILITIES),
     capable=_capable,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from presence.service import Standing
-from xmpp.element import E, Element
+from xmpp.element import LANG, E, Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import EVERYWHERE, Extension, Iq, Request, Status, Target
 
@@ -30,8 +30,10 @@ async def _info(request: Request) -> Element:
 
 
 def server_info(router: XmppRouter) -> Element:
-    """What the server says it is, with its forms (XEP-0128)."""
-    query = _described([{"category": "server", "type": "im", "name": "Tandem"}], router.registry.features)
+    """What the server says it is, with its forms (XEP-0128). The language of its name, which is that of our
+    streams, counts into hashes (XEP-0390 §4.1)."""
+    identity = {"category": "server", "type": "im", LANG: "en", "name": "Tandem"}
+    query = _described([identity], router.registry.features)
     forms = (makes(router) for makes in router.registry.server_forms)
     query.children.extend(form for form in forms if form is not None)
     return query

@@ -17,10 +17,10 @@ from presence.errors import PresenceError
 from presence.policy import Standing
 from presence.ports import Kept, KeptStore
 from xmpp import belongings, pubsub
+from xmpp.capabilities import NOTIFY, features_of
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import Extension, Iq, Request, Status, Target
-from xmpp.extensions.xep_0115_caps import NOTIFY, features_of
 from xmpp.forms import NS as FORM_NS
 from xmpp.forms import read_form, write_form
 from xmpp.jid import JID
