@@ -43,6 +43,14 @@ class Archived(msgspec.Struct, frozen=True):
         return (self.position // COUNTS) / 1000
 
 
+class Page(msgspec.Struct, frozen=True):
+    """Part of an archive, in order."""
+
+    items: tuple[Archived, ...]
+    complete: bool
+    "Nothing else is in the span."
+
+
 class Filed(msgspec.Struct, frozen=True, kw_only=True):
     """A message as the archive is given it."""
 

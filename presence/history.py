@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from presence.address import Address
-from presence.archive import LAST, Archived, Keep, Parties, Preferences, Span, correspondents
+from presence.archive import LAST, Archived, Keep, Page, Parties, Preferences, Span, correspondents
 from presence.errors import Condition, Refused, Unavailable
 from presence.messages import InstantMessage
 from presence.ports import Archive, Bus, Store
@@ -42,14 +42,6 @@ async def keeps(
 EVERYTHING = Span()
 
 
-class Page(msgspec.Struct, frozen=True):
-    """Part of an archive, in order."""
-
-    items: tuple[Archived, ...]
-    complete: bool
-    "Nothing else is in the span."
-
-
 class _Tail(msgspec.Struct, frozen=True):
     """What is not in the archive yet."""
 
@@ -67,14 +59,17 @@ class History:
         self._store = store
 
     async def page(self, owner: Address, span: Span, limit: int, *, backwards: bool = False) -> Page:
-        """The first messages of a span, or the last ones; always in order. Raises `Unavailable`."""
+        """The first messages of a span, or the last ones; fewer than `limit` where they are large. Raises
+        `Unavailable`."""
         tail = await self._tail(owner)
         fresh = [each for each in tail.items if span.has(owner, each.position, each.message)]
         kept = replace(span, before=min(span.before, tail.begins))
-        found = await self._archive.page(owner, kept, limit + 1, backwards=backwards)
-        both = [*found, *fresh]
+        found = await self._archive.page(owner, kept, limit, backwards=backwards)
+        if not backwards and not found.complete:
+            return found
+        both = (*found.items, *fresh)
         chosen = both[-limit:] if backwards else both[:limit]
-        return Page(tuple(chosen), complete=len(both) <= limit)
+        return Page(chosen, complete=found.complete and len(both) <= limit)
 
     async def find(self, owner: Address, ids: Sequence[str]) -> list[Archived]:
         """Messages by their ids, in order. Raises `Refused` ITEM_NOT_FOUND unless all are there."""

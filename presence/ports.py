@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from presence.address import Address
-from presence.archive import Archived, Filed, Preferences, Span
+from presence.archive import Archived, Filed, Page, Preferences, Span
 from presence.errors import Unavailable
 from presence.messages import Accepted, Delivery, Failure, InstantMessage
 from presence.model import LastSeen, Snapshot, Source
@@ -621,10 +621,8 @@ class Archive(Protocol):
     async def write(self, rows: Sequence[Filed]) -> None:
         """Keep all of them, in one transaction. What is kept already stays as it is."""
 
-    async def page(
-        self, owner: Address, span: Span, limit: int, *, backwards: bool = False
-    ) -> list[Archived]:
-        """The first `limit` within the span, or the last ones; always in order."""
+    async def page(self, owner: Address, span: Span, limit: int, *, backwards: bool = False) -> Page:
+        """The first `limit` within the span, or the last ones; fewer where they are large."""
 
     async def count(self, owner: Address, span: Span) -> int: ...
 

@@ -6,16 +6,18 @@ one conversation reads no other's rows.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BindParameter, Select, bindparam, delete, func, or_, select, update
+from msgspec.structs import replace
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presence.address import Address, parse_address
-from presence.archive import Archived, Filed, Preferences, Span
+from presence.archive import Archived, Filed, Page, Preferences, Span
 from presence.edge.codec import decode_message, encode
 from presence.edge.database import Database, inserting
 from presence.edge.reading import Query
@@ -23,6 +25,11 @@ from presence.edge.tables import archive, archive_preferences
 
 AT_ONCE = 400
 "Owners whose preferences are asked for in one statement."
+
+IDS_AT_ONCE = 8
+"Looked up before others get their turn."
+ENOUGH = 1_048_576
+"Bytes of messages on one page."
 
 _decode_preferences = msgspec.msgpack.Decoder(Preferences).decode
 
@@ -53,9 +60,9 @@ def _part(statement: Select[Any], side: tuple[Any, ...], peer: bool, place: bool
     return statement
 
 
-def _pages(peer: bool, place: bool, backwards: bool) -> tuple[Query, ...]:
+def _pages(what: ColumnElement[Any], peer: bool, place: bool, backwards: bool) -> tuple[Query, ...]:
     order = archive.c.position.desc() if backwards else archive.c.position
-    page = select(archive.c.position, archive.c.message).order_by(order).limit(_limit)
+    page = select(archive.c.position, what).order_by(order).limit(_limit)
     return tuple(Query(_part(page, side, peer, place)) for side in _SIDES)
 
 
@@ -70,7 +77,9 @@ def _counts(peer: bool, place: bool) -> tuple[Query, ...]:
 
 
 _FILTERS = ((False, False), (True, False), (True, True))
-_PAGES = {(*f, backwards): _pages(*f, backwards) for f in _FILTERS for backwards in (False, True)}
+_WAYS = [(*f, backwards) for f in _FILTERS for backwards in (False, True)]
+_PAGES = {way: _pages(archive.c.message, *way) for way in _WAYS}
+_SIZES = {way: _pages(func.length(archive.c.message), *way) for way in _WAYS}
 _COUNTS = {f: _counts(*f) for f in _FILTERS}
 _ONE = Query(
     select(archive.c.position, archive.c.message).where(
@@ -117,18 +126,24 @@ class SqlArchive:
                 named = [dict(zip(_COLUMNS, value, strict=True)) for value in values]
                 await connection.execute(inserting(connection, archive).on_conflict_do_nothing(), named)
 
-    async def page(
-        self, owner: Address, span: Span, limit: int, *, backwards: bool = False
-    ) -> list[Archived]:
-        """See `presence.ports.Archive.page`."""
+    async def page(self, owner: Address, span: Span, limit: int, *, backwards: bool = False) -> Page:
+        """See `presence.ports.Archive.page`. Nothing is read before it is known how large it is: small
+        questions are answered in the loop."""
+        sizes: dict[int, int] = {}
+        for query in _SIZES[*_filter(span), backwards]:
+            for position, size in await self._rows(query, owner, span, most=limit + 1):
+                sizes[int(position)] = int(size)
+        order = sorted(sizes, reverse=backwards)
+        chosen = _fitting(order[:limit], sizes)
+        if not chosen:
+            return Page((), complete=not order)
+        within = replace(span, after=min(chosen) - 1, before=max(chosen) + 1)
         found: dict[int, bytes] = {}
         for query in _PAGES[*_filter(span), backwards]:
-            found.update(
-                (int(position), message)
-                for position, message in await self._rows(query, owner, span, most=limit)
-            )
-        first = sorted(found, reverse=backwards)[:limit]
-        return [Archived(each, decode_message(found[each])) for each in sorted(first)]
+            rows = await self._rows(query, owner, within, most=limit)
+            found.update((int(position), message) for position, message in rows)
+        items = (Archived(each, decode_message(found[each])) for each in sorted(found))
+        return Page(tuple(items), complete=len(chosen) == len(order))
 
     async def count(self, owner: Address, span: Span) -> int:
         """See `presence.ports.Archive.count`."""
@@ -154,7 +169,9 @@ class SqlArchive:
     async def find(self, owner: Address, ids: Sequence[str]) -> list[Archived]:
         """See `presence.ports.Archive.find`."""
         found: dict[int, bytes] = {}
-        for each in ids:
+        for number, each in enumerate(ids, start=1):
+            if number % IDS_AT_ONCE == 0:
+                await asyncio.sleep(0)
             found.update(
                 (int(row[0]), row[1]) for row in await self._database.rows(_ONE, owner=str(owner), id=each)
             )
@@ -205,6 +222,16 @@ async def forget_archive(connection: AsyncConnection, owner: Address) -> None:
     for side, _, _, _ in _SIDES:
         await connection.execute(delete(archive).where(side == name, nobodys))
     await connection.execute(delete(archive_preferences).where(archive_preferences.c.owner == name))
+
+
+def _fitting(positions: Sequence[int], sizes: dict[int, int]) -> Sequence[int]:
+    """The first of them that have so many bytes together; always one."""
+    total = 0
+    for count, each in enumerate(positions):
+        total += sizes[each]
+        if total > ENOUGH and count:
+            return positions[:count]
+    return positions
 
 
 def _filter(span: Span) -> tuple[bool, bool]:

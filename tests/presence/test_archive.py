@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,6 +30,7 @@ from presence.errors import Condition, Refused, Unavailable
 from presence.history import History
 from presence.memory import MemoryBus
 from presence.messages import InstantMessage
+from presence.model import Text
 from presence.ports import RosterChange
 from presence.subscriptions import RosterItem
 from tests.support.buses import ALICE, BOB, CAROL, Clock, message
@@ -79,15 +80,15 @@ class House:
 
     async def kept(self, owner: Address, **span: object) -> list[str]:
         """Ids, of what is written only."""
-        return ids(await self.archive.page(owner, Span(**span), 100))  # type: ignore[arg-type]
+        return ids((await self.archive.page(owner, Span(**span), 100)).items)  # type: ignore[arg-type]
 
     async def seen(self, owner: Address, **span: object) -> list[str]:
         """Ids, as its reader sees it."""
         page = await self.history.page(owner, Span(**span), 100)  # type: ignore[arg-type]
-        return ids(list(page.items))
+        return ids(page.items)
 
 
-def ids(items: list[Archived]) -> list[str]:
+def ids(items: Sequence[Archived]) -> list[str]:
     return [item.message.id for item in items]
 
 
@@ -113,6 +114,31 @@ def test_moments_out_of_range_are_clipped(at: float, expected: int) -> None:
     assert position_at(at) == expected
 
 
+# --- pages ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("peer", [None, BOB])
+async def test_a_page_ends_where_it_is_large_and_the_next_goes_on(house: House, peer: Address | None) -> None:
+    """What nobody will be sent is not even read."""
+    large = (Text("x" * 300_000),)
+    names = [f"m{number}" for number in range(8)]
+    for number, name in enumerate(names):
+        pair = (ALICE, BOB) if number % 2 else (BOB, ALICE)
+        await house.say(name, *pair, bodies=large)
+    await house.archiver.step(0)
+    await house.say("m8")
+    page = await house.history.page(ALICE, Span(peer=peer), 100)
+    assert (ids(page.items), page.complete) == (names[:3], False)
+    page = await house.history.page(ALICE, Span(peer=peer, after=page.items[-1].position), 100)
+    assert (ids(page.items), page.complete) == (names[3:6], False)
+    page = await house.history.page(ALICE, Span(peer=peer, after=page.items[-1].position), 100)
+    assert (ids(page.items), page.complete) == ([*names[6:], "m8"], True)
+    page = await house.history.page(ALICE, Span(peer=peer), 100, backwards=True)
+    assert (ids(page.items), page.complete) == ([*names[5:], "m8"], False)
+    page = await house.history.page(ALICE, Span(peer=peer, before=page.items[0].position), 2, backwards=True)
+    assert (ids(page.items), page.complete) == (names[3:5], False)
+
+
 # --- writing -------------------------------------------------------------------------------------------
 
 
@@ -122,7 +148,7 @@ async def test_what_was_accepted_is_in_both_archives_whole_and_in_order(house: H
     assert await house.archiver.step(0) == PAUSE
     for owner in (ALICE, BOB):
         assert await house.kept(owner) == ["m2", "m1"]
-    (first, _) = await house.archive.page(ALICE, Span(), 10)
+    (first, _) = (await house.archive.page(ALICE, Span(), 10)).items
     assert first.message == message("m2")
     assert await house.bus.unarchived(10, 0) == []
     assert house.books.counted == {"archived_messages_total": 2, "archive_commits_total": 1}
@@ -403,7 +429,7 @@ async def test_what_is_kept_stays_as_it_is(house: House) -> None:
     await house.archive.write([filed("m1", 1), filed("m2", 2)])
     await house.archive.write([filed("other", 1), filed("m2", 3), filed("m4", 4)])
     await house.archive.write([])
-    found = await house.archive.page(ALICE, Span(), 10)
+    found = (await house.archive.page(ALICE, Span(), 10)).items
     assert [(each.position, each.message.id) for each in found] == [(1, "m1"), (2, "m2"), (4, "m4")]
 
 

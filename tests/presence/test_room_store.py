@@ -101,7 +101,7 @@ async def test_a_tombstone_takes_a_messages_place(store: SqlStore, rooms: SqlRoo
     assert not await rooms.strike(TEA, "m3", said("", "m3"))
     assert not await rooms.strike(BOB, "m1", said("", "m1"))
     assert await rooms.strike(TEA, "m1", said("", "m1"))
-    found = await archive.page(TEA, Span(), 10)
+    found = (await archive.page(TEA, Span(), 10)).items
     assert [each.message for each in found] == [said("", "m1"), said("hello", "m2")]
 
 
@@ -112,4 +112,4 @@ async def test_what_was_said_goes_with_the_room_unless_it_stays(store: SqlStore,
     await rooms.drop_room(TEA, 5, archive=False)
     assert await archive.count(TEA, Span()) == 2
     await rooms.drop_room(TEA, 5, archive=True)  # a later room of that name has said something already
-    assert [each.message.id for each in await archive.page(TEA, Span(), 10)] == ["m2"]
+    assert [each.message.id for each in (await archive.page(TEA, Span(), 10)).items] == ["m2"]

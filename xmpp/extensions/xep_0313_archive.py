@@ -33,7 +33,7 @@ VALIDATE_NS = "http://jabber.org/protocol/xdata-validate"
 USUAL_PAGE, LARGEST_PAGE = 100, 250
 "Messages: when the client does not say how many, and at most."
 LARGEST_PAGE_BYTES = 524_288
-MAX_IDS = LARGEST_PAGE
+MAX_IDS = 50
 MAX_NAME = 1024
 "Characters of an id, and of a query's name."
 
