@@ -24,7 +24,6 @@ _USER_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 _PARAMETER_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()[]/:&+$")
 
 
-@lru_cache(maxsize=8192)
 def to_address(uri: Uri) -> Address:
     """Whom a URI names. Raises `ProtocolError`: 416 for a scheme that names nobody here, 404 for what is
     no address.
@@ -33,8 +32,14 @@ def to_address(uri: Uri) -> Address:
     """
     if uri.scheme not in ("sip", "im", "pres"):
         raise ProtocolError(416)
+    # Remembered by what counts: URIs that differ in the rest share one hash, and anybody can write thousands.
+    return _named(uri.user, uri.host)
+
+
+@lru_cache(maxsize=8192)
+def _named(user: str, host: str) -> Address:
     try:
-        return make_address(unescape(uri.user).translate(_TO_ESCAPE), _domain(uri.host))
+        return make_address(unescape(user).translate(_TO_ESCAPE), _domain(host))
     except InvalidAddress:
         raise ProtocolError(404) from None
 

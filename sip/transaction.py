@@ -234,7 +234,7 @@ def server_key(request: Request, flow: Flow) -> Key:
     # would tell apart only the ACKs of several of our own answers.
     return (
         flow,
-        request.uri,
+        str(request.uri),
         request.from_.tag,
         request.call_id,
         request.cseq.number,

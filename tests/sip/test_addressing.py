@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,3 +68,10 @@ def test_every_address_survives_the_way_to_sip_and_back(local: str) -> None:
     if "\\" in local:  # an escape XEP-0106 does not know stands for itself; one it knows is another spelling
         return
     assert to_address(parse_uri(to_uri(address))) == address
+
+
+def test_uris_that_name_one_person_in_many_ways_cost_no_more_than_one() -> None:
+    uris = [parse_uri(f"sip:alice@example.org;x={number}") for number in range(5000)]
+    begun = time.process_time()
+    assert {to_address(uri) for uri in uris} == {Address("alice", "example.org")}
+    assert time.process_time() - begun < 1
