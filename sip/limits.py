@@ -3,6 +3,8 @@
 Of datagrams, whose senders may be forged, fewer are answered at all: answers are larger than what they
 answer, and must not hit somebody who never asked. Where somebody has answered a challenge all are answered.
 
+What comes on connections, of whatever kind, is read no faster than several times the rate.
+
 An address hears 503 with Retry-After (RFC 3261 §21.5.4). An account, and an address behind a trusted proxy,
 hear 480 with Retry-After: after a 503 the proxy would send nobody's requests for that time. What is exempt,
 this machine at first, is not counted at all.
@@ -34,6 +36,8 @@ _UNPROVEN = 0.2
 "Part of the requests a network may send whose datagrams are answered before anybody there is known to be."
 _REFUSED = 2.0
 "The same for a network that somebody is known to be in: what is beyond the rate hears so, and then nothing."
+_READ = 5.0
+"Messages of all kinds that are read from a network's connections, as a multiple of the requests it may send."
 _KNOWN_SECONDS = 3600.0
 _BODY = 4096
 "Bytes of a request's body that are as much work as another request."
@@ -56,11 +60,14 @@ class Rate:
         """Count a request: 0, or the seconds until one would be taken. Those turned away cost nothing."""
         if not self._interval:
             return 0.0
-        ahead = self._due.get(who, now) - now
-        if ahead > self._burst:
-            return ahead - self._burst
-        self.charge(who, now, cost)
-        return 0.0
+        excess = self.excess(who, now)
+        if not excess:
+            self.charge(who, now, cost)
+        return excess
+
+    def excess(self, who: str, now: float) -> float:
+        """Seconds until another one would be taken."""
+        return max(0.0, self._due.get(who, now) - now - self._burst)
 
     def charge(self, who: str, now: float, cost: float = 1.0) -> None:
         """Count what is done already: the next ones wait for it."""
@@ -86,6 +93,7 @@ class Rates:
         self._asked = Rate(settings.requests_per_account)
         self._unproven = Rate(settings.requests_per_address * _UNPROVEN)
         self._proven = Rate(settings.requests_per_address * _REFUSED)
+        self._read = Rate(settings.requests_per_address * _READ)
         self._known: dict[str, float] = {}
         "Network → until when somebody is known to be there."
         self._told: dict[str, float] = {}
@@ -100,6 +108,16 @@ class Rates:
         if wait:
             self._tell("datagrams", network, wait, now)
         return not wait
+
+    def reading(self, host: str, messages: int, now: float) -> float:
+        """Seconds until more is to be read from a connection of that host: some messages have come, of
+        whatever kind, broken ones and answers included."""
+        if host in self._exempt:
+            return 0.0
+        network = network_of(host)
+        self._read.charge(network, now, messages)
+        wait = self._read.excess(network, now)
+        return self._tell("messages", network, wait, now) if wait else 0.0
 
     def known(self, host: str, now: float) -> None:
         """Somebody there has got what we sent there."""

@@ -121,7 +121,8 @@ class SipSettings(BaseModel):
     requests_per_address: float = Field(default=100.0, ge=0)
     """Requests a second from one IPv4 address or IPv6 /64 network; ten seconds' worth may come at once. What
     is more gets 503 and a Retry-After. Of datagrams, whose sender may be forged, a fifth is answered until
-    somebody there has answered a challenge, and none beyond twice the rate. 0: no limit."""
+    somebody there has answered a challenge, and none beyond twice the rate. Connections are not read for a
+    while where five times as many messages come, answers included. 0: no limit."""
     requests_per_account: float = Field(default=20.0, ge=0)
     """The same for one account, wherever its phones are; what is more gets 480. As many people a second it
     may ask to see with lists. 0: no limit."""

@@ -158,9 +158,15 @@ class SipDoor:
         def answers(flow: Flow) -> bool:
             return topology.trusts(flow) or self._rates.answers(flow.host, self._runtime.now())
 
+        def pace(flow: Flow, messages: int) -> float:
+            if topology.trusts(flow):
+                return 0.0
+            return self._rates.reading(flow.host, messages, self._runtime.now())
+
         self._wire = Wire(self._request, self._flow_lost, self._metrics, mark, answers)
         self._listener = Listener(self._settings, self._wire, self._metrics, share_ports=self._share_ports)
         self._wire.listener = self._listener
+        self._listener.pace = pace
         self._wire.reach = Reach(
             self._settings,
             topology,

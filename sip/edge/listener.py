@@ -82,6 +82,8 @@ class Listener:
         self.max_outbound = settings.max_outbound
         self.lost_timeout = settings.lost_timeout
         self.received: Callable[[bytes, Flow], None] = above.received
+        self.pace: Callable[[Flow, int], float] = lambda flow, messages: 0.0
+        "Seconds for which a connection is not read after so many messages came on it."
         self.listening: list[Listening] = []
         self._udp: dict[str, UdpSocket] = {}
         self._servers: list[asyncio.Server] = []

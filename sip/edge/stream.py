@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _IN_FLIGHT = 64
 "Requests of one connection that may wait for their answer before reading pauses."
+_LONGEST_HOLD = 5.0
+"Seconds without reading, however much came."
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
@@ -31,6 +33,9 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._in_flight = 0
         self._paused = False
+        "Too many requests are being worked on."
+        self._held: asyncio.TimerHandle | None = None
+        "Too much has come."
         self._transport: asyncio.Transport | None = None
         self.flow: Flow | None = None
         self.local = ""
@@ -77,6 +82,8 @@ class Connection(asyncio.Protocol):
         elif events or not self.begun:
             self.begun = self.heard
         self._take(events)
+        if events and self.flow is not None:
+            self._hold(self._listener.pace(self.flow, len(events)))
 
     def _take(self, events: list[bytes | Keepalive]) -> None:
         for event in events:
@@ -89,6 +96,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._held is not None:
+            self._held.cancel()
         if self.flow is not None:
             flow, self.flow = self.flow, None
             self._listener.left(self, flow)
@@ -130,14 +139,30 @@ class Connection(asyncio.Protocol):
         self._in_flight += 1
         if self._in_flight >= _IN_FLIGHT and not self._paused and self._transport is not None:
             self._paused = True
-            self._transport.pause_reading()
+            if self._held is None:
+                self._transport.pause_reading()
 
     def ended(self) -> None:
         self._in_flight -= 1
-        if self._paused and self._in_flight < _IN_FLIGHT // 2 and self._transport is not None:
+        if self._paused and self._in_flight < _IN_FLIGHT // 2:
             self._paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+            self._read_on()
+
+    def _hold(self, seconds: float) -> None:
+        if not seconds or self._held is not None or self._transport is None:
+            return
+        if not self._paused:
+            self._transport.pause_reading()
+        self._held = self._listener.loop.call_later(min(seconds, _LONGEST_HOLD), self._release)
+
+    def _release(self) -> None:
+        self._held = None
+        self._read_on()
+
+    def _read_on(self) -> None:
+        transport = self._transport
+        if transport is not None and not (self._paused or self._held or transport.is_closing()):
+            transport.resume_reading()
 
 
 def _keep_alive(sock: socket.socket | None, lost_timeout: float) -> None:

@@ -29,6 +29,9 @@ PATHS = ("/sip", "/ws", "/")
 _IN_FLIGHT = 64
 "Requests of one connection that may wait for their answer before reading pauses."
 
+_LONGEST_HOLD = 5.0
+"Seconds without reading, however much came."
+
 Endpoint = Callable[[WebSocket], Coroutine[Any, Any, None]]
 
 
@@ -114,6 +117,9 @@ class WebSocketConnection:
             elif data == Keepalive.PING.value:
                 # RFC 7118 §6: keep-alives of RFC 5626 §3.5.1 are usable here, too.
                 self.send(Keepalive.PONG.value)
+            wait = self._listener.pace(flow, 1)
+            if wait:
+                await asyncio.sleep(min(wait, _LONGEST_HOLD))
 
     async def _write(self) -> None:
         while True:

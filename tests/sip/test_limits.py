@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sip.edge.stream import Connection
 from sip.limits import BURST, Rate, Rates
 from sip.settings import SipSettings
 from tests.sip.house import ALICE, BOB, Tally, open_house
@@ -83,6 +84,42 @@ async def test_this_machine_is_not_limited_at_first(tmp_path: Path) -> None:
     async with open_house(tmp_path, requests_per_address=0.5) as house, house.phone(BOB) as phone:
         for _ in range(20):
             assert (await phone.request("OPTIONS", "sip:example.org", authenticate=False)).status == 200
+
+
+async def test_a_connection_on_which_too_much_comes_is_not_read_for_a_while(tmp_path: Path) -> None:
+    """Broken ones and keep-alives, too: nobody works without an end at what is only refused."""
+    async with (
+        open_house(tmp_path, requests_per_address=1.0, unlimited=()) as house,
+        house.phone(BOB, "tcp") as phone,
+    ):
+        assert house.door is not None
+        listener = house.door._listener
+        assert listener is not None
+        await until("the connection is there", lambda: len(listener.connections()) == 1, PATIENCE)
+        ((_, connection),) = listener.connections()
+        assert isinstance(connection, Connection)
+        phone.send_bytes(b"OPTIONS\r\nContent-Length: 0\r\n\r\n" * 60 + b"\r\n\r\n" * 60)
+        await until("it is held", lambda: connection._held is not None, PATIENCE)
+        assert house.metrics.counts["sip_limited_total:messages"] == 1
+        assert connection._transport is not None
+        assert not connection._transport.is_reading()
+        # a request that ends meanwhile does not let it go on
+        for _ in range(64):
+            connection.began()
+        for _ in range(64):
+            connection.ended()
+        assert not connection._transport.is_reading()
+        await until("it is read again", connection._transport.is_reading, PATIENCE)
+
+
+def test_what_was_read_counts_and_what_is_over_is_waited_for() -> None:
+    rates = Rates(SipSettings(requests_per_address=1.0), Tally())
+    assert rates.reading("192.0.2.1", 50, 0.0) == 0
+    assert rates.reading("192.0.2.1", 10, 0.0) == 2
+    assert rates.reading("192.0.2.1", 10, 2.0) == 2
+    assert rates.reading("192.0.2.2", 10, 2.0) == 0
+    assert rates.reading("127.0.0.1", 10_000, 2.0) == 0
+    assert Rates(SipSettings(requests_per_address=0), Tally()).reading("192.0.2.1", 10_000, 2.0) == 0
 
 
 async def test_what_is_long_counts_as_several(tmp_path: Path) -> None:
