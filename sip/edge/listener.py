@@ -19,6 +19,7 @@ from presence.ports import Metrics
 from sip.edge.sockets import local_address
 from sip.edge.stream import Connection
 from sip.edge.udp import UdpSocket
+from sip.edge.vestibule import Vestibule
 from sip.errors import FramingError
 from sip.flow import Flow
 from sip.settings import SipSettings
@@ -27,8 +28,6 @@ from sip.uri import write_hostport
 log = structlog.get_logger()
 
 _BACKLOG = 1024
-_HANDSHAKE = 10.0
-"Seconds for TLS."
 
 
 class Above(Protocol):
@@ -88,7 +87,10 @@ class Listener:
         self._udp: dict[str, UdpSocket] = {}
         self._servers: list[asyncio.Server] = []
         self._connections: dict[Flow, Connected] = {}
+        self._vestibules: list[Vestibule] = []
         self._per_network: Counter[str] = Counter()
+        self._knocks = 0
+        "Who is still at the TLS handshake."
         self._serials = itertools.count(1)
 
     # --- life -----------------------------------------------------------------------------------
@@ -119,19 +121,22 @@ class Listener:
 
     async def _open_stream(self, sock: socket.socket, name: str, context: ssl.SSLContext | None) -> None:
         host, port = sock.getsockname()[:2]
-        server = await self.loop.create_server(
-            lambda: Connection(self, name),
-            sock=sock,
-            backlog=_BACKLOG,
-            ssl=context,
-            ssl_handshake_timeout=_HANDSHAKE if context else None,
-        )
-        self._servers.append(server)
+        if context is None:
+            server = await self.loop.create_server(
+                lambda: Connection(self, name), sock=sock, backlog=_BACKLOG
+            )
+            self._servers.append(server)
+        else:
+            vestibule = Vestibule(sock, context, self, lambda over: Connection(self, name, ready=over))
+            vestibule.open(_BACKLOG)
+            self._vestibules.append(vestibule)
         self.listening.append(Listening(name, host, port))
 
     def stop_accepting(self) -> None:
         for server in self._servers:
             server.close()
+        for vestibule in self._vestibules:
+            vestibule.close()
         self._servers = []
 
     def close(self) -> None:
@@ -140,21 +145,48 @@ class Listener:
         for opened in self._udp.values():
             opened.close()
         self._udp = {}
+        for vestibule in self._vestibules:
+            vestibule.clear()
+        self._vestibules = []
         for connection in list(self._connections.values()):
             connection.close()
         self.listening = []
 
     # --- connections ----------------------------------------------------------------------------
 
+    def knock(self, network: str) -> bool:
+        """See `sip.edge.vestibule.Doorkeeper`."""
+        if self._is_full(network):
+            return False
+        self._per_network[network] += 1
+        self._knocks += 1
+        return True
+
+    def entered(self, network: str) -> None:
+        """See `sip.edge.vestibule.Doorkeeper`."""
+        self._knocks -= 1
+        self._leave(network)
+
+    def _is_full(self, network: str) -> bool:
+        settings = self._settings
+        full = (
+            len(self._connections) + self._knocks >= settings.max_connections
+            or self._per_network[network] >= settings.max_connections_per_address
+        )
+        if full:
+            self._metrics.count("sip_connections_refused_total")
+        return full
+
+    def _leave(self, network: str) -> None:
+        self._per_network[network] -= 1
+        if not self._per_network[network]:
+            del self._per_network[network]
+
     def admit(self, connection: Connected, name: str, host: str, port: int) -> Flow | None:
         """A flow for a new connection; None when there are too many."""
         local = write_hostport(connection.local, connection.port)
         flow = Flow(name, local, host, port, next(self._serials))
-        if (
-            len(self._connections) >= self._settings.max_connections
-            or self._per_network[flow.network] >= self._settings.max_connections_per_address
-        ):
-            self._metrics.count("sip_connections_refused_total")
+        if self._is_full(flow.network):
             return None
         self._connections[flow] = connection
         self._per_network[flow.network] += 1
@@ -163,9 +195,7 @@ class Listener:
 
     def left(self, connection: Connected, flow: Flow) -> None:
         if self._connections.pop(flow, None) is not None:
-            self._per_network[flow.network] -= 1
-            if not self._per_network[flow.network]:
-                del self._per_network[flow.network]
+            self._leave(flow.network)
             self._above.flow_lost(flow)
 
     def unframed(self, connection: Connection, error: FramingError) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from sip.edge.sockets import plain_host
@@ -24,8 +24,17 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, listener: Listener, transport_name: str, *, outgoing: bool = False) -> None:
-        """`outgoing`: we have opened it; its own port is none that anybody reaches us on."""
+    def __init__(
+        self,
+        listener: Listener,
+        transport_name: str,
+        *,
+        outgoing: bool = False,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`outgoing`: we have opened it; its own port is none that anybody reaches us on. `ready` is called
+        when what precedes the connection is over."""
+        self._ready = ready
         self._listener = listener
         self._name = transport_name
         self.outgoing = outgoing
@@ -52,6 +61,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._ready()
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if not peer or not own:
             self._transport.abort()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,10 @@ import pytest
 from presence.address import Address
 from presence.guarding import Unguarded
 from tests.sip.house import ALICE, BOB, CAROL, PASSWORD, House, open_house
+from tests.support.inbox import PATIENCE
 from tests.support.pidf import pidf
 from tests.support.sipwire import SipMessage, credentials
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -279,3 +283,61 @@ async def test_what_the_bus_lost_is_said_again(house: House) -> None:
         await house.say(ALICE, BOB, "both again")
         await udp.hears("both again")
         await tcp.hears("both again")
+
+
+# --- TLS ------------------------------------------------------------------------------------------
+
+
+async def test_who_is_still_at_the_tls_handshake_counts_as_connected(tmp_path: Path) -> None:
+    async with open_house(tmp_path, max_connections_per_address=3) as house:
+        place = ("127.0.0.1", house.ports["tls"])
+        knocking = [await asyncio.open_connection(*place) for _ in range(3)]
+        assert house.door is not None
+        listener = house.door._listener
+        assert listener is not None
+        await until("three have knocked", lambda: listener._knocks == 3, PATIENCE)
+        reader, writer = await asyncio.open_connection(*place)
+        async with asyncio.timeout(PATIENCE):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        writer.close()
+        knocking[0][1].close()
+        await until("one has gone", lambda: listener._knocks == 2, PATIENCE)
+        async with house.phone(BOB, "tls") as phone:
+            assert (await phone.register()).status == 200
+            assert listener._knocks == 2
+            assert listener._per_network == {"127.0.0.1": 3}
+        for _, each in knocking[1:]:
+            each.close()
+        await until("all have gone", lambda: not listener._per_network and not listener._knocks, PATIENCE)
+
+
+async def test_what_comes_with_the_end_of_the_handshake_is_heard(house: House) -> None:
+    """The client's Finished and its first request in one segment."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing)
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.ports["tls"])
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                incoming.write(await reader.read(65_536))
+        request = (
+            "OPTIONS sip:example.org SIP/2.0\r\nVia: SIP/2.0/TLS a.invalid;branch=z9hG4bK1\r\n"
+            "From: <sip:bob@example.org>;tag=1\r\nTo: <sip:example.org>\r\nCall-ID: 1\r\n"
+            "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        )
+        client.write(request.encode())
+        writer.write(outgoing.read())
+        answer = b""
+        while not answer:
+            incoming.write(await reader.read(65_536))
+            with suppress(ssl.SSLWantReadError):
+                answer = client.read(65_536)
+    assert answer.startswith(b"SIP/2.0 200")
+    writer.close()
