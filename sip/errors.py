@@ -94,7 +94,8 @@ _TO_STATUS: dict[Condition, tuple[int, int]] = {
     Condition.RECIPIENT_UNAVAILABLE: (480, 600),
     Condition.REDIRECT: (302, 302),
     Condition.REMOTE_NOT_FOUND: (404, 404),
-    Condition.REMOTE_TIMEOUT: (408, 408),
+    # The table's 408 is never sent for such a request (RFC 4320 §4.2); 504 means the same in table 3.
+    Condition.REMOTE_TIMEOUT: (504, 504),
     Condition.RESOURCE_CONSTRAINT: (500, 500),
     Condition.SERVICE_UNAVAILABLE: (403, 403),
     Condition.UNEXPECTED_REQUEST: (491, 491),

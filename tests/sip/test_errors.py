@@ -22,7 +22,7 @@ TABLE_2 = {
     Condition.RECIPIENT_UNAVAILABLE: (480, 600),
     Condition.REDIRECT: (302, 302),
     Condition.REMOTE_NOT_FOUND: (404, 404),
-    Condition.REMOTE_TIMEOUT: (408, 408),
+    Condition.REMOTE_TIMEOUT: (504, 504),  # the table's 408 is never sent (RFC 4320 §4.2)
     Condition.RESOURCE_CONSTRAINT: (500, 500),
     Condition.SERVICE_UNAVAILABLE: (403, 403),
     Condition.UNEXPECTED_REQUEST: (491, 491),
