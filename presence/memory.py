@@ -217,8 +217,10 @@ class MemoryBus:
 
     # --- messages -----------------------------------------------------------------------------
 
-    async def submit(self, message: InstantMessage, now: float, dedup: str = "") -> Submission:
-        person = self._person(message.recipient)
+    async def submit(
+        self, message: InstantMessage, now: float, dedup: str = "", through: Address | None = None
+    ) -> Submission:
+        person = self._person(through or message.recipient)
         key = dedup or message.id
         until, seen_id, answer = person.seen.get(key, (0.0, "", Submission(Accepted.STORED)))
         if until > now:
@@ -246,7 +248,7 @@ class MemoryBus:
         self._deliver(message, targets, delayed=False)
         if kept and answer.accepted is not Accepted.DROPPED:
             self.file(message)
-        if message.copied:
+        if message.copied and (ids or through is None):
             self._copy(message, person, ids, now)
         person.seen[key] = (now + DEDUP_SECONDS, message.id, answer)
         if len(person.seen) > 4096:

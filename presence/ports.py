@@ -334,10 +334,13 @@ class Bus(Protocol):
 
     async def cell(self, address: Address, name: str) -> Cell: ...
 
-    async def submit(self, message: InstantMessage, now: float, dedup: str = "") -> Submission:
+    async def submit(
+        self, message: InstantMessage, now: float, dedup: str = "", through: Address | None = None
+    ) -> Submission:
         """Accept a message: store it with its obligations and put it in the nodes' inboxes.
 
-        `dedup` names it for 64 s against retransmission (RFC 3261 timer F/J doubled). Raises `Refused`
+        `dedup` names it for 64 s against retransmission (RFC 3261 timer F/J doubled). `through`: whose
+        endpoints take it in the recipient's place; where none does, nobody hears of it. Raises `Refused`
         (RESOURCE_CONSTRAINT) when the recipient's queue is full, or has too many of the sender's.
         """
 

@@ -150,6 +150,10 @@ class PresenceService:
         """The domain, in canonical form, is ours."""
         return domain in self._domains
 
+    def reaches(self, domain: str) -> bool:
+        """The domain, in canonical form, is ours or a neighbour's."""
+        return domain in self._domains or domain in self._neighbours
+
     def now(self) -> float:
         """Unix seconds."""
         return self._clock()
@@ -311,7 +315,7 @@ class PresenceService:
         """
         if user == contact:
             raise Refused(Condition.NOT_ALLOWED, "one's own presence needs no subscription")
-        if act is Act.SUBSCRIBE and not (self.serves(contact.domain) or contact.domain in self._neighbours):
+        if act is Act.SUBSCRIBE and not self.reaches(contact.domain):
             raise Refused(Condition.REMOTE_NOT_FOUND, f"{contact.domain} is not served here")
         if len(opaque) + sum(len(n.text) for n in notes) > MAX_REQUEST:
             raise Refused(Condition.POLICY_VIOLATION, "the request says too much")
@@ -487,20 +491,23 @@ class PresenceService:
 
     async def submit(self, message: InstantMessage, dedup: str = "") -> Submission:
         """Accept a message; when this returns the bus has it. `id`, `trace` and `created` may be left empty
-        to be given here.
+        to be given here. What is for a neighbour's people is with the neighbour then, or refused: it does not
+        wait.
 
-        Raises `Refused`: ITEM_NOT_FOUND (no such local user), REMOTE_NOT_FOUND (not our domain),
-        REMOTE_TIMEOUT (expired already), SERVICE_UNAVAILABLE (the recipient blocks the sender),
-        RESOURCE_CONSTRAINT (queue full).
+        Raises `Refused`: ITEM_NOT_FOUND (no such local user), REMOTE_NOT_FOUND (a domain nobody serves),
+        REMOTE_TIMEOUT (expired already; the neighbour is not connected), SERVICE_UNAVAILABLE (the recipient
+        blocks the sender), RESOURCE_CONSTRAINT (queue full).
         """
         recipient = message.recipient
-        if recipient.domain not in self._domains:
+        if not self.reaches(recipient.domain):
             raise self._refusal(message, Condition.REMOTE_NOT_FOUND, f"{recipient.domain} is not served here")
-        account = await self._accounts.find(recipient)
-        if account is None or not account.enabled:
-            raise self._refusal(message, Condition.ITEM_NOT_FOUND, "no such user")
-        if await self.blocking.blocks(recipient, message.sender, message.sender_tuple):
-            raise self._refusal(message, Condition.SERVICE_UNAVAILABLE, "")
+        ours = self.serves(recipient.domain)
+        if ours:
+            account = await self._accounts.find(recipient)
+            if account is None or not account.enabled:
+                raise self._refusal(message, Condition.ITEM_NOT_FOUND, "no such user")
+            if await self.blocking.blocks(recipient, message.sender, message.sender_tuple):
+                raise self._refusal(message, Condition.SERVICE_UNAVAILABLE, "")
         now = self._clock()
         if message.expires is not None and message.expires <= now:
             raise self._refusal(message, Condition.REMOTE_TIMEOUT, "it expired before it came")
@@ -512,12 +519,24 @@ class PresenceService:
                 trace=message.trace or given,
                 created=message.created or now,
             )
-        submission = await self._bus.submit(message, now, dedup)
+        if ours:
+            submission = await self._bus.submit(message, now, dedup)
+        else:
+            submission = await self._hand_over(message, now, dedup)
         accepted = submission.accepted
         self._metrics.count("messages_submitted_total", outcome=accepted)
         self.note(message.trace, "submitted", recipient, message.sender, accepted)
         if accepted is not Accepted.DUPLICATE and self.alarms.concerns(message, submission.endpoints):
             await self._wake(message)
+        return submission
+
+    async def _hand_over(self, message: InstantMessage, now: float, dedup: str) -> Submission:
+        """To the neighbour, as to a server that is connected (RFC 6120 §10.4)."""
+        neighbour = Address("", message.recipient.domain)
+        submission = await self._bus.submit(replace(message, store=False), now, dedup, neighbour)
+        came_to_nobody = submission.accepted in (Accepted.DROPPED, Accepted.DUPLICATE)
+        if came_to_nobody and not submission.endpoints:
+            raise self._refusal(message, Condition.REMOTE_TIMEOUT, "the service is not connected")
         return submission
 
     async def _wake(self, message: InstantMessage) -> None:
@@ -544,9 +563,13 @@ class PresenceService:
         settled = await self._bus.settle(message.recipient, message.id, endpoint, delivery, self._clock())
         self._metrics.count("messages_settled_total", outcome=delivery)
         self.note(message.trace, delivery, message.recipient, message.sender, endpoint)
-        failed = settled.failed
-        if failed is None:
-            return
+        if settled.failed is not None:
+            known = condition in _CONDITIONS
+            why = Condition(condition) if known else Condition.RECIPIENT_UNAVAILABLE
+            await self.fail(settled.failed, why, text)
+
+    async def fail(self, failed: InstantMessage, condition: Condition, text: str = "") -> None:
+        """Tell the sender that nobody took it."""
         failure = Failure(
             message_id=failed.id,
             trace=failed.trace,
@@ -555,7 +578,7 @@ class PresenceService:
             sender_endpoint=failed.sender_endpoint,
             recipient=failed.recipient,
             recipient_endpoint=failed.recipient_endpoint,
-            condition=Condition(condition) if condition in _CONDITIONS else Condition.RECIPIENT_UNAVAILABLE,
+            condition=condition,
             text=text,
         )
         self.note(failed.trace, "failed", failed.recipient, failed.sender, failure.condition)

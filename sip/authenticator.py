@@ -113,7 +113,7 @@ class Authenticator:
         if unescape(meant.user) != unescape(uri.user):
             return False
         return meant.host == uri.host or not (
-            self._service.serves(meant.host) and self._service.serves(uri.host)
+            self._service.reaches(meant.host) and self._service.reaches(uri.host)
         )
 
     async def _challenge(

@@ -1,8 +1,9 @@
 """Instant messages from phones, in page mode (RFC 3428, RFC 7572).
 
 A MESSAGE is answered when the bus has it: 200 when it is on its way to somebody, 202 when it waits. Who may
-not see whether the recipient is there is told 202 whatever becomes of it, and takes as long to hear. What it
-may carry is in `sip.bodies`; the other way is `sip.delivery`.
+not see whether the recipient is there is told 202 whatever becomes of it, and takes as long to hear. To a
+neighbour's people it goes at once, with 202, or not at all: 504. What it may carry is in `sip.bodies`; the
+other way is `sip.delivery`.
 
 A deviation, on purpose (docs/compliance): messages from phones are of type chat (RFC 7572 says normal, which
 XMPP clients hide).

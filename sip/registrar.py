@@ -315,7 +315,7 @@ class Registrar:
                 raise ProtocolError(404)
             return temporary.address, f"sip:{temporary.phone}"
         address, endpoint = to_address(uri), endpoint_of(uri)
-        if not address.local or not self._service.serves(address.domain):
+        if not address.local or not self._service.reaches(address.domain):
             raise ProtocolError(404)
         return address, endpoint
 

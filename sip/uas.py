@@ -111,7 +111,7 @@ class UserAgentServer:
         elif uri.scheme not in ("sip", "pres", "im"):
             raise ProtocolError(416)
         if not request.to.tag and not self._service.serves(uri.host) and not self._is_here(uri.host):
-            self._check_domain(uri.host)
+            self._check_domain(method, uri.host)
         return method
 
     def _check_secure(self, method: Method, flow: Flow) -> None:
@@ -122,9 +122,11 @@ class UserAgentServer:
         if method.name not in _ENDS_HERE or flow.transport not in ("tls", "wss"):
             raise ProtocolError(416)
 
-    def _check_domain(self, host: str) -> None:
-        """Not in its plain spelling, but perhaps in another. Nothing is relayed anywhere."""
-        if not self._service.serves(to_address(Uri("sip", host=host)).domain):
+    def _check_domain(self, method: Method, host: str) -> None:
+        """Not in its plain spelling, but perhaps in another. Nothing is relayed anywhere, but what goes on to
+        somebody may go to a neighbour's people."""
+        meant = self._service.reaches if method.passes_on else self._service.serves
+        if not meant(to_address(Uri("sip", host=host)).domain):
             raise ProtocolError(404)
 
 

@@ -2,9 +2,8 @@
 
 `Component` is the domain as our clients find it, in every process; the program is connected to one of them.
 `ComponentNegotiation` lets it in, `ComponentSession` is what it sends. Its users are people from elsewhere:
-their requests go through the roster (RFC 6121 §3), their messages through the bus to clients and phones.
-
-GAP XEP-0114: what our people write to a component is not archived, and a phone cannot write to one.
+their requests go through the roster (RFC 6121 §3). What a person says goes through the bus, both ways: to and
+from clients and phones, into our people's archives (XEP-0313) and to their other clients (XEP-0280).
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import Condition, InvalidAddress, PresenceError, Refused, Unavailable
-from presence.messages import Failure
+from presence.messages import Failure, InstantMessage
 from presence.ports import Endpoint, EndpointKind, Lease, Update
 from presence.service import Standing
 from presence.subscriptions import Act
@@ -32,6 +32,7 @@ from xmpp.jid import JID, parse_jid
 from xmpp.message import (
     Drop,
     Forward,
+    MessageType,
     Submit,
     check_size,
     message_type,
@@ -39,6 +40,7 @@ from xmpp.message import (
     route,
     without_ids,
     write_failure,
+    write_message,
 )
 from xmpp.negotiation import STANZAS, Negotiation
 from xmpp.presence import (
@@ -64,6 +66,8 @@ log = structlog.get_logger()
 NS = "jabber:component:accept"
 _READABLE = frozenset({Target.SERVER, Target.USER})
 "Whom a component may ask: the server, and people who let it see them."
+_SAID = frozenset({MessageType.NORMAL, MessageType.CHAT})
+"What a person says to a person. Rooms and errors are between programs, headlines are for now."
 
 
 def handshake(stream_id: str, secret: str) -> str:
@@ -190,6 +194,9 @@ class Component:
 
     async def receive(self, session: Session, stanza: Element, to: JID) -> None:
         """See `xmpp.hosted.Service.receive`."""
+        if stanza.name == "message" and message_type(stanza) in _SAID:
+            await session.submit(stanza, session.said(stanza, to, store=True))
+            return
         sender = session.jid
         if stanza.name == "presence" and stanza.get("type") in ACTS:
             service = self.router.service
@@ -223,17 +230,30 @@ class Component:
                 )
 
     async def carry(self, carried: Carried, *, answered: bool = True) -> None:
-        """One stanza to the program, wherever it is. Raises `StanzaError` when it is nowhere, unless nobody
-        is to hear of that."""
-        if self._session is not None:
-            self._session.outbound.send(carried.stanza)
-            return
+        """One stanza to the program, wherever it is; by the bus also when it is here, so that it comes after
+        the messages before it (RFC 6120 §10.1). Raises `StanzaError` when it is nowhere, unless nobody is to
+        hear of that."""
         found = await self.router.service.relay(envelope(carried, self.jid))
         if not found and answered and carried.name != "presence":
             raise StanzaError("remote-server-timeout", text="the service is not connected")
 
+    def deliver(self, message: InstantMessage) -> None:
+        """A message of the bus. Its id in our people's archives is not one of the program's to hear, who has
+        others or none (XEP-0359 §3 rule 2)."""
+        if self._session is None:  # it has left since
+            self.router.runtime.spawn(self._not_delivered(message))
+            return
+        self._session.outbound.send(write_message(replace(message, archived=False), delayed=False))
+        self.router.service.note(message.trace, "xmpp.out", message.recipient, message.sender, "component")
+
+    async def _not_delivered(self, message: InstantMessage) -> None:
+        try:
+            await self.router.service.fail(message, Condition.REMOTE_TIMEOUT, "the service is not connected")
+        except Unavailable:
+            log.info("settle_failed", message=message.id, reason="bus", trace=message.trace)
+
     def hand_over(self, carried: Carried) -> None:
-        """A stanza from another of our processes."""
+        """A stanza from one of our processes."""
         if self._session is not None:
             self._session.outbound.send(carried.stanza)
 

@@ -322,7 +322,13 @@ class XmppRouter:
             await self.service.blocking.of(owner)
 
     def _deliver(self, message: InstantMessage, endpoints: tuple[str, ...], *, delayed: bool) -> None:
-        mine = self._sessions.get(message.recipient, {})
+        mine = self._sessions.get(message.recipient)
+        if mine is None:
+            component = self.hosted.get(message.recipient.domain)
+            if isinstance(component, Component):
+                component.deliver(message)
+                return
+            mine = {}
         for endpoint in endpoints:
             kind, _, resource = endpoint.partition(":")
             if kind != "xmpp":

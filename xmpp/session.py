@@ -191,19 +191,8 @@ class Session:
             case Submit(store):
                 # known from here on, so that no message overtakes another one on its way to the bus
                 await self.router.accounts.find(to.bare)
-                trace = self.router.service.new_trace()
-                message = read_message(
-                    stanza,
-                    sender=self._jid,
-                    to=to,
-                    lang=self.lang,
-                    store=store,
-                    rules=self.router.registry,
-                    now=self.heard,
-                    trace=trace,
-                )
-                check_size(message, self.router.settings.max_stanza)
-                await self._launch(stanza, number, self._submit(stanza, message))
+                message = self.said(stanza, to, store=store)
+                await self._launch(stanza, number, self.submit(stanza, message))
                 return True
             case Forward(otherwise):
                 await self._launch(stanza, number, self._forward(stanza, to, otherwise))
@@ -211,7 +200,23 @@ class Session:
             case Drop():
                 return False
 
-    async def _submit(self, stanza: Element, message: InstantMessage) -> None:
+    def said(self, stanza: Element, to: JID, *, store: bool) -> InstantMessage:
+        """A message of the client for the bus; see `read_message`. Raises `StanzaError`: see `check_size`."""
+        message = read_message(
+            stanza,
+            sender=self._jid,
+            to=to,
+            lang=self.lang,
+            store=store,
+            rules=self.router.registry,
+            now=self.heard,
+            trace=self.router.service.new_trace(),
+        )
+        check_size(message, self.router.settings.max_stanza)
+        return message
+
+    async def submit(self, stanza: Element, message: InstantMessage) -> None:
+        """Give a message of the client to the bus. Raises `StanzaError`, `Refused`, `Unavailable`."""
         service = self.router.service
         service.note(message.trace, "xmpp.in", message.recipient, message.sender, self.endpoint)
         try:

@@ -319,12 +319,14 @@ class RedisBus:
 
     # --- messages -----------------------------------------------------------------------------
 
-    async def submit(self, message: InstantMessage, now: float, dedup: str = "") -> Submission:
-        address = str(message.recipient)
+    async def submit(
+        self, message: InstantMessage, now: float, dedup: str = "", through: Address | None = None
+    ) -> Submission:
+        address = str(through or message.recipient)
         at = int(now * 1000)
         marked = self._marks.get(address, 0) - MARK_MARGIN_MS > at
         kept = message.archived and self._archives
-        flags = (48 + message.store, 49 - marked, 48 + kept, 48 + message.copied)
+        flags = (48 + message.store, 49 - marked, 48 + kept, 48 + message.copied, 48 + (through is None))
         answer = await self._submissions.call(
             f"t:{{{address}}}",
             at,

@@ -110,6 +110,27 @@ async def test_a_bot_reaches_phones(served: tuple[Stage, int]) -> None:
         await phone.hears("Bell!")
 
 
+async def test_a_phone_talks_with_a_bot_and_all_of_it_is_in_the_archive(served: tuple[Stage, int]) -> None:
+    stage, port = served
+    (carol,) = await stage.friends("carol")
+    async with stage.phone(carol) as phone, stage.client(carol, plugins=("xep_0313", "xep_0359")) as desk:
+        await phone.register()
+        assert (await phone.message(BOT, "anybody?")).status == 504
+        async with connected(port):
+            assert (await phone.message(BOT, "Pretty Polly")).status == 202
+            await phone.hears("Pretty Polly")
+            desk.say(BOT, "and from my desk")
+            await desk.hears("and from my desk")
+        found = desk.xmpp.plugin["xep_0313"].iterate(with_jid=BOT)
+        kept = [each["mam_result"]["forwarded"]["stanza"] async for each in found]
+        assert [(str(each["from"].bare), each["body"]) for each in kept] == [
+            (carol.address, "Pretty Polly"),
+            (BOT, "Pretty Polly"),
+            (carol.address, "and from my desk"),
+            (BOT, "and from my desk"),
+        ]
+
+
 async def test_subscriptions_and_presence_go_both_ways(served: tuple[Stage, int]) -> None:
     stage, port = served
     (alice,) = await stage.friends("alice")

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from presence.address import Address
 from presence.edge.codec import decode_message
 from presence.edge.redis import RedisBus
 from presence.errors import Condition, Refused
 from presence.memory import MemoryBus
 from presence.messages import Accepted, InstantMessage
-from presence.ports import Bus, Copy, Endpoint, Update
+from presence.ports import Bus, Copy, Deliver, Endpoint, Submission, Update
 from tests.support.buses import ALICE, BOB, PHONE, Clock, endpoint, inbox, message, put
 
 NOW = 1_800_000_000.0
@@ -202,3 +203,31 @@ async def test_copies_are_never_owed(bus: Bus) -> None:
     await copies(bus)
     await bus.maintain(NOW + 3600)
     assert await copies(bus) == []
+
+
+# --- through somebody else's endpoints -----------------------------------------------------------------
+
+SERVICE = Address("", "irc.example.org")
+THERE = Address("carol", SERVICE.domain)
+
+
+async def test_what_goes_through_another_is_delivered_archived_and_copied_as_ever(bus: Bus) -> None:
+    await at(bus, SERVICE, endpoint("xmpp:", node="xmpp-3", owner="xmpp-3/a"))
+    await at(bus, BOB, DESK, SOFA)
+    sent = said(recipient=THERE, recipient_endpoint="xmpp:nick", store=False)
+    assert await bus.submit(sent, NOW, "", SERVICE) == Submission(Accepted.LIVE, ("xmpp:",))
+    assert await inbox(bus, "xmpp-3") == [Deliver(message=sent, endpoints=("xmpp:",))]
+    assert await copies(bus) == [("xmpp-2", ("xmpp:sofa",), True)]
+    assert await waiting(bus) == [sent.id]
+
+
+async def test_what_could_go_through_nobody_is_heard_of_by_nobody(bus: Bus) -> None:
+    await at(bus, BOB, DESK, SOFA)
+    await at(bus, THERE, DESK)  # whose endpoints are not asked for
+    sent = said(recipient=THERE, store=False)
+    assert await bus.submit(sent, NOW, "branch", SERVICE) == Submission(Accepted.DROPPED)
+    again = said(id="m2", recipient=THERE, store=False)
+    assert await bus.submit(again, NOW, "branch", SERVICE) == Submission(Accepted.DUPLICATE)
+    assert await copies(bus) == []
+    assert await inbox(bus, "xmpp-1") == []
+    assert await waiting(bus) == []

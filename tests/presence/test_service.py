@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from presence.address import Address
 from presence.edge.accounts import AccountSettings, open_accounts
@@ -403,6 +404,23 @@ async def test_what_cannot_be_delivered_is_refused(
     assert refused.value.condition is condition
     _, hops = await house.bus.traces(trace="t1")
     assert [(hop.hop, hop.detail) for hop in hops] == [("refused", condition)]
+
+
+async def test_a_neighbours_people_get_it_now_or_the_sender_hears_that_they_do_not(house: House) -> None:
+    neighbourly = house.service("allow", neighbours=frozenset({STRANGER.domain}))
+    for _ in range(2):  # retransmitted, too
+        with pytest.raises(Refused) as refused:
+            await neighbourly.submit(message(recipient=STRANGER), "branch")
+        assert refused.value.condition is Condition.REMOTE_TIMEOUT
+    await house.online(Address("", STRANGER.domain), "xmpp-2")
+    given = message(id="m1", trace="t1", created=NOW, recipient=STRANGER)
+    assert (await neighbourly.submit(given)).accepted is Accepted.LIVE
+    (delivery,) = house.bus.drain("xmpp-2")
+    assert isinstance(delivery, Deliver)
+    assert delivery.message == replace(given, store=False)
+    with pytest.raises(Refused) as expired:
+        await neighbourly.submit(message(recipient=STRANGER, expires=NOW))
+    assert expired.value.condition is Condition.REMOTE_TIMEOUT
 
 
 async def test_the_sender_is_told_when_every_endpoint_refused(house: House) -> None:

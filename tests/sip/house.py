@@ -44,6 +44,8 @@ from tests.support.sipclient import Phone
 from tests.support.stores import new_store
 
 DOMAIN = "example.org"
+NEIGHBOUR = "irc.example.org"
+"A component's domain."
 ALICE, BOB, CAROL = (Address(name, DOMAIN) for name in ("alice", "bob", "carol"))
 "Alice has an XMPP client, bob and carol only phones."
 PASSWORD = "secret"
@@ -100,6 +102,7 @@ class House:
             node=node,
             incarnation=incarnation,
             domains=frozenset({DOMAIN}),
+            neighbours=frozenset({NEIGHBOUR}),
             bus=self.bus,
             store=self.store,
             accounts=self.accounts,

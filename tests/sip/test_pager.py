@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from presence.memory import MemoryBus
 from presence.messages import ChatState, InstantMessage, Kind, Report
 from presence.model import Text
 from presence.ports import Deliver
+from presence.subscriptions import Act
 from sip.bindings import Binding
 from sip.bodies.iscomposing import CONTENT_TYPE as TYPING
 from sip.bodies.iscomposing import write_is_composing
@@ -27,7 +29,7 @@ from sip.pager import _dedup
 from sip.profiles import DEFAULT, profile_of
 from sip.registrar import Located
 from sip.uri import parse_uri
-from tests.sip.house import ALICE, BOB, CAROL, House, open_house
+from tests.sip.house import ALICE, BOB, CAROL, NEIGHBOUR, House, open_house
 from tests.support.sipwire import SipMessage
 
 HER = "alice@example.org"
@@ -174,6 +176,50 @@ async def test_nor_what_becomes_of_a_message_that_asks_for_a_report(house: House
             arrived = [e.message for e in await house.bus.receive("xmpp-1", 1.0) if isinstance(e, Deliver)]
             reports = [message.about for message in arrived if message.report]
         assert reports == ["s2"]
+
+
+THERE = Address("carol", NEIGHBOUR)
+"Somebody of a component's domain."
+
+
+async def test_a_components_people_are_reached_from_phones_and_reach_them(house: House) -> None:
+    service = Address("", NEIGHBOUR)
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        refused = await phone.message(str(THERE), "anybody?")
+        assert refused.status == 504
+        assert await house.waiting(service) == await house.waiting(THERE) == []
+        await house.desk(service, name="")
+        accepted = await phone.message(f"{THERE};gr=nick", "Moin")
+        assert accepted.status == 202  # it is with the component; whether carol is there only that knows
+        (heard,) = [each.message for each in house.bus.drain("xmpp-1") if isinstance(each, Deliver)]
+        assert (heard.sender, heard.recipient, heard.recipient_endpoint) == (BOB, THERE, "xmpp:nick")
+        assert heard.bodies == (Text("Moin"),)
+        await house.say(THERE, BOB, "Tach")
+        request = await phone.hears("Tach")
+        assert request["From"].startswith(f"<sip:{THERE}>")
+
+
+async def test_a_component_hears_that_its_message_is_on_a_phone(house: House) -> None:
+    await house.desk(Address("", NEIGHBOUR), name="")
+    await house.other.hear(THERE, BOB, Act.SUBSCRIBE)
+    await house.other.act(BOB, THERE, Act.SUBSCRIBED)
+    async with house.phone(BOB) as phone, asyncio.timeout(10):
+        await phone.register()
+        await house.say(THERE, BOB, "Tach", origin_id="o1", wants=(Report.DELIVERED,))
+        await phone.hears("Tach")
+        reports: list[tuple[Address, str]] = []
+        while not reports:
+            arrived = [e.message for e in await house.bus.receive("xmpp-1", 1.0) if isinstance(e, Deliver)]
+            reports = [(each.recipient, each.about) for each in arrived if each.report]
+        assert reports == [(THERE, "o1")]
+
+
+async def test_a_phone_can_ask_a_components_domain_for_nothing_else(house: House) -> None:
+    async with house.phone(BOB) as phone:
+        assert (await phone.message("nobody@elsewhere.example", "?")).status == 404
+        assert (await phone.message(NEIGHBOUR, "?")).status == 404
+        assert (await phone.subscribe(str(THERE))).response.status == 404
 
 
 async def test_who_fills_somebodys_queue_is_told_so(tmp_path: Path) -> None:

@@ -50,9 +50,11 @@ class FickleBus(MemoryBus):
         self._reach()
         return await super().watch(node, addresses, now)
 
-    async def submit(self, message: InstantMessage, now: float, dedup: str = "") -> Submission:
+    async def submit(
+        self, message: InstantMessage, now: float, dedup: str = "", through: Address | None = None
+    ) -> Submission:
         self._reach()
-        return await super().submit(message, now, dedup)
+        return await super().submit(message, now, dedup, through)
 
 
 async def test_while_the_bus_is_away_nothing_is_promised_and_the_service_goes_on(tmp_path: Path) -> None:

@@ -218,6 +218,7 @@ class Scene:
                 node=name,
                 incarnation="i1",
                 domains=frozenset({DOMAIN}),
+                neighbours=frozenset(each["domain"] for each in settings.get("components", ())),
                 bus=self.bus,
                 store=self.store,
                 accounts=self.accounts,

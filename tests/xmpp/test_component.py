@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
+from presence.address import Address
 from presence.errors import Unavailable
 from presence.memory import MemoryBus
+from presence.messages import InstantMessage
+from presence.model import Text
+from presence.ports import Endpoint, EndpointKind, Lease, Update
 from tests.xmpp.echo import MemoryAccounts
-from tests.xmpp.scene import Client, Scene, bare
+from tests.xmpp.scene import Client, Scene, address, bare
+from tests.xmpp.test_archive import asked, form
+from tests.xmpp.test_carbons import carbons, enable
 from tests.xmpp.test_login_guard import Watchman
 from xmpp.component import NS, Component, ComponentNegotiation, ComponentSession, handshake
 from xmpp.effects import Bound, Close, Opened
@@ -55,6 +61,7 @@ async def test_a_connection_that_could_not_be_made_known_is_given_nothing(xmpp: 
         await component.carry(said())
     await component.open(program)
     await component.carry(said())
+    await house.settle()
     assert (lost.raw, program.raw) == ([], [b"<message/>"])
 
 
@@ -156,6 +163,178 @@ async def test_it_gives_no_message_ids_in_an_accounts_name(xmpp: Scene) -> None:
         await program.say(E("message", CLIENT_NS, attrs, body, forged), f"bob@{IRC}")
         (heard,) = alice.heard("message")
         assert "forged" not in [each.get("id") for each in heard.findall("stanza-id", SID_NS)]
+
+
+# --- what people say to each other -------------------------------------------------------------------
+
+HINTS = "urn:xmpp:hints"
+THERE = f"bob@{IRC}"
+
+
+@pytest.fixture
+async def program(xmpp: Scene) -> Program:
+    """In a process where nobody else is."""
+    await xmpp.people("alice")
+    return await connected(xmpp, "xmpp-3")
+
+
+@pytest.fixture
+async def alice(xmpp: Scene, program: Program) -> Client:
+    await xmpp.node("xmpp-1", components=(SECRET,))
+    return await xmpp.online("alice")
+
+
+@pytest.fixture
+async def other(xmpp: Scene, alice: Client) -> Client:
+    """Alice's other client, in another process."""
+    await xmpp.node("xmpp-2", components=(SECRET,))
+    client = await xmpp.online("alice", "sofa", "xmpp-2")
+    await enable(client)
+    client.heard()
+    alice.heard()
+    return client
+
+
+def spoken(to: str, text: str, *children: Element, type_: str = "chat", id_: str = "m1") -> Element:
+    body = E("body", CLIENT_NS, {}, text)
+    return E("message", CLIENT_NS, {"type": type_, "to": to, "id": id_}, body, *children)
+
+
+def ids(stanza: Element) -> list[tuple[str, str]]:
+    """Who gave the stable ids of a message, and which (XEP-0359)."""
+    return [(each.get("by"), each.get("id")) for each in stanza.findall("stanza-id", SID_NS)]
+
+
+async def test_what_is_said_to_a_component_is_in_the_archive_and_in_the_carbon_with_one_id(
+    xmpp: Scene, program: Program, alice: Client, other: Client
+) -> None:
+    extra = E("active", "http://jabber.org/protocol/chatstates")
+    await alice.say(spoken(f"{THERE}/nick", "Hello, <Bob> & friends", extra))
+    (heard,) = program.client.heard()
+    assert (heard.get("from"), heard.get("to"), heard.get("id")) == (alice.jid, f"{THERE}/nick", "m1")
+    assert (heard.get("type"), heard.find("active", extra.ns) is not None) == ("chat", True)
+    assert ids(heard) == []  # nobody gives ids in the name of a component's user
+    ((way, carbon),) = carbons(other)
+    archive = await asked(alice, form(**{"with": THERE}))
+    (kept,) = archive.messages
+    assert (way, archive.texts) == ("sent", ["Hello, <Bob> & friends"])
+    assert ids(carbon) == ids(kept) == [(bare("alice"), archive.ids[0])]
+    for each in (heard, carbon, kept):
+        body = each.find("body")
+        assert body is not None
+        assert body.text == "Hello, <Bob> & friends"
+
+
+@pytest.mark.parametrize("resource", ["", "/desk"])
+async def test_what_a_component_says_is_in_the_archive_and_live_with_one_id(
+    xmpp: Scene, program: Program, alice: Client, other: Client, resource: str
+) -> None:
+    await program.say(spoken(bare("alice") + resource, "hi"), f"{THERE}/nick")
+    (live,) = alice.heard("message")
+    copied = [inner for way, inner in carbons(other) if way == "received"] if resource else other.heard()
+    archive = await asked(alice)
+    (kept,) = archive.messages
+    (copy,) = copied
+    assert ids(live) == ids(copy) == ids(kept) == [(bare("alice"), archive.ids[0])]
+    assert {each.get("from") for each in (live, copy, kept)} == {f"{THERE}/nick"}
+
+
+@pytest.mark.parametrize(
+    ("type_", "hint", "kept", "copied"),
+    [
+        ("chat", "", True, True),
+        ("normal", "", True, True),
+        ("headline", "", False, False),
+        ("groupchat", "", False, False),
+        ("chat", "no-store", False, True),
+        ("chat", "no-permanent-store", False, True),
+        ("chat", "no-copy", True, False),
+    ],
+)
+async def test_types_and_hints_count_for_components_as_for_everybody(
+    xmpp: Scene,
+    program: Program,
+    alice: Client,
+    other: Client,
+    type_: str,
+    hint: str,
+    kept: bool,
+    copied: bool,
+) -> None:
+    """XEP-0313 §6, XEP-0280 §6.1, XEP-0334 §4."""
+    hints = [E(hint, HINTS)] if hint else []
+    await alice.say(spoken(THERE, "hi", *hints, type_=type_))
+    assert len(program.client.heard("message")) == 1
+    assert (bool((await asked(alice)).texts), bool(carbons(other))) == (kept, copied)
+
+
+async def test_a_component_is_told_things_in_their_order(xmpp: Scene) -> None:
+    """RFC 6120 §10.1: last words come before the farewell, also where all are in one process."""
+    await xmpp.people("alice")
+    program = await connected(xmpp)
+    alice = await xmpp.online("alice")
+    for number in range(3):
+        leave = E("presence", CLIENT_NS, {"type": "unavailable", "to": THERE, "id": f"p{number}"})
+        await alice.say(spoken(THERE, "bye", id_=f"m{number}"), leave)
+    heard = [each.get("id") for each in program.client.heard()]
+    assert heard == ["m0", "p0", "m1", "p1", "m2", "p2"]
+
+
+async def test_what_is_said_while_the_program_is_away_comes_back_and_is_nowhere_else(
+    xmpp: Scene, program: Program, alice: Client, other: Client
+) -> None:
+    await program.session.closed("lost")
+    await xmpp.settle()
+    await alice.say(spoken(THERE, "anybody?"))
+    (bounced,) = alice.heard("message")
+    error = bounced.find("error")
+    assert error is not None
+    assert (bounced.get("from"), bounced.get("id")) == (THERE, "m1")
+    assert (error.get("type"), error.elements[0].name) == ("wait", "remote-server-timeout")
+    assert carbons(other) == []
+    assert (await asked(alice)).texts == []
+    back = await connected(xmpp, "xmpp-3")
+    await alice.say(spoken(THERE, "and now?"))
+    assert [body.text for m in back.client.heard() if (body := m.find("body"))] == ["and now?"]
+
+
+async def test_who_said_something_just_as_the_program_left_is_told(
+    xmpp: Scene, program: Program, alice: Client
+) -> None:
+    """It is on the bus already when the connection ends: delivered to a process that has none."""
+    alice.session.runtime.spawn(alice.session.receive(spoken(THERE, "wait!")))
+    await xmpp.runtimes["xmpp-1"].idle()
+    await program.session.closed("lost")
+    await xmpp.settle()
+    (bounced,) = alice.heard("message")
+    error = bounced.find("error")
+    assert error is not None
+    assert (bounced.get("type"), bounced.get("id")) == ("error", "m1")
+    assert error.elements[0].name == "remote-server-timeout"
+
+
+async def test_a_phones_words_reach_a_component_and_its_words_the_phone(
+    xmpp: Scene, program: Program, alice: Client
+) -> None:
+    """The phone's door is played by the test; all that is between them is the bus."""
+    lease = Lease(owner="sip-1/i1")
+    phone = Endpoint(id="sip:phone", kind=EndpointKind.SIP, node="sip-1", lease=lease)
+    service = alice.session.router.service
+    await service.publish(address("alice"), Update(put_endpoints=(phone,)))
+    said = InstantMessage(
+        id="", trace="", created=0.0, sender=address("alice"), sender_endpoint="sip:phone",
+        sender_tuple="phone", recipient=Address("bob", IRC), bodies=(Text("Moin"),),
+    )  # fmt: skip
+    await service.submit(said)
+    await xmpp.settle()
+    (heard,) = program.client.heard()
+    body = heard.find("body")
+    assert body is not None
+    assert (heard.get("from"), heard.get("to"), body.text) == (f"{bare('alice')}/phone", THERE, "Moin")
+    await program.say(spoken(heard.get("from"), "Tach"), THERE)
+    (answer,) = [each.message for each in xmpp.bus.drain("sip-1")]  # type: ignore[union-attr]
+    assert (answer.sender, answer.bodies) == (Address("bob", IRC), (Text("Tach"),))
+    assert (await asked(alice)).texts == ["Moin", "Tach"]
 
 
 # --- the way in --------------------------------------------------------------------------------------

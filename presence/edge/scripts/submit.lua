@@ -1,10 +1,10 @@
--- Accept messages, in order. KEYS: the base key of each recipient. ARGV: 1 bound of an inbox, 2 milliseconds a dedup
+-- Accept messages, in order. KEYS: the base key of each recipient, or of whoever takes it in their place. ARGV: 1 bound of an inbox, 2 milliseconds a dedup
 -- name is known, 3 bound of waiting messages, 4 bound of what waits for the archive, 5 bound of one sender's waiting
 -- messages, kept once there are half as many of anybody's; half of 3 where somebody takes it now; then FIELDS of each
 -- message:
 -- 1 the caller's time, 2 id, 3 dedup name or '', 4 message, 5 expires, 6 audience, 7 named endpoint,
--- 8 flags '0' or '1': stored, address to be marked as due, archived, sender's other clients get a copy, 9 sender,
--- 10 sender's endpoint; at the end link key, number of this call, whether it is sent again.
+-- 8 flags '0' or '1': stored, address to be marked as due, archived, sender's other clients get a copy, also when it is
+-- dropped, 9 sender, 10 sender's endpoint; at the end link key, number of this call, whether it is sent again.
 -- Returns for each {status, due, endpoint...}: L live, S stored, X dropped, D duplicate, F full, M too many of the
 -- sender's, or too much waits; or what went wrong.
 local ARCHIVE = 't:archive'
@@ -127,7 +127,7 @@ local function accept(id, dedup, message, expires, audience, named, flags, sende
   end
 
   local endpoints, ids = read_endpoints()
-  local store, mark, kept, copied = string.byte(flags, 1, 4)
+  local store, mark, kept, copied, anyway = string.byte(flags, 1, 5)
   store, mark, kept, copied = store == YES, mark == YES, kept == YES, copied == YES
   local address = string.sub(base, 4, -2)
   local waiting = store and call('HLEN', pending) or 0
@@ -189,7 +189,7 @@ local function accept(id, dedup, message, expires, audience, named, flags, sende
     call('XADD', ARCHIVE, '*', '1', message)
     archive_room = archive_room - 1
   end
-  if copied then
+  if copied and (answer[1] ~= 'X' or anyway == YES) then
     copy(message, sender, sending, endpoints, ids, chosen)
   end
   return answer
