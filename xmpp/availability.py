@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 MAX_DIRECTED = 1000
 "Addresses one session may have sent directed presence to."
+WATCHED = 250
+"Bytes that becoming available counts as for each contact."
 FIRST_RETRY, LAST_RETRY = 0.25, 8.0
 "Seconds between attempts while the bus cannot be reached."
 
@@ -215,6 +217,7 @@ class Availability:
                 return
         if self.tuple is None or mine != self._arrival:
             return
+        session.charge(WATCHED * len(items))
         items = [i for i in items if i.contact not in hidden and not mine_blocked.covers(i.contact)]
         contacts = [i.contact for i in items if i.sees and i.contact not in self.revoked]
         await router.watch(session, [session.address, *contacts])

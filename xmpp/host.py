@@ -31,6 +31,9 @@ class Outbound(Protocol):
     def pending(self) -> int:
         """Bytes not yet taken by the kernel."""
 
+    def charge(self, size: int) -> None:
+        """The client has made work as so many bytes of its own would: what it sends next is read later."""
+
     def close(self, error: StreamError | None) -> None:
         """End the stream, with a stream error or just `</stream:stream>`, after what is queued."""
 

@@ -47,8 +47,9 @@ async def answer(session: Session, stanza: Element, to: JID, whom: Target) -> No
     if handler is None or to.resource:
         raise StanzaError("service-unavailable")
     router.metrics.count("xmpp_iq_answered_total", spec=router.registry.owner[request.ns, request.name])
-    result = await handler(Request(session, stanza, request, whom, to))
-    session.send(write_result(stanza, result), "iq")
+    result = write_result(stanza, await handler(Request(session, stanza, request, whom, to)))
+    session.send(result, "iq")
+    session.charge(len(result))
 
 
 def write_result(request: Element, result: Element | None) -> bytes:

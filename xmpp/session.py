@@ -47,6 +47,8 @@ log = structlog.get_logger()
 BLOCKED_NS = "urn:xmpp:blocking:errors"
 WINDOW = 100
 "Stanzas of one client that may wait for the bus at once."
+ANSWER = 4
+"What a byte of an answer costs, in bytes that are read."
 STALLED = 120.0
 "Seconds a client may take nothing while messages wait for it in its session."
 REMEMBERED = 256
@@ -460,6 +462,12 @@ class Session:
         """The client has it (XEP-0198)."""
         if self._unconfirmed.pop(message.id, None) is not None:
             self.settle(message, Delivery.DELIVERED)
+
+    def charge(self, size: int) -> None:
+        """The client is given so many bytes because it asked for them. Who asks for much is heard less often
+        (`max_rate`)."""
+        if self.outbound is not None:
+            self.outbound.charge(ANSWER * size)
 
     def settle(self, message: InstantMessage, delivery: Delivery) -> None:
         if not message.store:

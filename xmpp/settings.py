@@ -211,7 +211,7 @@ class XmppSettings(BaseModel):
     "Failed logins on one connection before it is closed."
     max_rate: int = Field(default=2_097_152, ge=0)
     """Bytes a second one client may send over longer times. Who sends faster is read more slowly, and nothing
-    is lost. 0: no limit."""
+    is lost. What it makes us answer counts, too, four times. 0: no limit."""
     max_rate_before_login: int = Field(default=16_384, ge=0)
     "The same, before it is authenticated."
     rate_burst: float = Field(default=10.0, gt=0, le=3600)

@@ -100,6 +100,7 @@ class Client:
         self.ended: StreamError | None = None
         self.reading = True
         "False: the socket takes nothing."
+        self.charged = 0
 
     @property
     def session(self) -> Session:
@@ -113,6 +114,9 @@ class Client:
 
     def pending(self) -> int:
         return 0 if self.reading else 1 + sum(map(len, self.raw))
+
+    def charge(self, size: int) -> None:
+        self.charged += size
 
     def close(self, error: StreamError | None) -> None:
         self.ended = error

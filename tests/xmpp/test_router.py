@@ -574,3 +574,22 @@ async def test_an_answer_of_the_server_tells_that_all_before_it_was_taken(xmpp: 
         *(E("message", CLIENT_NS, {"to": bare("nobody"), "id": str(n)}, status("")) for n in range(5)), ping
     )
     assert [s.name for s in alice.heard()] == ["message"] * 5 + ["iq"]
+
+
+async def test_who_asks_for_much_is_charged_for_it(xmpp: Scene) -> None:
+    await xmpp.people("alice", "bob")
+    alice = await xmpp.connect("alice")
+    await alice.here()
+    arrival = alice.charged
+    await alice.ask("get", E("query", "jabber:iq:roster"))
+    little = alice.charged - arrival
+    await alice.ask("set", E("vCard", "vcard-temp", {}, E("NOTE", "vcard-temp", {}, "x" * 10_000)))
+    before = alice.charged
+    await alice.ask("get", E("vCard", "vcard-temp"))
+    assert alice.charged - before > 40_000 > 10 * little > 0
+    for number in range(50):
+        await xmpp.roster("alice", f"p{number}", Subscription.BOTH)
+    await alice.here(type="unavailable")
+    before = alice.charged
+    await alice.here()
+    assert alice.charged - before >= 50_000 > 10 * arrival

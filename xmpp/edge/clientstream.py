@@ -177,6 +177,11 @@ class ClientStream:
             self._throttled = self._loop.call_later(wait, self._unthrottle)
             self._pause_reading()
 
+    def charge(self, size: int) -> None:
+        """See `xmpp.host.Outbound.charge`."""
+        if not self._end:
+            self._spent(size)
+
     def _unthrottle(self) -> None:
         self._throttled = None
         if len(self._backlog) <= BACKLOG:

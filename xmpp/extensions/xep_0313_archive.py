@@ -170,6 +170,7 @@ async def answer_query(request: Request, shelf: Shelf) -> Element:
     results, whole = _results(request, shelf, query.name, items, backwards=backwards)
     for data in reversed(results) if query.flip else results:
         request.session.send(data, "message")
+    request.session.charge(sum(map(len, results)))
     shown = items[-len(results) :] if backwards else items[: len(results)]
     first, last = (shown[0].message.id, shown[-1].message.id) if shown else ("", "")
     return _fin(write_page(first, last), complete=complete and whole)

@@ -127,7 +127,9 @@ async def answer_service(request: RoomRequest, domain: str) -> None:
 
 
 async def _reply(request: RoomRequest, result: Element | None) -> None:
-    request.session.send(iq.write_result(request.stanza, result), "iq")
+    answer = iq.write_result(request.stanza, result)
+    request.session.send(answer, "iq")
+    request.session.charge(len(answer))
 
 
 async def _list(request: RoomRequest, domain: str) -> Element:
