@@ -37,6 +37,8 @@ log = structlog.get_logger()
 
 OnRequest = Callable[[Key, Request, Flow], None]
 _CACHED = 20_000
+_RESPONSE = b"SIP/"
+"What an answer of others begins with; any other spelling counts as a request."
 
 
 class Wire:
@@ -83,17 +85,17 @@ class Wire:
     # --- from the network -----------------------------------------------------------------------
 
     def received(self, data: bytes, flow: Flow) -> None:
-        """One whole message."""
+        """One whole message. Of datagrams that are worth no answer nothing is read."""
+        if not flow.reliable and data[:4] != _RESPONSE and not self._answers(flow):
+            return
         try:
             message = parse_message(data)
             if isinstance(message, Request):
                 message.stamp(flow.host, flow.port)
         except BadMessage as error:
             self._metrics.count("sip_bad_messages_total")
-            if error.request is not None and (flow.reliable or self._answers(flow)):
+            if error.request is not None:
                 self._refuse(error.request, error.status, error.reason, error.headers, flow)
-            return
-        if not flow.reliable and isinstance(message, Request) and not self._answers(flow):
             return
         self._perform(self._layer.receive(message, flow, flow.reliable, self._loop.time()))
 
