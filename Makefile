@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Options of `make run`, e.g. make run ARGS=--no-demo
 ARGS ?= --demo
+# Processes of `make test`: auto is two for each processor
+JOBS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench bench-beside clean interop-peers
@@ -18,8 +20,8 @@ help: ## Show this list
 run: $(VENV)/.run ## Set up what is missing and start the gateway with the accounts alice and bob
 	@$(BIN)/tandem run $(ARGS)
 
-test: $(VENV)/.dev interop-peers ## Run the whole test suite
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev interop-peers ## Run the whole test suite, in several processes (in one: make test JOBS=0)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## Check style, formatting and types (the architecture test included)
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that drive a real gateway: one for the whole run, and the stage to play on.
+"""Fixtures of the tests that drive a real gateway: one for each process that tests, and the stage to play on.
 
 Imports are inside the fixtures, so that the unit tests of one package need nothing of the others.
 """
@@ -6,18 +6,30 @@ Imports are inside the fixtures, so that the unit tests of one package need noth
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres
     from tests.support.stage import Stage
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("tandem", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tandem")
+
 FAST = {"SIP__MIN_EXPIRES": "2", "SIP__NOTIFY_INTERVAL": "0"}
 "Settings that let a journey take seconds where people would wait."
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`. Tests that drive programs mostly wait for them: two for each processor keep it busy."""
+    return min(2 * len(os.sched_getaffinity(0)), 8)
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,8 @@ import importlib.util
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -147,13 +149,21 @@ async def test_a_killed_server_is_restarted_by_its_supervision(tmp_path: Path) -
         supervision.cancel()
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory with a name short enough for sockets, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="tandem-") as name:
+        yield Path(name)
+
+
 async def test_a_long_directory_gets_a_short_private_socket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
     deep = tmp_path / ("d" * 100)
     path = socket_path(deep)
     assert len(os.fsencode(path)) < 100
+    assert path.parent.parent == short
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert socket_path(deep) == path
     assert socket_path(tmp_path / ("e" * 100)) != path
