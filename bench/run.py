@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.budgets import PATHS
+from bench.generator import Generator, Silent, generator
 from tests.support.processes import cpu_seconds
 from tests.support.stage import Stage, open_stage
 from tests.support.tandem import DOMAIN, Tandem
@@ -32,70 +32,39 @@ class Mismatch(Exception):
     """What arrived is not what was sent: the figures mean nothing."""
 
 
-class Generator:
-    """The load process."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def told(self, mark: str) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = await self.process.stdout.readline()
-        if not line:
-            raise Mismatch("the load generator died")
-        said: dict[str, Any] = json.loads(line)
-        assert said["mark"] == mark, said
-        return said
-
-    def order(self, **what: Any) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(what).encode() + b"\n")
-
-
 async def measure(stage: Stage, path: str, seconds: float) -> list[dict[str, Any]]:
     """All phases of one path."""
     pairs = []
     for _ in range(PAIRS):
         one, other = await stage.friends("one", "other")
         pairs.append([[one.address, one.password], [other.address, other.password]])
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.load",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent.parent,
-    )  # fmt: skip
-    generator = Generator(process)
     tandem = stage.tandem
-    generator.order(
-        path=path, host=stage.host, domain=DOMAIN, xmpp=tandem.xmpp_port, sip=tandem.sip_port,
+    async with generator(
+        "bench.paths", path=path, host=stage.host, domain=DOMAIN, xmpp=tandem.xmpp_port, sip=tandem.sip_port,
         window=PATHS[path].window, pairs=pairs,
-    )  # fmt: skip
-    try:
-        await generator.told("ready")
-        await _phase(stage, generator, path, "warm-up", min(2.0, seconds), 0)
-        saturated = await _phase(stage, generator, path, "saturated", seconds, 0)
-        half = await _phase(stage, generator, path, "half load", seconds, saturated["ops"] / 2)
-        calm = await _phase(stage, generator, path, "calm", seconds, CALM)
+    ) as load:  # fmt: skip
+        await _phase(stage, load, path, "warm-up", min(2.0, seconds), 0)
+        saturated = await _phase(stage, load, path, "saturated", seconds, 0)
+        half = await _phase(stage, load, path, "half load", seconds, saturated["ops"] / 2)
+        calm = await _phase(stage, load, path, "calm", seconds, CALM)
         return [saturated, half, calm]
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
 async def _phase(
-    stage: Stage, generator: Generator, path: str, phase: str, seconds: float, rate: float
+    stage: Stage, load: Generator, path: str, phase: str, seconds: float, rate: float
 ) -> dict[str, Any]:
     pids = stage.tandem.pids()
-    generator.order(phase=phase, seconds=seconds, rate=rate)
-    await generator.told("begin")
+    await load.begin(seconds, rate)
     before = {role: cpu_seconds(pid) for role, pid in pids.items()}
-    result = await generator.told("end")
+    result = await load.end()
     after = {role: cpu_seconds(pid) for role, pid in pids.items()}
-    if result["lost"] or result["duplicates"] or result["refused"] or not result["delivered"]:
+    if result["lost"] or result["duplicates"] or result["refused"] or not result["done"]:
         raise Mismatch(f"{path}, {phase}: {json.dumps(result)}\n{stage.tandem.logged(20)}")
-    done = result["delivered"]
+    done = result["done"]
     cpu = {role: 1e6 * (after[role] - before[role]) / done for role in sorted(pids)}
     return result | {
         "path": path,
+        "phase": phase,
         "ops": done / result["seconds"],
         "cpu": cpu,
         "cpu_total": sum(cpu.values()),
@@ -165,8 +134,8 @@ def main() -> None:
         parser.error(f"no path {', '.join(unknown)}; there are {', '.join(PATHS)}")
     try:
         results = asyncio.run(run(arguments.path or list(PATHS), arguments.seconds))
-    except Mismatch as mismatch:
-        sys.exit(f"MISMATCH: {mismatch}")
+    except (Mismatch, Silent) as error:
+        sys.exit(f"MISMATCH: {error}")
     print(table(results))
     print(f"\nPython {platform.python_version()} of {sys.base_prefix}, {os.cpu_count()} processors")
     if arguments.json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import shutil
 import sys
@@ -12,12 +11,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.beside.contender import DOMAIN, HOST, PASSWORD, Contender
+from bench.beside.contender import DOMAIN, PASSWORD, Contender
 from bench.beside.ejabberd import Ejabberd
 from bench.beside.kamailio import Kamailio
 from bench.beside.prosody import Prosody
 from bench.beside.scenes import SCENES, Scene, person
 from bench.beside.tandem import TandemContender
+from bench.generator import Silent, generator
 
 CONTENDERS: dict[str, tuple[type[Contender], str, str]] = {
     "tandem": (TandemContender, "", "python3"),
@@ -43,48 +43,20 @@ async def measure(kind: type[Contender], name: str, scene: Scene, seconds: float
 
 
 async def _load(contender: Contender, name: str, scene: Scene, seconds: float) -> dict[str, Any]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.beside.load",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def order(**what: Any) -> None:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(what).encode() + b"\n")
-
-    async def told(mark: str) -> dict[str, Any]:
-        assert process.stdout is not None
-        async with asyncio.timeout(120 + seconds):
-            line = await process.stdout.readline()
-        if not line:
-            raise RuntimeError(
-                f"the load generator died in {name} beside {contender.name}\n{contender.printed()}"
-            )
-        said: dict[str, Any] = json.loads(line)
-        assert said["mark"] == mark, said
-        return said
-
-    groups = len(scene.friends)
     try:
-        order(scene=name, host=HOST, domain=DOMAIN, xmpp=contender.xmpp, sip=contender.sip, password=PASSWORD,
-              per=scene.per, groups=groups)  # fmt: skip
-        await told("ready")
-        warm = name != "idle"
-        if warm:
-            order(seconds=min(2.0, seconds))
-            await told("begin")
-            await told("end")
-        order(seconds=seconds)
-        await told("begin")
-        cpu, memory = contender.cpu(), contender.memory()
-        result = await told("end")
-        used, grown = contender.cpu() - cpu, contender.memory() - memory
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        async with generator(
+            "bench.beside.scenes", scene=name, host=contender.host, domain=DOMAIN, password=PASSWORD,
+            xmpp=contender.xmpp, sip=contender.sip, per=scene.per, groups=len(scene.friends),
+        ) as load:  # fmt: skip
+            if name != "idle":
+                await load.begin(min(2.0, seconds))  # to warm up
+                await load.end()
+            await load.begin(seconds)
+            cpu, memory = contender.cpu(), contender.memory()
+            result = await load.end()
+            used, grown = contender.cpu() - cpu, contender.memory() - memory
+    except Silent as error:
+        raise RuntimeError(f"{error}, {name} beside {contender.name}\n{contender.printed()}") from None
     done = result["done"] * scene.per
     if result["lost"] or result["duplicates"] or result["refused"] or not done:
         print(f"  {contender.name}: {json.dumps(result)}", file=sys.stderr)

@@ -2,75 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.ports import free_port
+from tests.interop.servers import Server
 from tests.support.processes import cpu_seconds, descendants
-from tests.support.waiting import until
 
 DOMAIN = "localhost"
 PASSWORD = "load-secret"
-HOST = "127.0.0.1"
 
 
-class Contender:
+class Contender(Server):
     """One server with its default tuning at its best, as its operators would have it."""
 
     name = ""
     package = ""
     "Debian's, empty for our own."
+    grace = 15.0
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.xmpp = free_port()
-        self.sip = free_port()
-        self._process: asyncio.subprocess.Process | None = None
-
-    def words(self) -> list[str]:
-        """The command line, which stays in the foreground."""
-        raise NotImplementedError
-
-    def environment(self) -> dict[str, str] | None:
-        return None
-
-    async def start(self) -> None:
-        with (self.folder / "output").open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *self.words(), cwd=self.folder, env=self.environment(), start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
-        try:
-            await until(f"{self.name} is up", self.is_up, 30)
-        except AssertionError:
-            raise AssertionError(f"{self.name} did not start:\n{self.printed()}") from None
-
-    async def is_up(self) -> bool:
-        """It takes connections."""
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(HOST, self.xmpp)
-            writer.close()
-            return True
-        return False
-
-    async def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None or process.returncode is not None:
-            return
-        process.terminate()
-        try:
-            async with asyncio.timeout(15):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-    def printed(self) -> str:
-        return (self.folder / "output").read_text(errors="replace")[-3000:]
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.xmpp = self.sip = self.port
+        "Where clients and phones come."
 
     # --- people -------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from bench.beside.contender import DOMAIN, HOST, PASSWORD, Contender
+from bench.beside.contender import DOMAIN, PASSWORD, Contender
 from gateway import certs
 from tests.support.ports import free_port
 
@@ -55,7 +55,7 @@ class Ejabberd(Contender):
         certs.ensure_self_signed(folder / "cert.pem", folder / "key.pem", [DOMAIN])
         (folder / "both.pem").write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
         self._api = free_port()
-        text = _CONFIG.format(folder=folder, host=HOST, port=self.xmpp, api=self._api, domain=DOMAIN)
+        text = _CONFIG.format(folder=folder, host=self.host, port=self.xmpp, api=self._api, domain=DOMAIN)
         (folder / "ejabberd.yml").write_text(text)
         for each in ("spool", "logs"):
             (folder / each).mkdir(exist_ok=True)
@@ -64,14 +64,14 @@ class Ejabberd(Contender):
         paths = [str(each) for each in Path("/usr/lib").glob("*/*/ebin")]
         erl = ["erl", "-pa", *paths, "-noinput", "-sname", f"bench{self.xmpp}@localhost"]
         calm = ["+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"]
-        return [*erl, "-mnesia", "dir", f'"{self.folder}/spool"', *calm, "-s", "ejabberd"]
+        return [*erl, "-mnesia", "dir", f'"{self.directory}/spool"', *calm, "-s", "ejabberd"]
 
     def environment(self) -> dict[str, str] | None:
         return os.environ | {
-            "HOME": str(self.folder),
-            "EJABBERD_CONFIG_PATH": str(self.folder / "ejabberd.yml"),
-            "EJABBERD_LOG_PATH": str(self.folder / "logs" / "ejabberd.log"),
-            "SPOOL_DIR": str(self.folder / "spool"),
+            "HOME": str(self.directory),
+            "EJABBERD_CONFIG_PATH": str(self.directory / "ejabberd.yml"),
+            "EJABBERD_LOG_PATH": str(self.directory / "logs" / "ejabberd.log"),
+            "SPOOL_DIR": str(self.directory / "spool"),
         }
 
     async def add(self, names: Iterable[str]) -> None:
@@ -89,5 +89,5 @@ class Ejabberd(Contender):
                     )  # fmt: skip
 
     async def _call(self, client: httpx.AsyncClient, command: str, **arguments: str) -> None:
-        answer = await client.post(f"http://{HOST}:{self._api}/api/{command}", json=arguments)
+        answer = await client.post(f"http://{self.host}:{self._api}/api/{command}", json=arguments)
         answer.raise_for_status()

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.beside.contender import DOMAIN, HOST, PASSWORD, Contender
+from bench.beside.contender import DOMAIN, PASSWORD, Contender
 
 _SQL = Path("/usr/share/kamailio/db_sqlite")
 _CONFIG = """
@@ -69,7 +69,7 @@ class Kamailio(Contender):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        text = _CONFIG.format(folder=folder, host=HOST, port=self.sip, domain=DOMAIN, password=PASSWORD)
+        text = _CONFIG.format(folder=folder, host=self.host, port=self.sip, domain=DOMAIN, password=PASSWORD)
         (folder / "kamailio.cfg").write_text(text)
         with sqlite3.connect(folder / "presence.sqlite") as database:
             for name in ("standard", "presence"):
@@ -81,9 +81,9 @@ class Kamailio(Contender):
             "-DD",
             "-E",
             "-f",
-            str(self.folder / "kamailio.cfg"),
+            str(self.directory / "kamailio.cfg"),
             "-Y",
-            str(self.folder),
+            str(self.directory),
             "-m",
             "256",
         ]
@@ -97,7 +97,7 @@ class Kamailio(Contender):
                 if not answered.done():
                     answered.set_result(data)
 
-        transport, _ = await loop.create_datagram_endpoint(Ask, remote_addr=(HOST, self.sip))
+        transport, _ = await loop.create_datagram_endpoint(Ask, remote_addr=(self.host, self.sip))
         host, port = transport.get_extra_info("sockname")[:2]
         transport.sendto(
             f"OPTIONS sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};branch=z9hG4bKup\r\n"

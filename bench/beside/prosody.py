@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.beside.contender import DOMAIN, HOST, PASSWORD, Contender
+from bench.beside.contender import DOMAIN, PASSWORD, Contender
 from gateway import certs
 
 _CONFIG = """
@@ -44,15 +44,15 @@ class Prosody(Contender):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         certs.ensure_self_signed(folder / "cert.pem", folder / "key.pem", [DOMAIN])
-        text = _CONFIG.format(folder=folder, host=HOST, port=self.xmpp, domain=DOMAIN)
+        text = _CONFIG.format(folder=folder, host=self.host, port=self.xmpp, domain=DOMAIN)
         (folder / "prosody.cfg.lua").write_text(text)
         self._rosters: dict[str, list[str]] = {}
 
     def words(self) -> list[str]:
-        return ["prosody", "-F", "--root", "--config", str(self.folder / "prosody.cfg.lua")]
+        return ["prosody", "-F", "--root", "--config", str(self.directory / "prosody.cfg.lua")]
 
     async def add(self, names: Iterable[str]) -> None:
-        accounts = self.folder / "data" / DOMAIN / "accounts"
+        accounts = self.directory / "data" / DOMAIN / "accounts"
         accounts.mkdir(parents=True, exist_ok=True)
         for name in names:
             (accounts / f"{name}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}"; }};\n')
@@ -61,7 +61,7 @@ class Prosody(Contender):
         for other in others:
             self._rosters.setdefault(one, []).append(other)
             self._rosters.setdefault(other, []).append(one)
-        folder = self.folder / "data" / DOMAIN / "roster"
+        folder = self.directory / "data" / DOMAIN / "roster"
         folder.mkdir(parents=True, exist_ok=True)
         for owner in (one, *self._rosters[one]):
             items = "".join(

@@ -9,13 +9,11 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from bench.beside.load import SM, Books, Repeated, Stream, ignore, phone
+from bench import load
+from bench.load import SM, Books, Heard, Load, Repeated, Stream, Task, ignore
 from bench.phone import LoadPhone, header
 from tests.support.pidf import pidf
 from tests.support.xmppwire import RawStream
-
-Load = Books | Repeated
-Task = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +30,20 @@ class Scene:
     "Deliveries of one operation; what is told is the cost of one delivery."
 
 
+async def prepare(task: Task) -> Load:
+    return await SCENES[task["scene"]].prepare(task)
+
+
 def person(number: int) -> str:
     return f"u{number:04d}"
+
+
+def stream(task: Task, name: str, heard: Heard, **options: Any) -> Stream:
+    return Stream(task, name, task["password"], heard, **options)
+
+
+async def phone(task: Task, name: str, heard: Heard) -> LoadPhone:
+    return await load.phone(task, f"{name}@{task['domain']}", task["password"], heard)
 
 
 # --- XMPP -------------------------------------------------------------------------------------------------
@@ -44,18 +54,15 @@ async def chat(task: Task) -> Load:
     books = Books(window=8)
     for pair in range(PAIRS):
         one, other = person(2 * pair), person(2 * pair + 1)
-        await Stream(task, other, books.heard).open(managed=True)
-        sender = await Stream(task, one, ignore).open(managed=True)
+        await stream(task, other, books.heard).open(managed=True)
+        sender = await stream(task, one, ignore).open(managed=True)
         to = f"{other}@{task['domain']}"
         books.senders.append(partial(_say, sender, to))
     return books
 
 
 def _say(stream: Stream, to: str, number: int, mark: str) -> None:
-    stream.send(
-        f"<message to='{to}' type='chat' id='m{number}'><body>Shall we say {mark} then?</body></message>"
-        f"<r xmlns='{SM}'/>"
-    )
+    stream.send(f"{load.chat(to, number, mark)}<r xmlns='{SM}'/>")
 
 
 async def fan_out(task: Task) -> Load:
@@ -65,9 +72,9 @@ async def fan_out(task: Task) -> Load:
     for group in range(task["groups"]):
         first = group * (watchers + 1)
         await asyncio.gather(
-            *(Stream(task, person(first + n), books.heard).open() for n in range(1, watchers + 1))
+            *(stream(task, person(first + n), books.heard).open() for n in range(1, watchers + 1))
         )
-        shown = await Stream(task, person(first), ignore).open()
+        shown = await stream(task, person(first), ignore).open()
         books.senders.append(partial(_show, shown))
     await asyncio.sleep(1)
     return books
@@ -112,8 +119,8 @@ async def query(task: Task) -> Load:
     streams: list[Stream] = []
     for pair in range(PAIRS):
         one, other = person(2 * pair), person(2 * pair + 1)
-        streams.append(await Stream(task, other, filled.heard, answered=answered).open())
-        sender = await Stream(task, one, ignore).open()
+        streams.append(await stream(task, other, filled.heard, answered=answered).open())
+        sender = await stream(task, one, ignore).open()
         filled.senders.append(partial(_say_plainly, sender, f"{other}@{task['domain']}"))
     while filled.done < 100 * PAIRS:
         await filled.run(0.5)
@@ -122,9 +129,7 @@ async def query(task: Task) -> Load:
 
 
 def _say_plainly(stream: Stream, to: str, number: int, mark: str) -> None:
-    stream.send(
-        f"<message to='{to}' type='chat' id='m{number}'><body>Shall we say {mark} then?</body></message>"
-    )
+    stream.send(load.chat(to, number, mark))
 
 
 async def idle(task: Task) -> Load:
@@ -132,10 +137,10 @@ async def idle(task: Task) -> Load:
     kept: list[Stream] = []
 
     async def once(name: str) -> None:
-        kept.append(await Stream(task, name, ignore).open())
+        kept.append(await stream(task, name, ignore).open())
 
     class Connected(Repeated):
-        async def run(self, seconds: float) -> None:
+        async def run(self, seconds: float, rate: float = 0) -> None:
             for start in range(0, IDLE, 20):
                 await asyncio.gather(*(once(person(n)) for n in range(start, start + 20)))
             self.done = len(kept)

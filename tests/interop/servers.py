@@ -15,13 +15,16 @@ from tests.support.waiting import until
 
 
 class Server:
-    """A program in the foreground; it is up when it has printed `ready`."""
+    """A program in the foreground; it is up when it has printed `ready`, or without that listens."""
 
     ready = ""
+    grace = 5.0
+    "Seconds it may take to stop."
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self.host = "127.0.0.1"
         self.port = free_port()
         self.output = directory / "output"
         self._process: asyncio.subprocess.Process | None = None
@@ -29,11 +32,15 @@ class Server:
     def words(self) -> list[str]:
         raise NotImplementedError
 
+    def environment(self) -> dict[str, str] | None:
+        """Ours where there is none of its own."""
+        return None
+
     async def start(self) -> None:
         with self.output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *self.words(), cwd=self.directory, stdin=asyncio.subprocess.DEVNULL,
-                stdout=output, stderr=output,
+                *self.words(), cwd=self.directory, env=self.environment(),
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         try:
             await until(f"{self.words()[0]} is up", self.is_up, PATIENCE)
@@ -41,7 +48,11 @@ class Server:
             raise AssertionError(f"{self.words()[0]} did not start:\n{self.printed()}") from None
 
     async def is_up(self) -> bool:
-        return self.ready in self.printed()
+        if self.ready:
+            return self.ready in self.printed()
+        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
+            return True
+        return False
 
     async def stop(self) -> None:
         process, self._process = self._process, None
@@ -49,7 +60,7 @@ class Server:
             return
         process.terminate()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(self.grace):
                 await process.wait()
         except TimeoutError:
             process.kill()
@@ -172,11 +183,6 @@ class Coturn(Server):
     def words(self) -> list[str]:
         return ["turnserver", "-c", str(self.directory / "turnserver.conf")]
 
-    async def is_up(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
-
 
 _SLAPD = """
 include /etc/ldap/schema/core.schema
@@ -244,7 +250,6 @@ class Kamailio(Server):
         super().__init__(directory)
         self.tandem = tandem
         self.users = users
-        self.host = "127.0.0.1"
         lines = [f'    $sht(users=>{address}) = "{ha1}";' for address, ha1 in (users or {}).items()]
         text = "\n".join(["event_route[htable:mod-init] {", *lines, "}", ""])
         (directory / "tandem-users.cfg").write_text(text)
@@ -259,8 +264,3 @@ class Kamailio(Server):
         words = ["kamailio", "-DD", "-E", "-f", str(self.config), "-w", str(self.directory), "-m", "32"]
         words += ["-Y", str(self.directory), "-P", str(self.directory / "pid")]
         return [*words, *(word for define in defines for word in ("-A", define))]
-
-    async def is_up(self) -> bool:
-        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
-            return True
-        return False
