@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -18,6 +17,7 @@ from tests.interop.bitlbee import Bitlbee
 from tests.interop.programs import need, run
 from tests.interop.servers import SECRET, Coturn, FreeRadius
 from tests.support.inbox import PATIENCE
+from tests.support.ports import one_of
 from tests.support.sipclient import Phone
 from tests.support.tandem import DOMAIN, Tandem
 from tests.support.waiting import until
@@ -29,6 +29,8 @@ ALICE = f"alice@{DOMAIN}"
 PASSWORD = "Wonderland-7"
 HA1 = hashlib.md5(f"alice:{DOMAIN}:{PASSWORD}".encode()).hexdigest()
 HOST = "127.0.0.1"
+BITLBEE = range(5220, 5230)
+"Ports it connects to."
 
 
 @dataclass(frozen=True)
@@ -60,21 +62,12 @@ class Town:
 @asynccontextmanager
 async def running(folder: Path, **settings: str) -> AsyncIterator[Town]:
     tandem = Tandem(folder / "tandem", **{"SIP__MIN_EXPIRES": "2", **settings})
-    tandem.environment["TANDEM_XMPP__LISTEN"] += f",{HOST}:{bitlbee_port()}"
+    tandem.environment["TANDEM_XMPP__LISTEN"] += f",{HOST}:{one_of(BITLBEE)}"
     try:
         await tandem.start()
         yield Town(tandem, folder)
     finally:
         await tandem.stop()
-
-
-def bitlbee_port() -> int:
-    """A free one of those BitlBee connects to."""
-    for port in range(5220, 5230):
-        with socket.socket() as tried, suppress(OSError):
-            tried.bind((HOST, port))
-            return port
-    pytest.skip("ports 5220 to 5229 are taken")
 
 
 def users_txt(folder: Path, *lines: str) -> dict[str, str]:

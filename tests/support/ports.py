@@ -7,6 +7,7 @@ clients, in blocks that processes hold for as long as they live.
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Iterator
 
@@ -24,16 +25,31 @@ def free_port() -> int:
     raise AssertionError(f"all ports from {FIRST} to {BEYOND - 1} are taken")
 
 
+@functools.cache
+def one_of(ports: range) -> int:
+    """A free one of a few, always the same in this process, for programs that know no others."""
+    for port in ports:
+        if _free(port) and _hold(port):
+            return port
+    raise AssertionError(f"all ports from {ports[0]} to {ports[-1]} are taken")
+
+
 def _numbers() -> Iterator[int]:
     for first in range(FIRST, BEYOND, BLOCK):
-        block = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            block.bind(f"\0tandem-test-ports-{first}")
-        except OSError:  # another process has it
-            block.close()
-            continue
-        _held.append(block)
-        yield from range(first, min(first + BLOCK, BEYOND))
+        if _hold(first):
+            yield from range(first, min(first + BLOCK, BEYOND))
+
+
+def _hold(first: int) -> bool:
+    """Whether the block, or the port, with that number is now this process's."""
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        lock.bind(f"\0tandem-test-ports-{first}")
+    except OSError:  # another process has it
+        lock.close()
+        return False
+    _held.append(lock)
+    return True
 
 
 _ports = _numbers()
