@@ -342,6 +342,7 @@ class Session:
                 return
         for rendered in await self.router.known(to, self.address):
             self.send(rendered.to(self.escaped), "presence")
+            self.charge(rendered.size)
 
     # --- many at once -----------------------------------------------------------------------------------
 

@@ -508,6 +508,7 @@ async def test_a_crowd_with_much_to_say_of_itself_shuts_nobody_out(xmpp: Scene) 
     bob = await xmpp.online("bob")
     await bob.here(joining(), to=f"{TEA}/bob")
     assert sum(map(len, bob.raw)) <= most // 4 + 2_000
+    assert bob.charged > most // 2
     heard = bob.heard()
     nicks = [presence(each).nick for each in heard if each.name == "presence"]
     assert len(nicks) == 50

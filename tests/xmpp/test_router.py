@@ -593,3 +593,10 @@ async def test_who_asks_for_much_is_charged_for_it(xmpp: Scene) -> None:
     before = alice.charged
     await alice.here()
     assert alice.charged - before >= 50_000 > 10 * arrival
+    await xmpp.roster("alice", "bob", Subscription.BOTH)
+    await xmpp.roster("bob", "alice", Subscription.BOTH)
+    bob = await xmpp.online("bob")
+    await bob.here(E("status", CLIENT_NS, {}, "x" * 10_000))
+    before = alice.charged
+    await alice.here(to=bare("bob"), type="probe")
+    assert alice.charged - before > 40_000

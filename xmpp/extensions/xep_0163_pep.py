@@ -49,6 +49,8 @@ CHANGING = 10_000
 "People at a time."
 WEIGHT = 16_384
 "Bytes of an item that count as one change more."
+LOOKED_UP = 8
+"Bytes that a client's wish to hear of a node counts as for each contact."
 MAX_ANSWER = 1_048_576
 "Bytes of items in one answer."
 
@@ -324,6 +326,7 @@ async def _show_last(session: Session, nodes: list[str]) -> None:
     try:
         _, items = await service.roster(me)
         hidden, mine = await service.blocking.blocked_by(me), await service.blocking.of(me)
+        session.charge(LOOKED_UP * len(items) * len(nodes))
         owners = [me, *(i.contact for i in items if i.sees and i.contact not in hidden)]
         owners = [owner for owner in owners if owner == me or not mine.covers(owner)]
         configs = await service.belongings.kept_by(owners, CONFIGS, nodes)

@@ -267,6 +267,7 @@ class Showing:
         reveal = seen_by(mine.role, room.configuration)
         budget = Budget(seat.session.router.settings.max_outbound // 4)
         self._show_others(room, mine, seat, reveal, budget)
+        seat.session.charge(budget.whole - budget.left)
         statuses = [SELF]
         if not room.configuration.anonymous:
             statuses.append(OPEN_ROOM)
