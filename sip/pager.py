@@ -38,6 +38,10 @@ from sip.writing import TOLD, Asked, Writer
 
 log = structlog.get_logger()
 
+_SHOWN_FOR = 10.0
+"Seconds for which it is not looked up again whether a sender may see the recipient."
+_REMEMBERED = 10_000
+
 
 class Pager:
     def __init__(
@@ -55,6 +59,8 @@ class Pager:
         self._writer = writer
         self._assistant = assistant
         self._metrics = metrics
+        self._shown: dict[tuple[Address, Address], float] = {}
+        "Recipient and sender, who may see them → until when that is not looked up again."
 
     async def receive(self, sender: Address, request: Request, flow: Flow, trace: str) -> Response:
         """The answer to an authenticated MESSAGE. Raises `ProtocolError`, `Unavailable`."""
@@ -75,7 +81,7 @@ class Pager:
             self._metrics.count("sip_messages_in_total", outcome="assistant")
             return respond(request, 200)
         # What nobody would wait for is only taken note of.
-        shown = bool(heard.text or heard.report) and await self._service.shows(recipient, sender)
+        shown = bool(heard.text or heard.report) and await self._shows(recipient, sender)
         if shown and named:
             await self._registrar.must_be_there(recipient, named)
         message = self._message(sender, recipient, named, heard, about, request, phone, trace)
@@ -95,6 +101,20 @@ class Pager:
             submission.accepted is Accepted.DUPLICATE and submission.endpoints
         )
         return respond(request, 200 if (live and shown) or not message.bodies else 202)
+
+    async def _shows(self, recipient: Address, sender: Address) -> bool:
+        """Whether the sender may see if the recipient is there; a yes is asked for once in a while."""
+        pair, now = (recipient, sender), self._runtime.now()
+        if self._shown.get(pair, 0.0) > now:
+            return True
+        shown = await self._service.shows(recipient, sender)
+        if shown:
+            if len(self._shown) >= _REMEMBERED:
+                self._shown.clear()
+            self._shown[pair] = now + _SHOWN_FOR
+        else:
+            self._shown.pop(pair, None)
+        return shown
 
     def _learn(self, phone: Phone, request: Request) -> None:
         taken = {media for media in formats() if any(kind.includes(media) for kind in request.accept or ())}
