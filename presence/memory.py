@@ -382,10 +382,11 @@ class MemoryBus:
         for node in sorted({endpoint.node for endpoint in person.endpoints.values()} | person.interest):
             self.post(node, envelope)
 
-    async def broadcast(self, envelope: Inbound) -> None:
+    async def broadcast(self, envelope: Inbound, node: str = "") -> None:
         oldest = self._clock() - DEAD_SECONDS
-        for node in sorted(name for name, info in self._nodes.items() if info.beat >= oldest):
-            self.post(node, envelope)
+        for each in sorted(name for name, info in self._nodes.items() if info.beat >= oldest):
+            if node in ("", each):
+                self.post(each, envelope)
 
     def post(self, node: str, envelope: Inbound) -> None:
         inbox = self._inboxes.get(node)

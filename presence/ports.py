@@ -376,8 +376,8 @@ class Bus(Protocol):
     async def tell(self, address: Address, envelope: AuthorisationChanged | Failed | KeptChanged) -> None:
         """To every node with an endpoint of `address` or interested in its presence."""
 
-    async def broadcast(self, envelope: Inbound) -> None:
-        """To every live node."""
+    async def broadcast(self, envelope: Inbound, node: str = "") -> None:
+        """To every live node, or to that one if it is."""
 
     async def receive(self, node: str, timeout: float) -> list[Inbound]:  # noqa: ASYNC109
         """Next envelopes of the node's inbox, oldest first; [] after `timeout` seconds. One reader per node.

@@ -608,6 +608,10 @@ class PresenceService:
         """Protocol-private payload to all processes with that door, this one included; best effort."""
         await self._bus.broadcast(Word(kind=kind, node=self._node, payload=payload))
 
+    async def post(self, node: str, envelope: Relay) -> None:
+        """To one process, if it is alive."""
+        await self._bus.broadcast(envelope, node)
+
     # --- inside -------------------------------------------------------------------------------
 
     async def _account(self, address: Address) -> Account | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import PresenceError, Unavailable
-from presence.model import PresenceTuple
+from presence.model import Person, PresenceTuple
 from presence.subscriptions import RosterItem
 from xmpp.element import CLIENT_NS, Element
 from xmpp.errors import StanzaError
@@ -158,6 +159,46 @@ class Availability:
         if not self._session.superseded:
             self.publish()
 
+    # --- from one process to another (XEP-0198) -----------------------------------------------------------
+
+    @property
+    def capabilities(self) -> tuple[str, ...] | None:
+        """See `capable_of`."""
+        return self._capabilities
+
+    def seen(self) -> Iterator[tuple[Address, int, tuple[str, ...]]]:
+        """Whom the client was shown: at which version, with which tuples."""
+        session = self._session
+        for contact in session.router.watching.watched_by(session):
+            document = session.router.watching.seen(contact, session.address)
+            if document is not None:
+                yield contact, document.version, tuple(t.id for t in document.tuples if t.open)
+
+    def restore(
+        self,
+        presence: PresenceTuple | None,
+        person: Person | None,
+        capabilities: tuple[str, ...] | None,
+        directed: Iterable[JID],
+    ) -> None:
+        """As it was where the session comes from."""
+        self.tuple = self.publication.wanted = presence
+        self.publication.person = person
+        self._capabilities = capabilities
+        self.directed = {to.full: to for to in directed}
+
+    async def come_back(self, shown: dict[Address, tuple[int, tuple[str, ...]]] | None) -> None:
+        """Let the bus know where the session is now, and show what has changed since the client was shown
+        this; None: everything."""
+        await self.settle_down()
+        if self.tuple is not None:
+            self._session.runtime.spawn(self._arrive(shown))
+
+    def depart(self) -> None:
+        """Somebody else says from now on whether the client is there."""
+        self.directed.clear()
+        self.leave(None)
+
     def _part(self) -> None:
         """Whoever was sent directed presence hears that the client leaves."""
         told, self.directed = self.directed, {}
@@ -196,8 +237,9 @@ class Availability:
 
     # --- in: contacts (§4.2, §4.3) ----------------------------------------------------------------------
 
-    async def _arrive(self) -> None:
-        """Initial presence: see everybody one may see, and the requests that wait (§3.1.3)."""
+    async def _arrive(self, shown: dict[Address, tuple[int, tuple[str, ...]]] | None = None) -> None:
+        """Initial presence: see everybody one may see, and the requests that wait (§3.1.3). `shown`: what the
+        client has seen of them already."""
         session = self._session
         router = session.router
         self._arrival += 1
@@ -223,9 +265,28 @@ class Availability:
         await router.watch(session, [session.address, *contacts])
         if self.tuple is None or mine != self._arrival:
             return
+        if shown is not None:
+            self._show_since(shown)
+            return
         self._awaited = items
         if not session.receiving:
             self.show_contacts()
+
+    def _show_since(self, shown: dict[Address, tuple[int, tuple[str, ...]]]) -> None:
+        session = self._session
+        self.shown = True
+        watching = session.router.watching
+        for contact in {*shown, *watching.watched_by(session)}:
+            version, before = shown.get(contact, (0, ()))
+            document = watching.seen(contact, session.address)
+            if document is not None and document.version == version:
+                continue
+            now = {t.id for t in document.tuples if t.open} if document is not None else set()
+            for id in before:
+                if id not in now:
+                    gone = write_gone(contact, PresenceTuple(id=id, open=False))
+                    session.send(gone.to(session.escaped), "presence")
+            self.show(contact)
 
     def show_contacts(self) -> None:
         """Show what is known of all whom the session watches, unless it was done or is not yet asked for.

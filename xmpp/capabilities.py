@@ -11,6 +11,8 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from xmpp.element import CLIENT_NS, LANG, E, Element
 from xmpp.extensions.xep_0030_disco import INFO_NS, server_info
 from xmpp.serialiser import serialise
@@ -130,6 +132,19 @@ def _announce(session: Session, known: Capabilities) -> None:
         known.announced = True
         for hook in session.router.registry.capable:
             hook(session, known.features)
+
+
+def pack(session: Session) -> bytes:
+    """For `Extension.packs`: what is known; what it was learned by, the next presence says again."""
+    features = features_of(session)
+    return msgspec.msgpack.encode(sorted(features)) if features else b""
+
+
+def unpack(session: Session, luggage: bytes) -> None:
+    """For `Extension.unpacks`."""
+    known = session.extra[_KEY] = Capabilities()
+    known.features = msgspec.msgpack.decode(luggage, type=frozenset[str])
+    known.announced = True
 
 
 def _cache(router: XmppRouter) -> dict[Claim, frozenset[str]]:

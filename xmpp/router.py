@@ -115,21 +115,26 @@ class XmppRouter:
             jid = JID.of(address, await self._settle_conflict(address, resource, replace))
         except (Refused, Unavailable) as refusal:
             raise to_stanza_error(refusal) from None
-        mine = self._sessions.setdefault(address, {})
-        old = mine.get(jid.resource)
-        if old is None and len(mine) >= self.settings.max_resources and not self._make_room(mine):
-            raise StanzaError("resource-constraint", text="too many clients of this account")
-        session = Session(self, jid, outbound, lang)
-        mine[jid.resource] = session
+        old = self.session(jid)
+        session = self.admit(jid, outbound, lang, instead_of=old)
         if old is not None:
             self._replace(old, session)
-        else:
-            self._count += 1
-        self.metrics.gauge("xmpp_sessions", self._count)
         session.availability.publish()
+        log.info("session_opened", jid=jid.full, replaced=old is not None)
+        return session
+
+    def admit(self, jid: JID, outbound: Any, lang: str, *, instead_of: Session | None = None) -> Session:
+        """A session that nobody knows of yet. Raises `StanzaError`."""
+        mine = self._sessions.setdefault(jid.bare, {})
+        if mine.get(jid.resource) is not instead_of:
+            raise StanzaError("conflict")
+        if instead_of is None and len(mine) >= self.settings.max_resources and not self._make_room(mine):
+            raise StanzaError("resource-constraint", text="too many clients of this account")
+        session = mine[jid.resource] = Session(self, jid, outbound, lang)
+        self._count += instead_of is None
+        self.metrics.gauge("xmpp_sessions", self._count)
         for hook in self.registry.opened:
             hook(session)
-        log.info("session_opened", jid=jid.full, replaced=old is not None)
         return session
 
     def _make_room(self, mine: dict[str, Session]) -> bool:

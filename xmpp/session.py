@@ -7,7 +7,7 @@ A session has an `Outbound` while its client is connected; extensions may keep i
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -81,6 +81,8 @@ class Session:
         self.superseded = False
         "Another session has this resource now."
         self.ended = False
+        self.moved = False
+        "It goes on in another process."
         self.holds: Callable[[Outgoing], bool] | None = None
         "Keeps something back for now; True: it will be given to `pass_out` later (XEP-0352)."
         self.sent: Callable[[Outgoing], None] | None = None
@@ -496,6 +498,26 @@ class Session:
         self._unsettled, self._unconfirmed, self._later = {}, {}, {}
         for message in given_back.values():
             await self._settle(message, Delivery.UNREACHABLE)
+
+    # --- from one process to another (XEP-0198) -----------------------------------------------------------
+
+    @property
+    def delivered(self) -> tuple[str, ...]:
+        """Ids of the last messages the client was sent."""
+        return tuple(self._sent)
+
+    def restore(self, delivered: Iterable[str], unconfirmed: Iterable[InstantMessage]) -> None:
+        """What the client was sent where the session comes from, and what of it it did not confirm."""
+        self._sent = OrderedDict.fromkeys(delivered)
+        self._unconfirmed = {message.id: message for message in unconfirmed if message.store}
+
+    def depart(self) -> None:
+        """It goes on in another process; nobody sees anything of it."""
+        self.ended = self.superseded = self.moved = True
+        self.router.left(self, "moved")
+        self.availability.depart()
+        for hook in self.router.registry.closed:
+            hook(self, "moved")
 
     def show_request(self, item: RosterItem) -> None:
         """A subscription request that waits for the user's answer (RFC 6121 §3.1.3)."""

@@ -408,9 +408,9 @@ class RedisBus:
         now = int(self._clock() * 1000)
         return await self._run(name, base_key(address), now, self._bound, *words, again=again)
 
-    async def broadcast(self, envelope: Inbound) -> None:
+    async def broadcast(self, envelope: Inbound, node: str = "") -> None:
         oldest = self._clock() - DEAD_SECONDS
-        await self._run("broadcast", "t:nodes", oldest, self._bound, encode(envelope))
+        await self._run("broadcast", "t:nodes", oldest, self._bound, encode(envelope), node)
 
     def _reader(self, node: str, link: Link) -> InboxReader:
         reader = self._readers.get(node)

@@ -22,6 +22,7 @@ from presence.rooms.events import (
     Entered,
     Event,
     Left,
+    Moved,
     Renamed,
     Said,
     Updated,
@@ -183,6 +184,18 @@ def _check_nick(room: Room, nick: str, address: Address) -> None:
     owner = room.reserved(nick)
     if owner is not None and owner != address:
         raise Refused(Condition.CONFLICT, "this nickname is reserved for somebody else")
+
+
+def move(room: Room | None, token: str, node: str, owner: str, after: str) -> Step:
+    """The client with that token is now with another process, under a new token: what the one before may
+    still do with the old one concerns nobody."""
+    there = occupant(room, token)
+    moved = tuple(
+        replace(each, node=node, owner=owner, token=after) if each.token == token else each
+        for each in there.attendances
+    )
+    event = Moved(nick=there.nick, before=token, after=after)
+    return Step(delta=Delta(occupants=(replace(there, attendances=moved),)), events=(event,))
 
 
 def leave(

@@ -35,6 +35,15 @@ class Entered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     created: bool = False
 
 
+class Moved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="moved"):
+    """A client of theirs is now with another process. Nobody sees anything of it."""
+
+    nick: str
+    before: str
+    "Token of the attendance."
+    after: str
+
+
 class Left(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="left"):
     occupant: Occupant
     "As they were, with only those attendances that left."
@@ -108,6 +117,7 @@ class Destroyed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
 Event = (
     Entered
+    | Moved
     | Left
     | Renamed
     | Updated

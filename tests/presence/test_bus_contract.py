@@ -706,6 +706,19 @@ async def test_broadcast_reaches_every_live_node(bus: Bus, clock: Clock) -> None
         assert await inbox(bus, "sip-1") == [envelope]
 
 
+async def test_what_is_for_one_node_reaches_no_other_and_no_dead_one(bus: Bus, clock: Clock) -> None:
+    await bus.join(node("xmpp-1", NOW))
+    await bus.join(node("xmpp-2", NOW + 5))
+    relay = Relay(address=ALICE, endpoint="", kind=EndpointKind.XMPP, payload=b"x")
+    clock.now = NOW + 10
+    await bus.broadcast(relay, "xmpp-1")
+    assert await inbox(bus, "xmpp-1") == [relay]
+    assert await inbox(bus, "xmpp-2") == []
+    clock.now = NOW + 10.5
+    await bus.broadcast(relay, "xmpp-1")
+    assert await inbox(bus, "xmpp-1") == []
+
+
 async def test_receive_gives_envelopes_oldest_first_and_only_once(bus: Bus) -> None:
     await put(bus, NOW, LAPTOP)
     for number in range(PENDING_LIMIT):

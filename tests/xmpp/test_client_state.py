@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.xmpp.managing import acknowledge, managed, resume
 from tests.xmpp.scene import Client, Scene, bare
-from tests.xmpp.test_stream_management import acknowledge, managed, resume
 from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import StreamError
 from xmpp.extensions import Outgoing

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from presence.subscriptions import Subscription
+from tests.xmpp.managing import acknowledge, bodies, managed, resume
 from tests.xmpp.rawclient import RawClient, auth
 from tests.xmpp.scene import Client, Scene, address, bare
 from tests.xmpp.server import running
-from tests.xmpp.test_stream_management import acknowledge, bodies, managed, resume
 from xmpp.element import CLIENT_NS, E
 from xmpp.extensions.xep_0280_carbons import NS as CARBONS
 from xmpp.session import STALLED

@@ -179,6 +179,12 @@ class Extension:
     `understood` (`xmpp.capabilities`)."""
     understood: frozenset[str] = frozenset()
     "Further features, and identities as `category/type`, that `capable` is to hear of."
+    marks: tuple[str, ...] = ()
+    "Keys of `Session.extra` that are there or not; they go along with a session to another process."
+    packs: Callable[[Session], bytes] | None = None
+    "What else goes along, when the client takes its session up in another process; empty for nothing."
+    unpacks: Callable[[Session, bytes], Awaitable[None] | None] | None = None
+    "There, before anything is sent to it. What is returned is awaited once the bus knows where it is now."
     detached: Callable[[Session, str], bool] | None = None
     "The connection is gone; True keeps the session alive without one, until `Session.end` is called."
     resumed: Callable[[Session], None] | None = None
@@ -277,6 +283,9 @@ class Registry:
         self.understood = frozenset().union(*(e.understood for e in extensions))
         self.capable = tuple(e.capable for e in extensions if e.capable is not None)
         self.opened = tuple(e.opened for e in extensions if e.opened is not None)
+        self.marks = frozenset(mark for e in extensions for mark in e.marks)
+        self.packs = {e.spec: e.packs for e in extensions if e.packs is not None}
+        self.unpacks = {e.spec: e.unpacks for e in extensions if e.unpacks is not None}
         self.detached = tuple(e.detached for e in extensions if e.detached is not None)
         self.closed = tuple(e.closed for e in extensions if e.closed is not None)
         self.accepted = tuple(e.accepted for e in extensions if e.accepted is not None)

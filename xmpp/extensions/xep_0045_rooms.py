@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from xmpp.extensions import Extension, Status
 from xmpp.extensions.xep_0313_archive import NS as ARCHIVE_NS
 from xmpp.rooms import archive
-from xmpp.rooms.desk import RoomDesk
+from xmpp.rooms.desk import Place, RoomDesk
 
 if TYPE_CHECKING:
     from xmpp.hosted import Service
@@ -29,10 +31,26 @@ def _hosts(router: XmppRouter) -> Iterable[Service]:
     return desks
 
 
+def _desks(session: Session) -> list[RoomDesk]:
+    return [each for each in session.router.hosted.values() if isinstance(each, RoomDesk)]
+
+
 def _closed(session: Session, reason: str) -> None:
-    for service in session.router.hosted.values():
-        if isinstance(service, RoomDesk):
-            service.closed(session)
+    for desk in _desks(session):
+        desk.closed(session)
+
+
+def _pack(session: Session) -> bytes:
+    places = {desk.domain: desk.pack(session) for desk in _desks(session)}
+    places = {domain: place for domain, place in places.items() if place is not None}
+    return msgspec.msgpack.encode(places) if places else b""
+
+
+async def _unpack(session: Session, luggage: bytes) -> None:
+    places = msgspec.msgpack.decode(luggage, type=dict[str, Place])
+    for desk in _desks(session):
+        if desk.domain in places:
+            await desk.move(session, places[desk.domain])
 
 
 EXTENSION = Extension(
@@ -48,4 +66,6 @@ EXTENSION = Extension(
         ("get", ARCHIVE_NS, "metadata"): archive.metadata,
     },
     closed=_closed,
+    packs=_pack,
+    unpacks=_unpack,
 )

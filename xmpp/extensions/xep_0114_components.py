@@ -89,6 +89,16 @@ async def _broadcast(session: Session, telling: Telling, stanza: Element) -> Non
     telling.initial = gone
 
 
+def _pack(session: Session) -> bytes:
+    telling: Telling | None = session.extra.get(NS)
+    return b"told" if telling is not None and not telling.initial else b""
+
+
+def _unpack(session: Session, luggage: bytes) -> None:
+    telling = session.extra[NS] = Telling()
+    telling.initial = False
+
+
 def _hosts(router: XmppRouter) -> list[Component]:
     return [Component(router, each.domain, each.secret) for each in router.settings.components]
 
@@ -102,4 +112,6 @@ EXTENSION = Extension(
     hosts=_hosts,
     incoming=_incoming,
     closed=_closed,
+    packs=_pack,
+    unpacks=_unpack,
 )

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING
 
-from xmpp.capabilities import Claim, answer_at, incoming, own_info
+from xmpp.capabilities import Claim, answer_at, incoming, own_info, pack, unpack
 from xmpp.element import LANG, E, Element
 from xmpp.extensions import Extension, Request, Status
 from xmpp.forms import FORM_TYPE, read_form
@@ -96,4 +96,6 @@ EXTENSION = Extension(
     server_nodes=_at_node,
     claims=_claim,
     incoming=incoming,
+    packs=pack,
+    unpacks=unpack,
 )

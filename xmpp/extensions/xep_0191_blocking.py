@@ -84,6 +84,7 @@ EXTENSION = Extension(
     notes="Of a single resource, messages and requests are blocked; presence only of all of an account.",
     features=(NS,),
     account_features=(NS,),
+    marks=(NS,),
     iq=(
         Iq(type="get", ns=NS, name="blocklist", targets=TARGETS, handle=_get),
         Iq(type="set", ns=NS, name="block", targets=TARGETS, handle=_block),

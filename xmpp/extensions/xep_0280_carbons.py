@@ -72,5 +72,6 @@ EXTENSION = Extension(
     transient=frozenset({(NS, "private")}),
     hints={(NS, "private"): Hint.NO_COPY},
     conversational=frozenset({"jabber:x:conference", "http://jabber.org/protocol/muc#user"}),
+    marks=(NS,),
     copied=_copied,
 )

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 
 from presence.address import Address
 from presence.alarms import COLLECTION
 from presence.errors import InvalidAddress, PresenceError
 from presence.messages import InstantMessage
+from presence.ports import Kept
 from xmpp import belongings
 from xmpp.component import Component
 from xmpp.element import Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import Extension, Iq, Request, Status, Target
-from xmpp.extensions.xep_0198_stream_management import NS as SM_NS
 from xmpp.extensions.xep_0198_stream_management import WAITED_FOR
 from xmpp.jid import JID, parse_jid
+from xmpp.management import NS as SM_NS
 from xmpp.push import ID, NS, News, Registration, is_final, read_enable, read_kept, write_publish
 from xmpp.relay import carry
 
@@ -222,6 +224,16 @@ async def _give_up(router: XmppRouter, id: str, sender: JID, to: JID) -> None:
         log.info("push_failed", address=str(owner), reason=str(error))
 
 
+def _pack(session: Session) -> bytes:
+    mine: dict[str, Registration] = session.extra.get(NS, {})
+    return msgspec.msgpack.encode([(each.name, each.options) for each in mine.values()]) if mine else b""
+
+
+def _unpack(session: Session, luggage: bytes) -> None:
+    named = msgspec.msgpack.decode(luggage, type=list[tuple[str, bytes]])
+    session.extra[NS] = {name: read_kept(Kept(name, options, 0.0)) for name, options in named}
+
+
 OWN = frozenset({Target.ACCOUNT, Target.USER})
 
 EXTENSION = Extension(
@@ -241,4 +253,6 @@ EXTENSION = Extension(
     delivered=_delivered,
     detached=_detached,
     answered=_answered,
+    packs=_pack,
+    unpacks=_unpack,
 )

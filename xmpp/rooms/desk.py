@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -22,6 +23,7 @@ from presence.rooms.decisions import (
     ask_for_voice,
     invite,
     leave,
+    move,
     occupant,
     present,
     rename,
@@ -43,7 +45,7 @@ from presence.rooms.ports import RoomChanged
 from presence.rooms.privileges import MembersOnly
 from presence.rooms.service import Rooms
 from xmpp.availability import FIRST_RETRY, LAST_RETRY
-from xmpp.element import E, Element
+from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import StanzaError
 from xmpp.jid import JID, parse_jid
 from xmpp.message import MessageType, message_type, read_message
@@ -76,6 +78,14 @@ WEIGHT = 16_384
 CHANGES = 10
 "Changes in one request that count as one message more."
 MAX_REASON = 1024
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a session is that goes to another process."""
+
+    token: str
+    rooms: dict[Address, int | None]
+    "See `xmpp.rooms.showing.Seat.rooms`."
 
 
 class RoomDesk:
@@ -140,10 +150,39 @@ class RoomDesk:
         return found
 
     def closed(self, session: Session) -> None:
-        """The session is over."""
+        """The session is over. A room it could not take along to another process is left."""
         seat: Seat | None = session.extra.get(self._key)
         if seat is not None and not seat.rooms:
             self._forget(seat)
+        elif seat is not None and session.moved:
+            for room in seat.rooms:
+                self.router.runtime.spawn(self._leave(seat, E("presence", CLIENT_NS), room))
+
+    def pack(self, session: Session) -> Place | None:
+        """Where a session is, for the process it goes to."""
+        seat: Seat | None = session.extra.get(self._key)
+        return Place(seat.token, dict(seat.rooms)) if seat is not None and seat.rooms else None
+
+    async def move(self, session: Session, place: Place) -> None:
+        """It has come from another process."""
+        seat = self.seat(session)
+        seat.rooms.update(place.rooms)
+        for room in place.rooms:
+            await self._move(seat, room, place.token)
+
+    async def _move(self, seat: Seat, room: Address, token: str) -> None:
+        delay = FIRST_RETRY
+        node, owner = self.rooms.node, self.rooms.owner
+        while True:
+            try:
+                await self.rooms.act(room, lambda found: move(found, token, node, owner, seat.token))
+                return
+            except Refused:  # it was made to leave meanwhile, which the client is told by what follows
+                self._has_left(seat, room)
+                return
+            except Unavailable:
+                await self.router.runtime.sleep(delay)
+                delay = min(2 * delay, LAST_RETRY)
 
     def _forget(self, seat: Seat) -> None:
         self._seats.pop(seat.token, None)

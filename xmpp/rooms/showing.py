@@ -17,6 +17,7 @@ from presence.rooms.events import (
     Entered,
     Event,
     Left,
+    Moved,
     Renamed,
     Said,
     Updated,
@@ -152,6 +153,8 @@ class Showing:
                         seat.send(stanza, "message")
             case Entered():
                 self._entered(room, event, shown.envelope)
+            case Moved():
+                self._moved(room.address, event)
             case Left():
                 self._gone(room, event, seats)
             case Renamed(before=before, nick=nick):
@@ -259,6 +262,14 @@ class Showing:
             self._welcome(room, occupant, seat, event, envelope)
         elif not seats:
             del self._rooms[room.address]
+
+    def _moved(self, room: Address, event: Moved) -> None:
+        seat = self._find(event.before)
+        if seat is not None:
+            self._stand_up(room, seat)
+        seat = self._find(event.after)
+        if seat is not None:
+            self._rooms.setdefault(room, {})[event.after] = seat
 
     def _welcome(self, room: Room, mine: Occupant, seat: Seat, event: Entered, envelope: RoomChanged) -> None:
         """§7.1: who is there, oneself, what was said, the subject."""
