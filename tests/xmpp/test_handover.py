@@ -10,6 +10,7 @@ from presence.ports import Relay
 from tests.xmpp.managing import acknowledge, bodies, enable, managed, pending, resume
 from tests.xmpp.rooms_scene import TEA, opened, say, summary, three
 from tests.xmpp.scene import Client, Scene, address, bare
+from tests.xmpp.test_pep import TUNE, events, interested, publish, tune
 from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import StreamError
 from xmpp.extensions.xep_0280_carbons import NS as CARBONS
@@ -306,6 +307,17 @@ async def test_what_extensions_keep_goes_along(xmpp: Scene) -> None:
     carol = E("item", "urn:xmpp:blocking", {"jid": bare("carol")})
     await other.ask("set", E("block", "urn:xmpp:blocking", {}, carol))
     assert [iq.elements[0].name for iq in again.heard("iq")] == ["block"]
+
+
+async def test_what_the_client_wants_to_hear_of_goes_along(xmpp: Scene) -> None:
+    await xmpp.friends("alice", "bob")
+    alice = await interested(xmpp, "alice")
+    bob = await xmpp.online("bob")
+    id = (await enable(alice)).get("id")
+    again = await moved(xmpp, "alice", id, 0)
+    again.heard()
+    await publish(bob, tune("So long"), "1")
+    assert [(topic, said) for _, topic, said in events(again)] == [(TUNE, "So long")]
 
 
 async def test_it_stays_in_its_rooms_and_nobody_sees_it_move(xmpp: Scene) -> None:
