@@ -85,7 +85,7 @@ class Kamailio(Contender):
             "-Y",
             str(self.directory),
             "-m",
-            "256",
+            "1024",
         ]
 
     async def is_up(self) -> bool:
