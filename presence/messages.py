@@ -8,6 +8,7 @@ import msgspec
 
 from presence.address import Address
 from presence.errors import Condition
+from presence.files import SharedFile
 from presence.model import Text
 
 
@@ -67,6 +68,8 @@ class InstantMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     bodies: tuple[Text, ...] = ()
     markup: str = ""
     "The first body as formatted text, tidied by `presence.markup`; empty where it says no more."
+    file: SharedFile | None = None
+    "It shares this file; its first body, if there is one, says where it is."
     encrypted: str = ""
     "Name of the end-to-end encryption its real content is in; who cannot read it is told so instead."
     subjects: tuple[Text, ...] = ()

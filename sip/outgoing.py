@@ -7,10 +7,11 @@ from email.utils import formatdate
 from functools import lru_cache
 
 from presence.address import Address
+from presence.files import SharedFile
 from presence.messages import InstantMessage
 from presence.model import Text
 from sip.addressing import to_uri
-from sip.bodies import cpim, imdn
+from sip.bodies import cpim, file, imdn
 from sip.grammar import is_call_id, language
 from sip.headers import CSeq
 from sip.message import Headers, Request, new_tag
@@ -26,14 +27,17 @@ _NO_TEXT = Text("")
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\r\n\x00", " "))
 
 
-def envelope(message: InstantMessage, recipient: Address) -> tuple[str, bytes]:
-    """A text with the wish to hear what becomes of it (RFC 5438 §7.1.1)."""
+def envelope(
+    message: InstantMessage, recipient: Address, content: tuple[str, bytes] | None = None
+) -> tuple[str, bytes]:
+    """A text with the wish to hear what becomes of it (RFC 5438 §7.1.1). `content`: see `build_message`."""
+    media, inner = content or (PLAIN_UTF8, message.bodies[0].text.encode("utf-8", "replace"))
     data = cpim.write_cpim(
         sender=to_uri(message.sender),
         recipient=to_uri(recipient),
         sent=stamp(message.created),
-        media=PLAIN_UTF8,
-        data=message.bodies[0].text.encode("utf-8", "replace"),
+        media=media,
+        data=inner,
         message_id=message.origin_id,
         wants=message.wants,
     )
@@ -44,6 +48,11 @@ def formatted(message: InstantMessage) -> tuple[str, bytes]:
     """A text as its sender formatted it (RFC 7572 §6)."""
     page = f"<html><body>{message.markup}</body></html>"
     return f"{HTML};charset=utf-8", page.encode("utf-8", "replace")
+
+
+def described(shared: SharedFile) -> tuple[str, bytes]:
+    """A file for a phone that fetches files by itself."""
+    return file.CONTENT_TYPE, file.write_file(shared)
 
 
 def write_report(message: InstantMessage, sent: str) -> tuple[str, bytes]:

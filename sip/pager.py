@@ -25,6 +25,7 @@ from presence.ports import Metrics
 from presence.service import PresenceService
 from sip.assistant import Assistant
 from sip.bodies import Heard, formats, heard_in, iscomposing
+from sip.bodies.file import CONTENT_TYPE as FILE
 from sip.errors import ProtocolError, condition_to_status
 from sip.flow import Flow
 from sip.grammar import language
@@ -68,7 +69,7 @@ class Pager:
         heard = heard_in(request)
         phone = self._registrar.speaking(sender, flow, origin_of(request))
         if phone is not None:
-            self._learn((sender, phone.binding.endpoint), request)
+            self._learn((sender, phone.binding.endpoint), request, heard)
         about = heard.about
         if heard.report is not None:
             about = self._writer.meant(sender, heard.report, about)
@@ -116,10 +117,18 @@ class Pager:
             self._shown.pop(pair, None)
         return shown
 
-    def _learn(self, phone: Phone, request: Request) -> None:
+    def announced(self, phone: Phone, request: Request) -> None:
+        """A REGISTER of that phone names media types it takes; what stands for any of them names none."""
+        if request.accept is not None:
+            named = {kind.value.lower() for kind in request.accept}
+            self._writer.tastes.announce(phone, named & formats().keys())
+
+    def _learn(self, phone: Phone, request: Request, heard: Heard) -> None:
         taken = {media for media in formats() if any(kind.includes(media) for kind in request.accept or ())}
         if request.content_type is not None:
             taken.add(request.content_type.value.lower())
+        if heard.file is not None:  # perhaps in an envelope
+            taken.add(FILE)
         self._writer.tastes.learn(phone, taken)
 
     def _message(
@@ -154,6 +163,7 @@ class Pager:
             origin_id=heard.id or request.via.branch[:256],
             bodies=(Text(heard.text, lang),) if heard.text else (),
             markup=heard.markup if heard.text else "",
+            file=heard.file,
             subjects=(Text(subject[:1024], lang),) if subject and heard.text else (),
             thread=request.call_id[:256] if heard.text else "",
             created=now,

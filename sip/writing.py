@@ -12,11 +12,13 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from presence.address import Address
+from presence.files import SharedFile, in_words
 from presence.messages import ChatState, InstantMessage, Report
 from presence.model import Text
 from sip.bodies import cpim, iscomposing
+from sip.bodies.file import CONTENT_TYPE as FILE
 from sip.message import Request
-from sip.outgoing import HTML, build_message, envelope, formatted, stamp, write_report
+from sip.outgoing import HTML, build_message, described, envelope, formatted, stamp, write_report
 from sip.profiles import profile_of
 from sip.registrar import Located
 from sip.settings import SipSettings
@@ -40,12 +42,24 @@ def readable(message: InstantMessage) -> InstantMessage:
     """What phones are sent: in place of what only XMPP clients can read, that there is such a message. Nobody
     is told that it has been received, as it has not."""
     if not message.encrypted:
-        return message
+        return message if message.file is None else _with_file(message, message.file)
     notice = (
         f"[A message encrypted with {message.encrypted}, which this phone cannot read."
         " An XMPP client of this account can.]"
     )
-    return replace(message, bodies=(Text(notice, "en"),), subjects=(), markup="", wants=(), encrypted="")
+    told = (Text(notice, "en"),)
+    return replace(message, bodies=told, subjects=(), markup="", file=None, wants=(), encrypted="")
+
+
+def _with_file(message: InstantMessage, file: SharedFile) -> InstantMessage:
+    """The text says where the file is, and as much of it as is known. Where that is all the text says, the
+    message stays the file's, and may be written as `sip.bodies.file`."""
+    text, lang = (message.bodies[0].text, message.bodies[0].lang) if message.bodies else ("", "")
+    if text.strip() in ("", file.url):
+        return replace(message, bodies=(Text(in_words(file), lang),))
+    if file.url in text:
+        return replace(message, file=None)
+    return replace(message, bodies=(Text(f"{text}\n{in_words(file)}", lang),), markup="", file=None)
 
 
 class Writer:
@@ -98,9 +112,13 @@ class Writer:
         if profile.plain_text_only:
             return build_message(message, located, now, profile) if message.bodies else None
         if message.bodies:
+            file = message.file if self.tastes.takes(phone, FILE) else None
+            content = described(file) if file is not None else None
             if message.wants and message.origin_id and self.tastes.takes(phone, cpim.CONTENT_TYPE):
-                return build_message(message, located, now, profile, envelope(message, phone[0]))
-            if message.markup and self.tastes.takes(phone, HTML):
+                return build_message(message, located, now, profile, envelope(message, phone[0], content))
+            if content is not None:
+                request = build_message(message, located, now, profile, content)
+            elif message.markup and self.tastes.takes(phone, HTML):
                 request = build_message(message, located, now, profile, formatted(message))
             else:
                 request = build_message(message, located, now, profile)

@@ -149,7 +149,7 @@ def read_message(
     thread = ""
     worth = conversational = False
     hints: set[Hint] = set()
-    said: dict[str, Any] = {}
+    told: dict[tuple[str, str], Element] = {}
     for child in stanza.elements:
         if child.ns != CLIENT_NS or child.name not in _CORE:
             extras.append(child)
@@ -159,7 +159,7 @@ def read_message(
             if payload in rules.hints:
                 hints.add(rules.hints[payload])
             elif payload in rules.reads:
-                said |= rules.reads[payload](child)
+                told[payload] = child
         elif child.name == "body":
             bodies.append(Text(child.text, child.get(LANG, default)))
         elif child.name == "subject":
@@ -177,6 +177,11 @@ def read_message(
         lasting = (lasting or (store and Hint.STORE in hints)) and Hint.NO_STORE not in hints
         archived = lasting and Hint.NO_ARCHIVE not in hints
         copied = talk and Hint.NO_COPY not in hints
+    said: dict[str, Any] = {}
+    if told:  # what a later specification says counts
+        for payload, read in rules.reads.items():
+            if payload in told:
+                said |= read(told[payload])
     notices = read_notices(extras)
     return InstantMessage(
         id=trace,

@@ -1,5 +1,5 @@
-"""What travels about messages: chat states (XEP-0085), receipts (XEP-0184), markers (XEP-0333), and how
-they look (XEP-0071).
+"""What travels about messages: chat states (XEP-0085), receipts (XEP-0184), markers (XEP-0333), how they
+look (XEP-0071), and which files they share (XEP-0066).
 
 Between XMPP clients they are carried untouched; this is for what comes from and goes to phones.
 """
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from presence.messages import ChatState, InstantMessage, Report
 from xmpp.element import Element
-from xmpp.serialiser import escape_attribute
+from xmpp.serialiser import escape_attribute, escape_text
 
 CHAT_STATES_NS = "http://jabber.org/protocol/chatstates"
 RECEIPTS_NS = "urn:xmpp:receipts"
 XHTML_NS = "http://jabber.org/protocol/xhtml-im"
 XHTML_BODY_NS = "http://www.w3.org/1999/xhtml"
 MARKERS_NS = "urn:xmpp:chat-markers:0"
+OOB_NS = "jabber:x:oob"
 
 _STATES = {state.value: state for state in ChatState}
 _REPORTS = {
@@ -75,4 +76,6 @@ def write_notices(message: InstantMessage) -> str:
         out.append(f"<markable xmlns='{MARKERS_NS}'/>")
     if message.markup:
         out.append(f"<html xmlns='{XHTML_NS}'><body xmlns='{XHTML_BODY_NS}'>{message.markup}</body></html>")
+    if message.file is not None:
+        out.append(f"<x xmlns='{OOB_NS}'><url>{escape_text(message.file.url)}</url></x>")
     return "".join(out)

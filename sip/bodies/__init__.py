@@ -10,6 +10,7 @@ from functools import cache
 
 import msgspec
 
+from presence.files import SharedFile
 from presence.messages import ChatState, Report
 from sip.errors import ProtocolError
 from sip.message import Request
@@ -35,6 +36,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     markup: str = ""
     "The text with its formatting, tidied by `presence.markup`; empty where it says no more."
+    file: SharedFile | None = None
+    "It shares this file; the text is where it is."
     chat_state: ChatState | None = None
     report: Report | None = None
     about: str = ""

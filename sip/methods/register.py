@@ -9,7 +9,8 @@ from sip.topology import origin_of
 
 @method("REGISTER")
 async def register(services: Services, incoming: Incoming) -> Reply:
-    """Bind the phone, then give it what it missed: its own earlier publications, its subscriptions' state."""
+    """Bind the phone, learn what it takes, then give it what it missed: its own earlier publications, its
+    subscriptions' state."""
     user, request = incoming.user, incoming.request
     way = services.topology.way(request, incoming.flow)
     response = await services.registrar.register(user, request, way, incoming.trace)
@@ -19,6 +20,7 @@ async def register(services: Services, incoming: Incoming) -> Reply:
         if phone is None or phone.flow != way:
             # It is the other phone at that host: this one has gone.
             return
+        services.pager.announced((user, phone.binding.endpoint), request)
         services.notifier.moved(user, phone.binding.contact, way)
         if phone.binding.registered == phone.binding.refreshed:
             services.runtime.spawn(services.publisher.adopt(user, phone.binding, incoming.flow))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from presence.files import SharedFile
 from presence.messages import ChatState, Report
 from sip.bodies import Content, Heard, accept, understand
 from sip.bodies.cpim import write_cpim
+from sip.bodies.file import CONTENT_TYPE as FILE
+from sip.bodies.file import write_file
 from sip.bodies.html import words_of
 from sip.bodies.imdn import write_imdn
 from sip.bodies.iscomposing import write_is_composing
@@ -27,6 +30,7 @@ def test_every_format_is_in_accept_and_plain_text_first() -> None:
     assert accept().split(", ") == [
         "text/plain",
         "application/im-iscomposing+xml",
+        "application/vnd.gsma.rcs-ft-http+xml",
         "application/xhtml+xml",
         "message/cpim",
         "message/imdn+xml",
@@ -132,3 +136,82 @@ def test_nobody_is_told_what_became_of_a_report() -> None:
 )
 def test_broken_envelopes_are_refused(data: bytes, status: int) -> None:
     assert refused("message/cpim", data) == status
+
+
+LINPHONE = """<?xml version="1.0" encoding="UTF-8"?><file xmlns="urn:gsma:params:xml:ns:rcs:rcs:fthttp">
+<file-info type="thumbnail"><file-size>77</file-size><content-type>image/png</content-type>
+<data url = "https://files.example.org/small.png" until = "2030-01-01T00:00:00Z"/></file-info>
+<file-info type="file">
+<file-size>1234</file-size>
+<file-name>cat &amp; dog.jpg</file-name>
+<content-type>image/jpeg</content-type>
+<data url = "%s" until = "2030-01-01T00:00:00Z"/>
+</file-info>
+</file>"""
+
+
+def test_of_a_file_link_name_size_and_type_are_heard_and_the_thumbnail_is_not() -> None:
+    url = "https://files.example.org/a/cat.jpg"
+    expected = SharedFile(url, "cat & dog.jpg", 1234, "image/jpeg")
+    assert heard(FILE, LINPHONE % url) == Heard(text=url, file=expected)
+
+
+def test_what_is_written_of_a_file_is_read_alike() -> None:
+    file = SharedFile("https://example.org/a?b=1&c=2", "a <b>.pdf", 5, "application/pdf")
+    assert heard(FILE, write_file(file, "2030-01-01T00:00:00Z")).file == file
+
+
+def test_of_a_bare_link_a_phone_is_told_the_name_and_type_it_ends_in_and_no_size() -> None:
+    document = write_file(SharedFile("https://example.org/x/my%20cat.png"))
+    file = heard(FILE, document).file
+    assert file is not None
+    assert (file.name, file.media, file.size) == ("my cat.png", "image/png", 0)
+    assert b"file-size" not in document
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://example.org/a",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://",
+        "https://a b/",
+        "//x/y",
+        "https://example.org/" + "a" * 2048,
+        "http://user:secret@example.org/a",
+        "https://example.org:x/",
+    ],
+)
+def test_a_file_that_is_nowhere_on_the_web_is_400(url: str) -> None:
+    assert refused(FILE, LINPHONE % url) == 400
+
+
+@pytest.mark.parametrize(
+    ("document", "status"),
+    [
+        ("<file xmlns='urn:gsma:params:xml:ns:rcs:rcs:fthttp'/>", 400),
+        ("<file/>", 400),
+        ("nonsense", 400),
+        ("<!DOCTYPE file [<!ENTITY a 'b'>]>" + LINPHONE, 400),
+        (LINPHONE + " " * 65_536, 413),
+    ],
+)
+def test_what_describes_no_file_is_refused(document: str, status: int) -> None:
+    assert refused(FILE, document) == status
+
+
+def test_a_file_in_an_envelope_is_one() -> None:
+    file = SharedFile("https://example.org/a.png", "a.png", 5, "image/png")
+    envelope = write_cpim(
+        sender="sip:a@b",
+        recipient="sip:c@d",
+        sent="2030-01-01T00:00:00Z",
+        media=FILE,
+        data=write_file(file),
+        message_id="m1",
+        wants=(Report.DELIVERED,),
+    )
+    opened = heard("message/cpim", envelope)
+    assert (opened.file, opened.wants, opened.id) == (file, (Report.DELIVERED,), "m1")

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from presence.files import SharedFile
 from presence.messages import Report
 from presence.ports import Deliver
+from sip.bodies import Content, understand
+from sip.bodies.file import CONTENT_TYPE as FILE
+from sip.bodies.file import write_file
 from tests.sip.house import ALICE, BOB, House, open_house
 
 HER = "alice@example.org"
@@ -92,3 +96,78 @@ async def test_a_phone_for_plain_text_only_gets_no_more_whatever_it_says(tmp_pat
             await phone.message(HER, "hello", Accept="text/plain, text/html")
             await house.say(ALICE, BOB, "now", markup="<em>now</em>")
             assert (await phone.hears("now"))["Content-Type"] == "text/plain;charset=utf-8"
+
+
+URL = "https://example.org/cat.png"
+CAT = SharedFile(URL, "cat.png", 123_456, "image/png")
+
+
+async def test_a_phones_file_is_its_link_and_more(house: House) -> None:
+    await house.befriend(ALICE, BOB)
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        assert (await phone.message(HER, write_file(CAT), content_type=FILE)).status == 200
+        (heard,) = await house.heard()
+        assert (heard.bodies[0].text, heard.file) == (URL, CAT)
+
+
+async def test_a_phone_that_takes_files_is_sent_one_and_one_that_refuses_it_the_link(house: House) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register(Accept=f"text/plain, {FILE}")
+        await house.say(ALICE, BOB, URL, file=CAT)
+        request = await phone.received("MESSAGE")
+        assert request["Content-Type"] == FILE
+        assert understand(Content(FILE, "utf-8", request.body)).file == CAT
+        phone.answers["MESSAGE"] = (415, "Unsupported Media Type")
+        await house.say(ALICE, BOB, URL, file=CAT)
+        assert (await phone.received("MESSAGE"))["Content-Type"] == FILE
+        phone.answers.pop("MESSAGE")
+        await phone.hears(f"cat.png, 123 kB\n{URL}")
+        await phone.register(Accept=f"text/plain, {FILE}")  # it says so every time
+        await house.say(ALICE, BOB, URL, file=CAT)
+        await phone.hears(f"cat.png, 123 kB\n{URL}")
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "read"),
+    [
+        (URL, CAT, f"cat.png, 123 kB\n{URL}"),
+        (URL, SharedFile(URL), URL),
+        ("", SharedFile(URL, size=900), f"900 bytes\n{URL}"),
+        (f"Look: {URL}", CAT, f"Look: {URL}"),
+        ("My cat", CAT, f"My cat\ncat.png, 123 kB\n{URL}"),
+    ],
+)
+async def test_other_phones_read_where_it_is(house: House, text: str, file: SharedFile, read: str) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await house.say(ALICE, BOB, text, file=file)
+        assert (await phone.hears(read))["Content-Type"] == "text/plain;charset=utf-8"
+
+
+async def test_what_is_said_beside_a_file_is_not_lost_on_a_phone_that_takes_files(house: House) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register(Accept=FILE)
+        await house.say(ALICE, BOB, "My cat", file=CAT)
+        await phone.hears(f"My cat\ncat.png, 123 kB\n{URL}")
+
+
+async def test_who_wants_to_know_what_becomes_of_a_file_is_told(house: House) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register(Accept=f"message/cpim, {FILE}")
+        await house.say(ALICE, BOB, URL, file=CAT, wants=(Report.DELIVERED,), origin_id="f1")
+        request = await phone.received("MESSAGE")
+        opened = understand(Content("message/cpim", "utf-8", request.body))
+        assert (request["Content-Type"], opened.id, opened.file) == ("message/cpim", "f1", CAT)
+
+
+async def test_a_phone_that_takes_everything_when_it_registers_has_not_named_files(house: House) -> None:
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        await phone.register(Accept="*/*")
+        await house.say(ALICE, BOB, URL, file=CAT)
+        await phone.hears(f"cat.png, 123 kB\n{URL}")

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import Condition
+from presence.files import SharedFile
 from presence.messages import Audience, ChatState, Failure, InstantMessage, Kind, Report
 from presence.model import Text
 from xmpp.element import CLIENT_NS, LANG, E, Element
@@ -277,3 +278,74 @@ def test_what_a_phone_formatted_is_xhtml_im() -> None:
     xhtml = html.find("body", "http://www.w3.org/1999/xhtml")
     assert xhtml is not None
     assert [(e.name, e.text) for e in xhtml.elements] == [("strong", "now")]
+
+
+URL = "https://files.example.org/summit.jpg"
+OOB = E("x", "jabber:x:oob", {}, E("url", "jabber:x:oob", {}, URL))
+
+
+def metadata(ns: str) -> Element:
+    said = {"media-type": "image/jpeg", "name": "summit.jpg", "size": "3032449"}
+    return E("file", ns, {}, *(E(name, ns, {}, text) for name, text in said.items()))
+
+
+SFS = E(
+    "file-sharing",
+    "urn:xmpp:sfs:0",
+    {"disposition": "inline"},
+    metadata("urn:xmpp:file:metadata:0"),
+    E(
+        "sources",
+        "urn:xmpp:sfs:0",
+        {},
+        E("jinglepub", "urn:xmpp:jinglepub:1", {"from": "alice@example.org/desk", "id": "1"}),
+        E("url-data", "http://jabber.org/protocol/url-data", {"target": URL}),
+    ),
+)
+SIMS = E(
+    "reference",
+    "urn:xmpp:reference:0",
+    {"type": "data", "begin": "0", "end": "9"},
+    E(
+        "media-sharing",
+        "urn:xmpp:sims:1",
+        {},
+        metadata("urn:xmpp:jingle:apps:file-transfer:5"),
+        E(
+            "sources",
+            "urn:xmpp:sims:1",
+            {},
+            E("reference", "urn:xmpp:reference:0", {"type": "data", "uri": "xmpp:alice@example.org?jingle"}),
+            E("reference", "urn:xmpp:reference:0", {"type": "data", "uri": URL}),
+        ),
+    ),
+)
+WHOLE = SharedFile(URL, "summit.jpg", 3_032_449, "image/jpeg")
+
+
+@pytest.mark.parametrize(
+    ("payloads", "file"),
+    [
+        ((OOB,), SharedFile(URL)),
+        ((SFS,), WHOLE),
+        ((SIMS,), WHOLE),
+        ((SFS, OOB), WHOLE),
+        ((OOB, SFS), WHOLE),
+        ((E("x", "jabber:x:oob", {}, E("url", "jabber:x:oob", {}, "aesgcm://example.org/a#b")),), None),
+        ((E("reference", "urn:xmpp:reference:0", {"type": "mention", "uri": "xmpp:bob@example.org"}),), None),
+    ],
+)
+def test_a_shared_file_is_known_in_whichever_words(
+    payloads: tuple[Element, ...], file: SharedFile | None
+) -> None:
+    assert read(body(URL), *payloads).file == file
+
+
+def test_a_file_without_a_body_is_for_phones_too() -> None:
+    assert read(SFS).audience is Audience.ALL
+
+
+def test_a_phones_file_is_shown_inline() -> None:
+    message = replace(read(body(URL)), file=WHOLE)
+    (stanza,) = parse_fragment(write_message(message, delayed=False))
+    assert stanza.find("x", "jabber:x:oob") == OOB

@@ -15,15 +15,8 @@ import pytest
 
 from gateway.web import WebServer
 from presence.address import parse_address
-from tests.support.waiting import until
-from tests.xmpp.scene import Client, Scene, Silence
-from xmpp.edge.fileserver import FileServer
-from xmpp.edge.uploads import MAX_OPEN, Broken, DirectoryUploads, Taken
-from xmpp.element import E, Element
-from xmpp.extensions.xep_0363_upload import NS, PURPOSE_NS, provide
-from xmpp.hosted import INFO_NS, ITEMS_NS
-from xmpp.settings import UploadSettings
-from xmpp.upload import (
+from presence.edge.uploads import MAX_OPEN, Broken, DirectoryUploads, Taken
+from presence.uploads import (
     MAX_NAME,
     QuotaReached,
     Slot,
@@ -36,6 +29,13 @@ from xmpp.upload import (
     slot,
     verify,
 )
+from tests.support.waiting import until
+from tests.xmpp.scene import Client, Scene, Silence
+from xmpp.edge.fileserver import FileServer
+from xmpp.element import E, Element
+from xmpp.extensions.xep_0363_upload import NS, PURPOSE_NS, provide
+from xmpp.hosted import INFO_NS, ITEMS_NS
+from xmpp.settings import UploadSettings
 
 ALICE = parse_address("alice@example.org")
 BOB = parse_address("bob@example.org")

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from presence.address import canonical_domain
 from presence.edge.names import Files
+from presence.edge.uploads import DirectoryUploads
 from presence.ports import AccountChanged, Accounts, Envelope, Metrics
 from presence.service import PresenceService
 from xmpp.component import Component
@@ -20,7 +21,6 @@ from xmpp.edge.fileserver import FileServer
 from xmpp.edge.listener import Listener, Listening
 from xmpp.edge.runtime import LoopRuntime
 from xmpp.edge.tls import load_identities
-from xmpp.edge.uploads import DirectoryUploads
 from xmpp.edge.web import XmppWeb
 from xmpp.extensions import xep_0363_upload
 from xmpp.realm import Realm

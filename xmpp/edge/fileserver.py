@@ -11,9 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from presence.edge.uploads import Broken, DirectoryUploads, Taken
 from presence.ports import Metrics
-from xmpp.edge.uploads import Broken, DirectoryUploads, Taken
-from xmpp.upload import ANY_TYPE, UPLOAD_PATH, Ticket, disposition, fit_type, safety, same_type
+from presence.uploads import ANY_TYPE, UPLOAD_PATH, Ticket, disposition, fit_type, safety, same_type
 
 log = structlog.get_logger()
 

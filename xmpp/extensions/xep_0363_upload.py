@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from presence.uploads import QuotaReached, Uploads, fit_name, fit_type
 from xmpp import forms
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
@@ -15,7 +16,6 @@ from xmpp.extensions import Extension, Request, Status
 from xmpp.hosted import Desk, Service, beside
 from xmpp.rate import Paces
 from xmpp.timestamps import parse_stamp, stamp
-from xmpp.upload import QuotaReached, Uploads, fit_name, fit_type
 
 if TYPE_CHECKING:
     from xmpp.router import XmppRouter

@@ -85,6 +85,7 @@ def tombstone(original: InstantMessage, stone: Element) -> InstantMessage:
         subjects=nothing,
         thread="",
         markup="",
+        file=None,
         opaque={OPAQUE: serialise_children([stone]), **author},
     )
 

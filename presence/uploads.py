@@ -1,4 +1,5 @@
-"""HTTP File Upload (XEP-0363) without file and socket: slots, their tickets, how a file is served.
+"""Files people put here over HTTP (XEP-0363), without file and socket: slots, their tickets, how a file is
+served.
 
 A slot's PUT address carries a ticket that says, signed, what may be put there: whoever can read it can put
 this one file, for some minutes. The GET address is a secret by its length.
@@ -53,6 +54,21 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
 class Slot:
     put: str
     get: str
+
+
+class Limits(Protocol):
+    """What files may take; `xmpp.settings.UploadSettings` is one."""
+
+    @property
+    def max_size(self) -> int: ...
+    @property
+    def quota(self) -> int: ...
+    @property
+    def max_files(self) -> int: ...
+    @property
+    def days(self) -> float: ...
+    @property
+    def slot_lifetime(self) -> int: ...
 
 
 class QuotaReached(Exception):

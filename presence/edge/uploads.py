@@ -26,8 +26,7 @@ import msgspec
 import structlog
 
 from presence.address import Address
-from xmpp.settings import UploadSettings
-from xmpp.upload import QuotaReached, Slot, Ticket, owner_of, patience_for, slot, verify
+from presence.uploads import Limits, QuotaReached, Slot, Ticket, owner_of, patience_for, slot, verify
 
 log = structlog.get_logger()
 
@@ -86,12 +85,12 @@ class _Coming:
 
 
 class DirectoryUploads:
-    """Implements `xmpp.upload.Uploads`."""
+    """Implements `presence.uploads.Uploads`."""
 
     def __init__(
         self,
         directory: Path,
-        settings: UploadSettings,
+        settings: Limits,
         clock: Callable[[], float] = time.time,
         patience: Callable[[int], float] = patience_for,
     ) -> None:
@@ -122,7 +121,7 @@ class DirectoryUploads:
     async def reserve(
         self, owner: Address, base: str, name: str, type: str, size: int, *, expires: float | None = None
     ) -> Slot:
-        """See `xmpp.upload.Uploads`."""
+        """See `presence.uploads.Uploads`."""
         now = self._clock()
         kept = self._settings.days * 86_400
         ends = min(filter(None, (now + kept if kept else 0, expires)), default=0)
