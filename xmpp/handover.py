@@ -148,13 +148,18 @@ class Holding:
 
     session: Session
     waiting: list[Outgoing] = field(default_factory=list)
+    size: int = 0
     timer: Timer | None = None
 
     def hold(self, outgoing: Outgoing) -> bool:
-        """See `xmpp.session.Session.holds`."""
+        """See `xmpp.session.Session.holds`. What is more than a session may owe its client goes on at once,
+        and ends the session there (`Management.sent`)."""
         if outgoing.message is not None:  # what the socket takes meanwhile is something else
             self.session.unconfirmed(outgoing.message)
         self.waiting.append(outgoing)
+        self.size += len(outgoing.data)
+        if self.session.router.settings.owes_too_much(len(self.waiting), self.size):
+            self.release()
         return True
 
     def release(self, first: Iterable[Outgoing] = ()) -> None:

@@ -117,8 +117,7 @@ class Management:
         self.session.unacknowledged = self._size
         if outgoing.message is not None:
             self._messages += 1
-        settings = self.session.router.settings
-        if len(self.queue) > settings.max_unacknowledged or self._size > settings.max_outbound // 2:
+        if self.session.router.settings.owes_too_much(len(self.queue), self._size):
             self._full = True
             log.info("session_queue_full", jid=self.session.jid.full, stanzas=len(self.queue))
             self.session.kick(StreamError("policy-violation", "too many stanzas are not acknowledged"))

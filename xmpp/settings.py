@@ -211,7 +211,8 @@ class XmppSettings(BaseModel):
     "Failed logins on one connection before it is closed."
     max_rate: int = Field(default=2_097_152, ge=0)
     """Bytes a second one client may send over longer times. Who sends faster is read more slowly, and nothing
-    is lost. What it makes us answer counts, too, four times. 0: no limit."""
+    is lost. What it makes us answer counts, too, four times, and each stanza as 512 bytes more than it has.
+    0: no limit."""
     max_rate_before_login: int = Field(default=16_384, ge=0)
     "The same, before it is authenticated."
     rate_burst: float = Field(default=10.0, gt=0, le=3600)
@@ -247,6 +248,10 @@ class XmppSettings(BaseModel):
 
     fake_iterations: int = Field(default=10_000, ge=4096)
     "SCRAM iterations pretended for unknown users: as many as real accounts have, so that nobody can tell."
+
+    def owes_too_much(self, stanzas: int, size: int) -> bool:
+        """Whether a session with so many unacknowledged stanzas, of so many bytes, must end."""
+        return stanzas > self.max_unacknowledged or size > self.max_outbound // 2
 
     @field_validator("mechanisms")
     @classmethod

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from gateway import config, log
 from gateway.cli.app import err, fail
+from gateway.cli.bus import has_bus
 from gateway.exits import Exit
-from gateway.wiring import Backend, backend, make_state_dir, valkey_dir
-from presence.edge.embedded import answers, socket_path
+from gateway.wiring import Backend, backend, make_state_dir
 from presence.errors import Refused, Unavailable
 from presence.ports import AccountChanged, Accounts
 
@@ -50,7 +50,7 @@ def tell(chosen: config.Settings, *changes: AccountChanged) -> None:
     running, which is fine. Where it cannot be known whether somebody is, that is said."""
 
     async def work() -> None:
-        if not chosen.bus.url and not await answers(socket_path(valkey_dir(chosen))):
+        if not await has_bus(chosen):
             return
         made = backend(chosen, "cli")
         try:

@@ -235,7 +235,7 @@ async def test_a_client_that_is_slowed_down_has_few_requests_waiting(tmp_path: P
             refused += (await done).get("condition") == "policy-violation"
             if refused == 13:
                 break
-        assert sum(not each.done() for each in waiting) == 6
+        assert sum(not each.done() for each in waiting) == 7
         for each in waiting:
             each.cancel()
         await asyncio.wait(waiting)

@@ -283,6 +283,30 @@ async def test_what_follows_is_not_waited_for_for_ever(xmpp: Scene) -> None:
     assert bodies(client) == ["hello"]
 
 
+async def test_what_waits_for_it_is_bounded_as_all_that_a_session_owes(xmpp: Scene) -> None:
+    await xmpp.friends("alice", "bob")
+    await xmpp.node(TWO, max_unacknowledged=100)
+    alice, id = await managed(xmpp, "alice")
+    bob = await xmpp.online("bob", node="xmpp-3")
+    await alice.gone()
+    client, asked = await begin_move(xmpp, "alice", id, 1)
+    while not asked.done():
+        await pump(xmpp, TWO)
+        await asyncio.sleep(0)
+    resumed = await asked
+    assert isinstance(resumed, Resumed)
+    client._session = xmpp.nodes[TWO].session(resumed.session.jid)
+    del xmpp.nodes[ONE]  # kill -9
+    for number in range(100):
+        await bob.message(bare("alice"), str(number))
+    assert bodies(client) == []
+    await bob.message(bare("alice"), "one too many")
+    assert client.ended is not None
+    assert client.ended.condition == "policy-violation"
+    await client.gone("policy-violation")
+    assert await pending(xmpp, "alice") == 101
+
+
 # --- what the session is -------------------------------------------------------------------------------
 
 

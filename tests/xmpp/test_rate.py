@@ -39,6 +39,18 @@ async def test_who_sends_too_fast_is_read_slowly_and_loses_nothing(tmp_path: Pat
     assert server.metrics.counts["xmpp_streams_slowed_total"] >= 1
 
 
+async def test_a_stanza_counts_for_more_than_its_bytes(tmp_path: Path) -> None:
+    server = EchoServer(tmp_path, settings=XmppSettings(max_rate=20_000, rate_burst=1))
+    async with server, RawClient(server.where(direct=True), direct=True) as client:
+        await client.log_in()
+        started = time.monotonic()
+        for number in range(80):  # 2 kB, and 40 kB for their number
+            client.send(b"<message id='%02d'/>" % number)
+            assert b"id='%02d'" % number in await client.until(b"/>")
+        assert time.monotonic() - started > 0.9
+    assert server.metrics.counts["xmpp_streams_slowed_total"] >= 1
+
+
 async def test_strangers_are_read_more_slowly(tmp_path: Path) -> None:
     server = EchoServer(tmp_path, settings=XmppSettings(max_rate_before_login=2000, rate_burst=1))
     async with server, RawClient(server.where(direct=True), direct=True) as client:

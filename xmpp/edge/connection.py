@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from xmpp.edge.clientstream import BACKLOG, ClientStream
+from xmpp.edge.clientstream import ClientStream
 from xmpp.edge.tls import TlsLayer
 from xmpp.effects import Opened
 from xmpp.errors import StreamError
@@ -119,14 +119,7 @@ class Connection(ClientStream, asyncio.Protocol):
             self._early += data
             self._pause_reading()
             return
-        events = self._core.receive_data(data)
-        if not events:
-            return
-        self._backlog.extend(events)
-        if self._worker is None:
-            self._start_work()
-        elif len(self._backlog) > BACKLOG:
-            self._pause_reading()
+        self._take(self._core.receive_data(data))
 
     def _more_waits(self) -> bool:
         return bool(self._early or self._core.trailing.strip())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -12,10 +11,10 @@ import typer
 from gateway import config
 from gateway.cli import listing
 from gateway.cli.app import app, err, fail, out, settings
-from gateway.exits import Exit
-from gateway.wiring import backend
+from gateway.cli.bus import with_bus
+from gateway.wiring import Backend
 from presence.address import Address, parse_address
-from presence.errors import InvalidAddress, Refused, Unavailable
+from presence.errors import InvalidAddress
 from presence.rooms import decisions
 from presence.rooms.administration import GiveAffiliation, administer
 from presence.rooms.decisions import Step
@@ -146,20 +145,9 @@ def _address(text: str) -> Address:
 
 
 def _with_rooms(chosen: config.Settings, use: Callable[[Rooms], Awaitable[T]]) -> T:
-    async def work() -> T:
-        made = backend(chosen, "cli")
+    def work(made: Backend) -> Awaitable[T]:
         if made.service.rooms is None:
             fail("rooms are switched off (rooms.enabled)")
-        try:
-            async with asyncio.timeout(10):
-                await made.connect()
-                return await use(made.service.rooms)
-        finally:
-            await made.close()
+        return use(made.service.rooms)
 
-    try:
-        return asyncio.run(work())
-    except Refused as refusal:
-        fail(refusal.text)
-    except (Unavailable, TimeoutError):
-        fail("bus or store cannot be reached: is Tandem running?", Exit.NOT_RUNNING)
+    return with_bus(chosen, work)
