@@ -233,9 +233,9 @@ async def test_a_client_that_is_slowed_down_has_few_requests_waiting(tmp_path: P
         refused = 0
         for done in asyncio.as_completed(waiting, timeout=PATIENCE):
             refused += (await done).get("condition") == "policy-violation"
-            if refused == 13:
+            if refused == 14:
                 break
-        assert sum(not each.done() for each in waiting) == 7
+        assert sum(not each.done() for each in waiting) == 6
         for each in waiting:
             each.cancel()
         await asyncio.wait(waiting)
