@@ -27,6 +27,7 @@ _rows = select(kept.c.name, kept.c.data, kept.c.position)
 _one = kept.c.owner == _owner, kept.c.collection == _collection
 _KEPT = Query(_rows.where(*_one).order_by(kept.c.position))
 _KEPT_ONE = Query(_rows.where(*_one, kept.c.name == _name))
+_LATEST_ONE = Query(_rows.where(*_one).order_by(kept.c.position.desc()).limit(1))
 ROW = 64
 "Bytes a row weighs beside what is in it."
 _WEIGHT = Query(
@@ -34,7 +35,22 @@ _WEIGHT = Query(
         func.sum(func.length(kept.c.data) + func.length(kept.c.collection) + func.length(kept.c.name) + ROW)
     ).where(kept.c.owner == _owner)
 )
+_owners: BindParameter[Any] = bindparam("owners", expanding=True)
+_collections: BindParameter[Any] = bindparam("collections", expanding=True)
 _names: BindParameter[Any] = bindparam("names", expanding=True)
+_newest = (
+    select(kept.c.owner, kept.c.collection, func.max(kept.c.position).label("position"))
+    .where(kept.c.owner.in_(_owners), kept.c.collection.in_(_collections))
+    .group_by(kept.c.owner, kept.c.collection)
+    .subquery()
+)
+_LATEST = select(kept).join(
+    _newest,
+    and_(*(kept.c[column] == _newest.c[column] for column in ("owner", "collection", "position"))),
+)
+_KEPT_BY = select(kept).where(
+    kept.c.owner.in_(_owners), kept.c.collection == _collection, kept.c.name.in_(_names)
+)
 _COLLECTIONS = Query(select(kept.c.collection).where(kept.c.owner == _owner).distinct())
 
 
@@ -80,7 +96,7 @@ class Belongings:
             rows = await self.database.rows(_KEPT, **values)
         else:
             rows = await self.database.rows(_KEPT_ONE, **values, name=name)
-        return [Kept(row[0], row[1], row[2] / 1e9) for row in rows]
+        return [_kept(*row) for row in rows]
 
     async def keep(self, owner: Address, collection: str, name: str, data: bytes, most: int) -> list[str]:
         """See `presence.ports.KeptStore.keep`."""
@@ -136,38 +152,39 @@ class Belongings:
         self, owners: Sequence[Address], collections: Sequence[str]
     ) -> dict[tuple[Address, str], Kept]:
         """See `presence.ports.KeptStore.latest`."""
-        newest = (
-            select(kept.c.owner, kept.c.collection, func.max(kept.c.position).label("position"))
-            .where(kept.c.owner.in_(_names), kept.c.collection.in_(collections))
-            .group_by(kept.c.owner, kept.c.collection)
-            .subquery()
-        )
-        same = (kept.c.owner == newest.c.owner) & (kept.c.collection == newest.c.collection)
-        found = select(kept).join(newest, same & (kept.c.position == newest.c.position))
-        return {(owner, row.collection): _kept(row) for owner, row in await self._of(owners, found)}
+        if len(owners) == len(collections) == 1:
+            key = owners[0], collections[0]
+            rows = await self.database.rows(_LATEST_ONE, owner=str(owners[0]), collection=collections[0])
+            return {key: _kept(*rows[0])} if rows else {}
+        found = await self._of(owners, _LATEST, collections=collections)
+        return {(owner, row.collection): _kept(row.name, row.data, row.position) for owner, row in found}
 
     async def kept_by(
         self, owners: Sequence[Address], collection: str, names: Sequence[str]
     ) -> dict[tuple[Address, str], Kept]:
         """See `presence.ports.KeptStore.kept_by`."""
-        found = select(kept).where(
-            kept.c.owner.in_(_names), kept.c.collection == collection, kept.c.name.in_(names)
-        )
-        return {(owner, row.name): _kept(row) for owner, row in await self._of(owners, found)}
+        if len(owners) == len(names) == 1:
+            key = owners[0], names[0]
+            only = await self.kept(owners[0], collection, names[0])
+            return {key: only[0]} if only else {}
+        found = await self._of(owners, _KEPT_BY, collection=collection, names=names)
+        return {(owner, row.name): _kept(row.name, row.data, row.position) for owner, row in found}
 
-    async def _of(self, owners: Sequence[Address], found: Select[Any]) -> list[tuple[Address, Row[Any]]]:
+    async def _of(
+        self, owners: Sequence[Address], query: Select[Any], **values: Any
+    ) -> list[tuple[Address, Row[Any]]]:
         rows: list[tuple[Address, Row[Any]]] = []
         if owners:
             async with self.database.reading() as connection:
                 for start in range(0, len(owners), AT_ONCE):
                     people = {str(owner): owner for owner in owners[start : start + AT_ONCE]}
-                    answer = await connection.execute(found, {"names": list(people)})
+                    answer = await connection.execute(query, {"owners": list(people), **values})
                     rows += [(people[row.owner], row) for row in answer]
         return rows
 
 
-def _kept(row: Row[Any]) -> Kept:
-    return Kept(row.name, row.data, row.position / 1e9)
+def _kept(name: str, data: bytes, position: int) -> Kept:
+    return Kept(name, data, position / 1e9)
 
 
 async def forget_belongings(connection: AsyncConnection, address: Address) -> None:

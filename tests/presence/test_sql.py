@@ -339,6 +339,9 @@ async def test_the_latest_of_many_people_is_found_at_once(store: SqlStore) -> No
     named = await store.kept_by([ALICE, BOB], "things", ["a", "none"])
     assert {key: k.data for key, k in named.items()} == {(ALICE, "a"): b"aalice", (BOB, "a"): b"abob"}
     assert await store.latest([], ["things"]) == await store.kept_by([], "things", ["a"]) == {}
+    assert await store.latest([BOB], ["things"]) == {(BOB, "things"): latest[BOB, "things"]}
+    assert await store.latest([BOB], ["nothing"]) == await store.kept_by([BOB], "things", ["none"]) == {}
+    assert await store.kept_by([BOB], "things", ["a"]) == {(BOB, "a"): named[BOB, "a"]}
     rows = 3 * ROW + len("a" + "b" + "c") + len("things" + "things" + "others")
     assert (await store.weight(BOB), await store.weight(Address("x", "y.z"))) == (9 + rows, 0)
 
