@@ -164,7 +164,7 @@ class Assistant:
             return
         _put(self._misunderstood, owner, times + 1)
         if not waiting:
-            await self._say(owner, "Nobody is waiting for your answer.")
+            await self._say(owner, "Nobody is waiting for your answer. Send help for what there is.")
             return
         _put(self._asked, owner, Question(waiting[0], bare=len(waiting) == 1))
         listed = ", ".join(map(str, waiting[:20]))

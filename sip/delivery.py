@@ -23,7 +23,7 @@ from presence.service import PresenceService
 from sip.assistant import Assistant
 from sip.bodies import cpim
 from sip.errors import status_to_condition
-from sip.fitting import fits
+from sip.fitting import datagram_size, fits
 from sip.flow import Flow
 from sip.message import Request
 from sip.outgoing import PLAIN, media_of
@@ -160,6 +160,11 @@ class Deliverer:
         self._sender.send(
             request, located.flow, partial(self._answered, lane, message, located, tried, media_of(request))
         )
+
+    def room(self, message: InstantMessage, located: Located) -> int:
+        """Bytes its text may have more for it to fit a packet to this phone."""
+        request = self._writer.in_plain(message, located, self._runtime.now())
+        return self._settings.max_datagram - datagram_size(request)
 
     def _too_long(self, request: Request) -> bool:
         return not fits(request, self._settings.max_datagram)

@@ -26,6 +26,7 @@ from presence.service import PresenceService
 from sip.assistant import Assistant
 from sip.bodies import Heard, formats, heard_in, iscomposing
 from sip.bodies.file import CONTENT_TYPE as FILE
+from sip.desk import Desk
 from sip.errors import ProtocolError, condition_to_status
 from sip.flow import Flow
 from sip.grammar import language
@@ -52,6 +53,7 @@ class Pager:
         runtime: Runtime,
         writer: Writer,
         assistant: Assistant,
+        desk: Desk,
         metrics: Metrics,
     ) -> None:
         self._service = service
@@ -59,6 +61,7 @@ class Pager:
         self._runtime = runtime
         self._writer = writer
         self._assistant = assistant
+        self._desk = desk
         self._metrics = metrics
         self._shown: dict[tuple[Address, Address], float] = {}
         "Recipient and sender, who may see them → until when that is not looked up again."
@@ -77,7 +80,7 @@ class Pager:
             self._metrics.count("sip_messages_in_total", outcome="not-shown")
             return respond(request, 200)
         if self._assistant.is_at(recipient):
-            if heard.text:
+            if heard.text and not await self._desk.asked(sender, phone, heard.text, trace):
                 await self._assistant.heard(sender, heard.text, trace)
             self._metrics.count("sip_messages_in_total", outcome="assistant")
             return respond(request, 200)

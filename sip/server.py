@@ -26,6 +26,7 @@ from sip import words
 from sip.assistant import Assistant
 from sip.authenticator import Authenticator
 from sip.delivery import Deliverer
+from sip.desk import Desk
 from sip.flow import Flow
 from sip.following import Following
 from sip.gruu import Sealer
@@ -95,10 +96,11 @@ class SipServer:
         )
         writer = Writer(settings)
         self.assistant = Assistant(settings, service, accounts, runtime)
-        self.pager = Pager(service, self.registrar, runtime, writer, self.assistant, metrics)
         self.deliverer = Deliverer(
             settings, service, self.registrar, runtime, sender, writer, self.assistant, metrics
         )
+        desk = Desk(settings, service, runtime, self.deliverer)
+        self.pager = Pager(service, self.registrar, runtime, writer, self.assistant, desk, metrics)
         services = Services(
             settings=settings,
             runtime=runtime,

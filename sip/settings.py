@@ -154,8 +154,9 @@ class SipSettings(BaseModel):
     lists."""
     assistant: str = "presence"
     """User part of the address from which people who have only a phone are asked by message who may see them,
-    and which understands `yes` and `no`; see `policy.phone`. Nobody can have, or log in to, an account of
-    that name. Empty: nobody is asked by message."""
+    and which understands `yes`, `no`, and what phones may ask for (docs/phones.md); see `policy.phone`.
+    Nobody can have, or log in to, an account of that name. Empty: nobody is asked by message, or may
+    ask."""
     follow: tuple[Followed, ...] = ()
     """Other servers' registrations and calls, which become presence of the people here. Tables
     `[[sip.follow]]` with `server`, `events`, `addresses`, `watcher`, `user`, `password_file`, `expires`."""

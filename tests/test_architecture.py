@@ -186,6 +186,7 @@ def test_nobody_swallows_everything() -> None:
         ("gateway/cli/commands", r"@app\.command\(|app\.add_typer\("),
         ("gateway/admin/resources", r"@resource\("),
         ("presence/edge/accounts", r"BACKEND = "),
+        ("sip/commands", r"@command\("),
         ("sip/methods", r"@method\("),
         ("sip/packages", r"register\("),
         ("sip/xcap/usages", r"register\("),

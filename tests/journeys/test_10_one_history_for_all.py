@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.stage import Stage, open_stage
-from tests.support.tandem import Tandem
+from tests.support.tandem import DOMAIN, Tandem
 from tests.support.waiting import until
 from tests.support.xmppclient import Client, Stanza
 
@@ -158,3 +158,28 @@ async def test_the_history_is_whole_while_its_writer_is_killed_again_and_again(d
                 return doomed.tandem.pids().get("admin", killed) != killed
 
             await until("admin is back", back, 30)
+
+
+async def test_a_phone_asks_for_what_was_said_before_it_was_there(stage: Stage) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    async with (
+        stage.client(alice) as desk,
+        stage.client(bob, "laptop", plugins=PLUGINS) as laptop,
+        stage.phone(bob) as phone,
+    ):
+        await desk.online(bob.address)
+        desk.say(bob.address, "before the phone")
+        await laptop.hears("before the phone")
+        laptop.say(alice.address, "from the laptop")
+        await desk.hears("from the laptop")
+        kept = await history(laptop)
+        await phone.register()
+        assert (await phone.message(f"presence@{DOMAIN}", f"history {alice.address} 10")).status == 200
+        answer = await phone.received("MESSAGE", "the history")
+        title, *lines = answer.text.splitlines()
+        assert title == f"Last said with {alice.address}, times in UTC:"
+        said = [(alice.address.partition("@")[0], "before the phone"), ("me", "from the laptop")]
+        assert [line[17:] for line in lines] == [f"{who}: {text}" for who, text in said]
+        await laptop.echo()
+        assert await history(laptop) == kept
+        assert not laptop.messages.matching(lambda m: "Last said" in m["body"])

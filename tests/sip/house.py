@@ -19,7 +19,9 @@ from gateway.web import WebServer
 from presence.address import Address
 from presence.composition import compose
 from presence.edge.accounts import AccountSettings, open_accounts
+from presence.edge.archive import SqlArchive
 from presence.edge.sql import SqlStore
+from presence.history import History
 from presence.memory import MemoryBus
 from presence.messages import Delivery, InstantMessage
 from presence.model import PresenceDocument, PresenceTuple, Source, Text
@@ -83,6 +85,8 @@ class House:
         self.policy = policy
         self.polite = True
         "Who is blocked is not told so."
+        self.keeps = True
+        "There is an archive."
         self.store = store
         self.accounts = accounts
         self.bus = bus
@@ -111,6 +115,7 @@ class House:
             guard=self.guard,
             phone_policy=self.policy,
             polite=self.polite,
+            history=History(self.bus, SqlArchive(self.store.database), self.store) if self.keeps else None,
         )
 
     # --- the door's life ------------------------------------------------------------------------

@@ -188,7 +188,7 @@ async def test_a_phone_that_replies_by_itself_is_left_alone(house: House) -> Non
         await phone.register()
         for _ in range(2):
             await phone.message(ASSISTANT, "I am driving")
-            await phone.hears("Nobody is waiting for your answer.")
+            await phone.hears("Nobody is waiting for your answer. Send help for what there is.")
         await phone.message(ASSISTANT, "I am driving")
         await house.say(ALICE, BOB, "next")
         await phone.hears("next")

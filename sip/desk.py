@@ -1,0 +1,103 @@
+"""Questions phones ask by message, and the answers (`sip.commands`): to the phone that asked and nobody else,
+kept nowhere, in messages that fit a packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import ceil
+
+import structlog
+
+from presence.address import Address, make_address
+from presence.messages import InstantMessage
+from presence.model import Text
+from presence.ports import Deliver
+from presence.service import PresenceService
+from sip.commands import Asked, commands
+from sip.delivery import Deliverer
+from sip.errors import ProtocolError
+from sip.limits import Rate
+from sip.registrar import Located
+from sip.runtime import Runtime
+from sip.settings import SipSettings
+
+log = structlog.get_logger()
+
+QUESTIONS = 0.5
+"Of one account a second; ten seconds' worth may come at once."
+MOST_MESSAGES = 20
+"Of one answer; what does not fit is left out, the first lines first."
+_LEAST = 200
+"Bytes of text a message has at least."
+
+
+class Desk:
+    def __init__(
+        self, settings: SipSettings, service: PresenceService, runtime: Runtime, deliverer: Deliverer
+    ) -> None:
+        self._name = settings.assistant
+        self._service = service
+        self._runtime = runtime
+        self._deliverer = deliverer
+        self._rate = Rate(QUESTIONS)
+
+    async def asked(self, owner: Address, phone: Located | None, text: str, trace: str) -> bool:
+        """Answer if it is a question; False if it is none. `phone`: which of the owner's asks. Raises
+        `ProtocolError` 403 for one that is not registered, 480; `Unavailable`."""
+        name, *words = text.split(maxsplit=8) or [""]
+        command = commands().get(name.lower())
+        if command is None:
+            return False
+        if phone is None:
+            raise ProtocolError(403, "Register First")
+        wait = self._rate.wait(str(owner), self._runtime.now())
+        if wait:
+            raise ProtocolError(480, "Too Many Requests", (("Retry-After", str(ceil(wait))),))
+        lines = await command.handler(Asked(owner=owner, words=words, service=self._service))
+        log.info("question_answered", address=str(owner), command=name.lower(), trace=trace)
+        self._tell(owner, phone, lines, trace)
+        return True
+
+    def _tell(self, owner: Address, phone: Located, lines: Iterable[str], trace: str) -> None:
+        empty = self._message(owner, "", trace)
+        room = max(_LEAST, self._deliverer.room(empty, phone))
+        for text in pages(lines, room)[-MOST_MESSAGES:]:
+            message = self._message(owner, text, trace)
+            self._deliverer.deliver(Deliver(message=message, endpoints=(phone.binding.endpoint,)))
+
+    def _message(self, owner: Address, text: str, trace: str) -> InstantMessage:
+        """It is never given to the bus: no archive, no client and no other phone has it."""
+        return InstantMessage(
+            id=self._service.new_trace(),
+            trace=trace,
+            created=self._runtime.now(),
+            sender=make_address(self._name, owner.domain),
+            recipient=owner,
+            bodies=(Text(text),),
+            store=False,
+            archived=False,
+            copied=False,
+        )
+
+
+def pages(lines: Iterable[str], room: int) -> list[str]:
+    """The lines, joined to texts of at most `room` bytes; a line that is longer is cut in pieces."""
+    made: list[str] = []
+    for line in lines:
+        for piece in _pieces(line, room):
+            joined = f"{made[-1]}\n{piece}" if made else ""
+            if made and len(joined.encode()) <= room:
+                made[-1] = joined
+            else:
+                made.append(piece)
+    return made
+
+
+def _pieces(line: str, room: int) -> Iterator[str]:
+    """Cut between characters. `room` is at least 4."""
+    data = line.encode("utf-8", "replace")
+    while data:
+        piece = data[:room].decode(errors="ignore")
+        yield piece
+        data = data[len(piece.encode()) :]
