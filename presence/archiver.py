@@ -114,7 +114,7 @@ class Archiver:
             return None
 
     async def _keeps(self, owner: Address, wishes: dict[Address, Preferences], message: Parties) -> bool:
-        if owner.domain not in self._domains:
+        if not owner.local or owner.domain not in self._domains:
             return False
         chosen = wishes.get(owner)
         return chosen is None or await keeps(self._store, owner, chosen, message)

@@ -231,6 +231,11 @@ class PresenceService:
         """Take, or keep, what one process at a time may do. False: another holds it."""
         return await self._bus.lease(name, self._owner, seconds)
 
+    async def first(self, what: str, word: str, seconds: float) -> bool:
+        """Whether this word on something is the first in so many seconds, or the same as the first, of all
+        processes'. It is the first for as long from now."""
+        return await self._bus.lease(what, word, seconds)
+
     async def put_records(self, records: dict[str, bytes]) -> list[str]:
         """Returns the keys of those that were not written, because another node has taken them over."""
         return await self._bus.put_records(self._node, records) if records else []
@@ -367,6 +372,10 @@ class PresenceService:
     async def roster(self, owner: Address) -> tuple[str, list[RosterItem]]:
         """Version and all items, including those only pending-in."""
         return await self._store.roster(owner)
+
+    async def item(self, owner: Address, contact: Address) -> RosterItem:
+        """Empty for somebody the owner has nothing to do with."""
+        return await self._store.item(owner, contact)
 
     async def set_item(
         self, owner: Address, contact: Address, name: str, groups: tuple[str, ...], trace: str = ""

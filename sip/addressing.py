@@ -23,6 +23,9 @@ _FROM_ESCAPE = {f"{ord(c):02x}": c for c in " \"&'/:<>@\\"}
 _USER_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()&=+$,;?/")
 _PARAMETER_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()[]/:&+$")
 
+# RFC 5122 §2.2: unreserved and nodeallow.
+_NODE_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$()*+,;=")
+
 
 def to_address(uri: Uri) -> Address:
     """Whom a URI names. Raises `ProtocolError`: 416 for a scheme that names nobody here, 404 for what is
@@ -54,6 +57,12 @@ def to_uri(address: Address, resource: str = "") -> str:
     user = f"{percent(unescape_xmpp(address.local), _USER_SAFE)}@" if address.local else ""
     gruu = f";gr={percent(resource, _PARAMETER_SAFE)}" if resource else ""
     return f"sip:{user}{ascii_domain(address.domain)}{gruu}"
+
+
+def to_xmpp_uri(address: Address) -> str:
+    """`xmpp:user@domain` (RFC 5122 §2.2)."""
+    local = f"{percent(address.local, _NODE_SAFE)}@" if address.local else ""
+    return f"xmpp:{local}{ascii_domain(address.domain)}"
 
 
 @lru_cache(maxsize=8192)

@@ -20,7 +20,10 @@ _MAX_DIALOGS = 64
 _MAX_NAME = 256
 _MOST = 20_000
 "Ended calls remembered, and teller's lists of calls."
+_MAX_URI = 512
 _RINGS = frozenset(("trying", "proceeding", "early"))
+_ANSWERED = frozenset(("replaced", "local-bye", "remote-bye", "error"))
+"Events that end nothing but established calls, and the one that says that another call goes on in its place."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,14 @@ class Call:
     ringing: bool = False
     "It rings at their phone."
     over: bool = False
+    received: bool = False
+    "Somebody else made it."
+    answered: bool = False
+    "It is over, and only what was established ends like that; or another one has taken its place."
+    call_id: str = ""
+    "The same for all branches of a forked call."
+    caller: str = ""
+    "URI of the other end of a received call, as the teller has it; nobody vouches for it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +74,17 @@ def parse_dialog_info(body: bytes) -> DialogInfo:
         raise ProtocolError(400, "Bad dialog-info")
     calls = []
     for each in dialogs:
-        state = (each.findtext(f"{_NS}state") or "").strip()
+        element = each.find(f"{_NS}state")
+        state = ((element.text if element is not None else "") or "").strip()
+        # The schema has `event`, the examples of §6 have `reason`.
+        event = (element.get("event") or element.get("reason") or "") if element is not None else ""
         call_id, local, remote = (each.get(n, "") for n in ("call-id", "local-tag", "remote-tag"))
         # Of a forked call each branch is a dialog of its own, with a tag of its own (§4.1.3).
         name = f"{call_id} {local} {remote}" if call_id else each.get("id", "")
-        calling = each.get("direction") == "initiator" and state in _RINGS
+        direction = each.get("direction")
+        calling = direction == "initiator" and state in _RINGS
+        received = direction == "recipient"
+        caller = each.findtext(f"{_NS}remote/{_NS}identity") if received else None
         calls.append(
             Call(
                 (each.get("id") or name)[:_MAX_NAME],
@@ -75,6 +92,10 @@ def parse_dialog_info(body: bytes) -> DialogInfo:
                 talking=state == "confirmed" or calling,
                 ringing=state in _RINGS and not calling,
                 over=state == "terminated",
+                received=received,
+                answered=state == "terminated" and event in _ANSWERED,
+                call_id=call_id[:_MAX_NAME],
+                caller=(caller or "").strip()[:_MAX_URI],
             )
         )
     version = root.get("version", "")

@@ -27,11 +27,12 @@ from presence.service import PresenceService
 from sip.errors import ProtocolError
 from sip.flow import routed
 from sip.message import Request, Response, new_call_id, respond, serialise
+from sip.missed import MissedCalls
 from sip.parser import parse_message
 from sip.runtime import Answer, Runtime, Sender, Timer
 from sip.settings import Followed, SipSettings
 from sip.subscriber import Subscriber, Topic
-from sip.views import View, views
+from sip.views import Telling, View, views
 from sip.words import Overheard, encode
 
 log = structlog.get_logger()
@@ -74,6 +75,7 @@ class Following:
         runtime: Runtime,
         sender: Sender,
         metrics: Metrics,
+        missed: MissedCalls,
         passwords: Mapping[str, str],
         *,
         secret: bytes,
@@ -86,6 +88,7 @@ class Following:
         self._runtime = runtime
         self._sender = sender
         self._metrics = metrics
+        self._missed = missed
         self._passwords = passwords
         self._followed: dict[tuple[str, str, Address], Followee] = {}
         self._by_call: dict[str, Followee] = {}
@@ -249,6 +252,8 @@ class Following:
                 raise ProtocolError(415, headers=(("Accept", followee.topic.accept),))
             if not followee.view.take(request.body, now):
                 subscriber.refresh(now)
+            if isinstance(followee.view, Telling):
+                self._missed.heard(followee.topic.resource, followee.view.told())
             self._metrics.count("sip_notifies_received_total", event=followee.topic.event)
             self._write(followee)
         self._renamed(followee, call_id)

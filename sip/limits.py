@@ -46,9 +46,10 @@ _BODY = 4096
 class Rate:
     """Who may go on when. Times are seconds of one clock."""
 
-    def __init__(self, per_second: float, capacity: int = _CAPACITY) -> None:
+    def __init__(self, per_second: float, capacity: int = _CAPACITY, burst: float = BURST) -> None:
+        """`burst`: so many seconds' worth may come at once."""
         self._interval = 1 / per_second if per_second else 0.0
-        self._burst = BURST
+        self._burst = burst
         self._capacity = capacity
         self._due: dict[str, float] = {}
         "When all that was sent would have been sent at the steady rate."

@@ -25,6 +25,7 @@ from sip.errors import ProtocolError
 from sip.flow import Flow
 from sip.grammar import language
 from sip.message import Request, Response, respond
+from sip.missed import MissedCalls
 from sip.packages import Package, allow_events, packages
 from sip.registrar import Registrar
 from sip.runtime import Runtime
@@ -66,12 +67,14 @@ class Publisher:
         registrar: Registrar,
         runtime: Runtime,
         metrics: Metrics,
+        missed: MissedCalls,
     ) -> None:
         self._settings = settings
         self._service = service
         self._registrar = registrar
         self._runtime = runtime
         self._metrics = metrics
+        self._missed = missed
         self._calls = Calls(settings.max_call_expires)
 
     async def publish(self, address: Address, request: Request, flow: Flow, trace: str) -> Response:
@@ -138,6 +141,7 @@ class Publisher:
         person = published.person
         if published.calls is not None:
             person = self._calls.heard(address, name, published.calls.calls, now, full=published.calls.full)
+            self._missed.heard(address, published.calls.calls)
         return Source(
             id=SOURCE + name,
             tuples=published.tuples,

@@ -34,6 +34,7 @@ from sip.limits import Limits, Rates
 from sip.lists import Lookup, no_lists
 from sip.message import Request
 from sip.methods import Services
+from sip.missed import MissedCalls
 from sip.notifier import Notifier
 from sip.pager import Pager
 from sip.publish import Publisher
@@ -78,7 +79,8 @@ class SipServer:
         self.limits = Limits(rates, topology)
         sealer = Sealer(secret)
         self.registrar = Registrar(settings, service, runtime, metrics, sealer)
-        self.publisher = Publisher(settings, service, self.registrar, runtime, metrics)
+        missed = MissedCalls(service, accounts, runtime, metrics, enabled=settings.missed_calls)
+        self.publisher = Publisher(settings, service, self.registrar, runtime, metrics, missed)
         self.notifier = Notifier(
             settings,
             service,
@@ -92,7 +94,7 @@ class SipServer:
             lookup,
         )
         self.following = Following(
-            settings, service, accounts, runtime, sender, metrics, passwords, secret=secret
+            settings, service, accounts, runtime, sender, metrics, missed, passwords, secret=secret
         )
         writer = Writer(settings)
         self.assistant = Assistant(settings, service, accounts, runtime)

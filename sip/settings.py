@@ -157,6 +157,10 @@ class SipSettings(BaseModel):
     and which understands `yes`, `no`, and what phones may ask for (docs/phones.md); see `policy.phone`.
     Nobody can have, or log in to, an account of that name. Empty: nobody is asked by message, or may
     ask."""
+    missed_calls: bool = True
+    """Tell people in their XMPP clients of calls that rang and were not answered, as far as their phones
+    publish them or a followed server tells of them (RFC 4235). The notice comes from the domain; who blocks
+    the caller, or the domain, gets none."""
     follow: tuple[Followed, ...] = ()
     """Other servers' registrations and calls, which become presence of the people here. Tables
     `[[sip.follow]]` with `server`, `events`, `addresses`, `watcher`, `user`, `password_file`, `expires`."""

@@ -1,9 +1,10 @@
 """The package `dialog` (RFC 4235): lamps.
 
 Out: a person's presence as a lamp shows it (`sip.documents.dialog_info`). In: a phone's PUBLISHed calls put
-its user on the phone, or let a lamp flash while one rings (`sip.calls`).
+its user on the phone, or let a lamp flash while one rings (`sip.calls`); of those nobody answers they are
+told (`sip.missed`).
 
-# GAP RFC 4235 §4.1.6: of a published document only dialogs, their directions and states are read
+# GAP RFC 4235 §4.1.6: of a published document only dialogs, their directions, states and callers are read
 """
 
 from __future__ import annotations

@@ -11,10 +11,11 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from presence.address import Address
 from presence.model import Source
+from sip.calls import Call
 
 
 class View(Protocol):
@@ -24,6 +25,14 @@ class View(Protocol):
 
     def sources(self, now: float) -> tuple[Source, ...]:
         """What it says of the person. Their ids are unique within the view."""
+
+
+@runtime_checkable
+class Telling(View, Protocol):
+    """A view that hears of calls."""
+
+    def told(self) -> tuple[Call, ...]:
+        """What the last document said of them, if anything new."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from presence.address import Address, make_address
 from presence.errors import InvalidAddress
-from sip.addressing import to_address, to_uri
+from sip.addressing import to_address, to_uri, to_xmpp_uri
 from sip.errors import ProtocolError
 from sip.uri import parse_uri
 
@@ -30,6 +30,20 @@ BOTH_WAYS = [
 def test_rfc_7247_table_both_ways(uri: str, address: Address) -> None:
     assert to_address(parse_uri(uri)) == address
     assert to_uri(address) == uri
+
+
+@pytest.mark.parametrize(
+    ("address", "uri"),
+    [
+        (Address("alice", "example.org"), "xmpp:alice@example.org"),
+        (Address("o\\27malley", "müller.example"), "xmpp:o%5C27malley@xn--mller-kva.example"),
+        (Address("tschüss+1", "example.org"), "xmpp:tsch%C3%BCss+1@example.org"),
+        (Address("a?b#c%d", "example.org"), "xmpp:a%3Fb%23c%25d@example.org"),
+    ],
+)
+def test_xmpp_uris_carry_what_they_may_and_escape_the_rest(address: Address, uri: str) -> None:
+    """RFC 5122 §2.2"""
+    assert to_xmpp_uri(address) == uri
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from presence.messages import InstantMessage
 from presence.model import Person
 from presence.ports import AccountChanged
 from tests.sip.house import BOB, House, open_house
@@ -211,3 +212,32 @@ async def test_one_process_follows_at_a_time(tmp_path: Path) -> None:
     async with following(tmp_path) as (house, registrar):
         await registrar.asked("reg")
         assert not await house.other.lease("follower", 40)
+
+
+async def test_calls_elsewhere_that_nobody_answers_are_missed(tmp_path: Path) -> None:
+    async with following(tmp_path, events=("dialog",)) as (house, registrar):
+        await house.accounts.seen_on_xmpp(BOB)
+        await house.desk(BOB)
+        await registrar.asked("dialog")
+        for version, state in enumerate(("early", "terminated")):
+            registrar.notify("dialog", received(version, state))
+            await registrar.answered(200)
+        notice = await until_heard(house)
+        assert notice.bodies[0].text == "Missed call from sip:+4930123@pbx.example"
+
+
+def received(version: int, state: str) -> bytes:
+    return (
+        f'<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="{version}" state="partial"'
+        f' entity="sip:{BOB}"><dialog id="a" call-id="a1" local-tag="l" direction="recipient">'
+        f"<state>{state}</state><remote><identity>sip:+4930123@pbx.example</identity></remote>"
+        "</dialog></dialog-info>"
+    ).encode()
+
+
+async def until_heard(house: House) -> InstantMessage:
+    async with asyncio.timeout(30):
+        while True:
+            for message in await house.heard():
+                return message
+            await asyncio.sleep(0.1)

@@ -169,7 +169,7 @@ def test_a_call_that_gets_its_tags_later_is_still_the_same() -> None:
 def test_of_a_document_version_completeness_and_states_are_read() -> None:
     info = parse_dialog_info(calls("early").replace(b'version="0"', b'version="7"'))
     assert (info.entity, info.version, info.full) == (BOB, 7, True)
-    assert info.calls == (Call("c1", "c1 l r", ringing=True),)
+    assert info.calls == (Call("c1", "c1 l r", ringing=True, call_id="c1"),)
 
 
 @pytest.mark.parametrize(
