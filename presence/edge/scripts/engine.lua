@@ -3,7 +3,7 @@
 
 local call, pack, unpack_one -- not there yet while the library is loaded
 local base -- of the address at hand
-local now -- the caller's time in milliseconds
+local now, said -- the caller's time in milliseconds, as number and as it was said
 local bound -- of an inbox
 local outbox -- node → field and envelope in turn
 local OVERDUE = 30000
@@ -15,7 +15,10 @@ end
 
 -- From here on it is about this address.
 local function at(key, time)
-  base, now = key, tonumber(time)
+  base = key
+  if time ~= said then
+    now, said = tonumber(time), time
+  end
 end
 
 local function register(name, callback, flags)
@@ -70,27 +73,45 @@ local function split(value)
   return head, string.sub(value, offset + 1)
 end
 
--- [expires, owner, node, kind, eligible] by endpoint id, and the ids in a stable order
+-- Values of endpoints → what they say. Most people's is the same as others' of their process; nobody changes these.
+local MOST_READ = 4096
+local read, read_so_far = {}, 0
+
+-- [expires, owner, node, kind, eligible]
+local function endpoint_of(value)
+  local endpoint = read[value]
+  if not endpoint then
+    if read_so_far >= MOST_READ then
+      read, read_so_far = {}, 0
+    end
+    endpoint = cmsgpack.unpack(value)
+    read[value], read_so_far = endpoint, read_so_far + 1
+  end
+  return endpoint
+end
+
+-- Endpoints by id, and the ids in a stable order.
 local function read_endpoints()
   local flat, found, ids = call('HGETALL', base .. ':endpoints'), {}, {}
   for i = 1, #flat, 2 do
-    found[flat[i]] = cmsgpack.unpack(flat[i + 1])
+    found[flat[i]] = endpoint_of(flat[i + 1])
     ids[#ids + 1] = flat[i]
   end
   return found, ids
 end
 
 -- Where a message goes now: the endpoint it names while that lives, else every eligible one.
+local function fits(endpoint, audience)
+  return live(endpoint[1]) and (audience == 'all' or endpoint[4] == audience)
+end
+
 local function targets(endpoints, ids, audience, named)
-  local function fits(endpoint)
-    return endpoint and live(endpoint[1]) and (audience == 'all' or endpoint[4] == audience)
-  end
-  if named ~= '' and fits(endpoints[named]) then
+  if endpoints[named] and fits(endpoints[named], audience) then
     return { named }
   end
   local chosen = {}
   for _, id in ipairs(ids) do
-    if endpoints[id][5] and fits(endpoints[id]) then
+    if endpoints[id][5] and fits(endpoints[id], audience) then
       chosen[#chosen + 1] = id
     end
   end
@@ -98,8 +119,8 @@ local function targets(endpoints, ids, audience, named)
 end
 
 local function post_message(node, message, chosen, delayed)
-  post(node, '\132\164type\167deliver\167message' .. message .. '\169endpoints' .. pack(chosen)
-    .. '\167delayed' .. (delayed and '\195' or '\194'))
+  post(node, '\132\164type\167deliver\167message' .. message .. '\169endpoints'
+    .. (#chosen == 1 and '\145' .. pack(chosen[1]) or pack(chosen)) .. '\167delayed' .. (delayed and '\195' or '\194'))
 end
 
 -- One envelope per node, with the endpoints it holds.

@@ -109,6 +109,17 @@ local function heavy(large, pending, size, sender, prune)
   return all > LARGE_BOUND or theirs > LARGE_BOUND / 2
 end
 
+local function new_head(expires, audience, named, chosen)
+  if #chosen == 1 then -- the usual, without a table
+    return '\151' .. pack(accepted, now, expires, audience, named, chosen[1], 'o')
+  end
+  local owed = { accepted, now, expires, audience, named }
+  for _, target in ipairs(chosen) do
+    owed[#owed + 1], owed[#owed + 2] = target, 'o'
+  end
+  return pack(owed)
+end
+
 local function accept(id, dedup, message, expires, audience, named, flags, sender, sending)
   local pending, seen = base .. ':pending', nil
   if dedup ~= '' then
@@ -156,11 +167,7 @@ local function accept(id, dedup, message, expires, audience, named, flags, sende
 
   local answer = { #chosen > 0 and 'L' or (store and 'S' or 'X'), 0, unpack(chosen) }
   if store then
-    local owed = { accepted, now, tonumber(expires), audience, named }
-    for _, target in ipairs(chosen) do
-      owed[#owed + 1], owed[#owed + 2] = target, 'o'
-    end
-    if call('HSETNX', pending, id, pack(owed) .. message) == 0 then
+    if call('HSETNX', pending, id, new_head(tonumber(expires), audience, named, chosen) .. message) == 0 then
       return as_then(id) -- the same message once more
     end
     if crowd then
