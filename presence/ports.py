@@ -149,6 +149,8 @@ class Deliver(msgspec.Struct, frozen=True, kw_only=True, tag="deliver"):
     endpoints: tuple[str, ...]
     delayed: bool = False
     "It waited for the recipient: show its original time."
+    sole: bool = False
+    "It is owed to nobody but the one endpoint."
 
 
 class Copy(msgspec.Struct, frozen=True, kw_only=True, tag="copy"):

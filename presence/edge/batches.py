@@ -84,28 +84,32 @@ class Batches:
 
     __slots__ = ("_head", "_link", "_loop", "_numbered", "_open")
 
-    def __init__(self, link: Link, head: Callable[[], tuple[Word, ...]], *, numbered: bool = False) -> None:
-        """`head`: the function's name and what the calls of a batch have in common."""
+    def __init__(
+        self, link: Link, head: Callable[[int], tuple[Word, ...]], *, numbered: bool = False
+    ) -> None:
+        """`head`: the function's name and what the calls of a batch have in common, at the time of the first."""
         self._link = link
         self._head = head
         self._numbered = numbered
         self._open: Batch | None = None
         self._loop = asyncio.get_running_loop()
 
-    def call(self, key: Word, *words: Word) -> asyncio.Future[Any]:
+    def call(self, now: float, key: Word, *words: Word) -> asyncio.Future[Any]:
         """One call; the future gives its answer, or `Unavailable`."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._add(key, words, future)
+        self._add(now, key, words, future)
         return future
 
-    def tell(self, then: Callable[[Unavailable | None], None], key: Word, *words: Word) -> None:
+    def tell(self, then: Callable[[Unavailable | None], None], now: float, key: Word, *words: Word) -> None:
         """One call whose answer nobody waits for."""
-        self._add(key, words, Told(then), urgent=False)
+        self._add(now, key, words, Told(then), urgent=False)
 
-    def _add(self, key: Word, words: tuple[Word, ...], waiting: Waiting, *, urgent: bool = True) -> None:
+    def _add(
+        self, now: float, key: Word, words: tuple[Word, ...], waiting: Waiting, *, urgent: bool = True
+    ) -> None:
         batch = self._open
         if batch is None or batch.written or len(batch) >= MOST:
-            batch = self._open = Batch(self._head())
+            batch = self._open = Batch(self._head(int(now * 1000)))
             batch.add(key, words, waiting)
             self._link.call_batch(batch.words, batch, numbered=self._numbered, urgent=urgent)
         else:

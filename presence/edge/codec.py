@@ -11,7 +11,7 @@ import msgpack  # type: ignore[import-untyped]
 import msgspec
 
 from presence.address import Address
-from presence.messages import Audience, InstantMessage
+from presence.messages import InstantMessage
 from presence.model import LastSeen, Snapshot, Source
 from presence.ports import (
     Cell,
@@ -133,10 +133,6 @@ def parse_pending(value: bytes) -> tuple[int, tuple[tuple[str, str], ...], bytes
     fields = _decode_owed(value[:end])
     states = tuple((str(fields[i]), str(fields[i + 1])) for i in range(5, len(fields), 2))
     return int(fields[0]), states, value[end:]
-
-
-def audience_name(message: InstantMessage) -> str:
-    return "all" if message.audience is Audience.ALL else EndpointKind.XMPP.value
 
 
 def live_snapshot(

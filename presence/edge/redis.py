@@ -38,12 +38,13 @@ from presence.ledger import (
     PENDING_LIMIT,
     SENDER_LIMIT,
 )
-from presence.messages import Accepted, Delivery, InstantMessage
+from presence.messages import Accepted, Audience, Delivery, InstantMessage
 from presence.model import LastSeen, Snapshot
 from presence.ports import (
     AuthorisationChanged,
     Cell,
     Committed,
+    Deliver,
     Endpoint,
     Failed,
     Inbound,
@@ -63,7 +64,7 @@ LINK_SECONDS = 3600
 "How long a process that died is remembered by its last call."
 MARK_MARGIN_MS = 5_000
 "Clocks of two nodes may differ by so much."
-MARKS_KEPT = 100_000
+MARKS_KEPT = SOLE_KEPT = 100_000
 ARCHIVE = "t:archive"
 KEEPERS = "t:keepers"
 SWEEP_BATCH = 200
@@ -105,13 +106,17 @@ class RedisBus:
         )
         common = (DEDUP_MS, pending_limit, archive_limit, sender_limit)
         submit, settle = (library.functions[name] for name in ("submit", "settle"))
-        self._submissions = Batches(self._link, lambda: (submit, self._bound, *common), numbered=True)
-        self._settlements = Batches(self._link, lambda: (settle, self._bound, next(self._tokens)))
+        self._submissions = Batches(
+            self._link, lambda now: (submit, self._bound, now, *common), numbered=True
+        )
+        self._settlements = Batches(self._link, lambda now: (settle, self._bound, now, next(self._tokens)))
         self._blocking: dict[str, Link] = {}
         self._readers: dict[str, InboxReader] = {}
         self._traces = TraceLog(self._link, trace_limit)
         self._marks: dict[str, int] = {}
         "Address → when its mark in t:due:messages fires; before that, submissions need not mark it again."
+        self._sole: set[str] = set()
+        "Ids of messages for one endpoint alone, which is here: what is delivered needs not be looked up."
         self._joined: set[tuple[str, str]] = set()
         self._fenced: set[tuple[str, str]] = set()
         self._tokens = map(f"{os.urandom(5).hex()}{{:x}}".format, itertools.count())
@@ -323,40 +328,43 @@ class RedisBus:
         self, message: InstantMessage, now: float, dedup: str = "", through: Address | None = None
     ) -> Submission:
         address = str(through or message.recipient)
-        at = int(now * 1000)
-        marked = self._marks.get(address, 0) - MARK_MARGIN_MS > at
-        kept = message.archived and self._archives
-        flags = (48 + message.store, 49 - marked, 48 + kept, 48 + message.copied, 48 + (through is None))
+        marked = self._marks.get(address, 0) - MARK_MARGIN_MS > now * 1000
+        flags = bytes(
+            (
+                48 + message.store,
+                49 - marked,
+                48 + (message.archived and self._archives),
+                48 + message.copied,
+                48 + (through is None),
+                48 + (message.audience is Audience.XMPP),
+            )
+        )
         answer = await self._submissions.call(
+            now,
             f"t:{{{address}}}",
-            at,
             message.id,
             dedup,
             encode(message),
-            milliseconds(message.expires),
-            codec.audience_name(message),
+            flags if message.expires is None else b"%s%d" % (flags, milliseconds(message.expires)),
             message.recipient_endpoint,
-            bytes(flags),
             str(message.sender),
             message.sender_endpoint,
         )
-        status, due, *endpoints = answer
+        status, due, endpoints = answer.split(b"\0", 2)
         if status == b"F":
             raise Refused(Condition.RESOURCE_CONSTRAINT, "too many messages wait for the recipient")
         if status == b"M":
             raise Refused(Condition.RESOURCE_CONSTRAINT, "too many of your messages wait for the recipient")
-        if due:
+        if due != b"0":
             if len(self._marks) >= MARKS_KEPT:
                 self._marks.clear()
             self._marks[address] = int(due)
-        return Submission(ACCEPTED[status], tuple([endpoint.decode() for endpoint in endpoints]))
+        return Submission(ACCEPTED[status], tuple(endpoints.decode().split("\0")) if endpoints else ())
 
     async def settle(
         self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float
     ) -> Settled:
-        answer = await self._settlements.call(
-            base_key(recipient), int(now * 1000), message_id, endpoint, STATE[delivery]
-        )
+        answer = await self._settlements.call(now, base_key(recipient), message_id, endpoint, STATE[delivery])
         if isinstance(answer, bytes):
             return Settled(done=True, failed=codec.decode_message(answer))
         return Settled(done=answer == 1)
@@ -369,7 +377,11 @@ class RedisBus:
         now: float,
         then: Callable[[Unavailable | None], None],
     ) -> None:
-        self._settlements.tell(then, base_key(recipient), int(now * 1000), message_id, endpoint, b"d")
+        state = STATE[Delivery.DELIVERED]
+        if message_id in self._sole:
+            self._sole.discard(message_id)
+            state = b"D"
+        self._settlements.tell(then, now, base_key(recipient), message_id, endpoint, state)
 
     # --- the way into the archive -------------------------------------------------------------
 
@@ -420,7 +432,11 @@ class RedisBus:
 
     async def receive(self, node: str, timeout: float) -> list[Inbound]:  # noqa: ASYNC109
         link = await self._blocking_link(f"inbox-{node}")
-        return await self._reader(node, link).receive(timeout)
+        envelopes = await self._reader(node, link).receive(timeout)
+        if len(self._sole) >= SOLE_KEPT:
+            self._sole.clear()
+        self._sole.update([e.message.id for e in envelopes if isinstance(e, Deliver) and e.sole])
+        return envelopes
 
     # --- records and nodes --------------------------------------------------------------------
 

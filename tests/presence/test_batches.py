@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from presence.edge.redis import RedisBus
-from presence.errors import Unavailable
+from presence.errors import Refused, Unavailable
 from presence.messages import Accepted, Delivery
-from tests.support.buses import ALICE, BOB, LAPTOP, delivered, message, put
+from presence.ports import Deliver
+from tests.support.buses import ALICE, BOB, LAPTOP, delivered, endpoint, inbox, message, put
 
 NOW = 1_800_000_000.0
 
@@ -23,9 +24,9 @@ async def bus(valkey: str) -> AsyncIterator[RedisBus]:
         yield bus
 
 
-async def calls(bus: RedisBus) -> int:
+async def calls(bus: RedisBus, command: str = "fcall") -> int:
     for line in (await bus.command("INFO", "commandstats")).splitlines():
-        if line.startswith(b"cmdstat_fcall:calls="):
+        if line.startswith(b"cmdstat_%s:calls=" % command.encode()):
             return int(line.partition(b"=")[2].partition(b",")[0])
     return 0
 
@@ -81,3 +82,34 @@ async def test_settlements_of_one_turn_are_one_call(bus: RedisBus) -> None:
     )
     assert [each.done for each in settled] == [True] * 5 + [False]
     assert await calls(bus) == before + 1
+
+
+async def test_what_was_owed_to_one_alone_is_not_looked_up_when_it_is_delivered(bus: RedisBus) -> None:
+    await bus.submit(message("m1"), NOW)
+    (alone,) = await inbox(bus, "xmpp-1")
+    assert isinstance(alone, Deliver)
+    assert alone.sole
+    await put(bus, NOW, endpoint("xmpp:desk"))
+    await bus.submit(message("m2"), NOW)
+    (shared,) = await inbox(bus, "xmpp-1")
+    assert isinstance(shared, Deliver)
+    assert not shared.sole
+    looked_up = await calls(bus, "hget")
+    told: list[Unavailable | None] = []
+    bus.delivered(ALICE, "m1", "xmpp:laptop", NOW, told.append)
+    await bus.ping()
+    assert (await calls(bus, "hget"), told) == (looked_up, [None])
+    assert [waiting["id"] for waiting in (await bus.inspect(ALICE, NOW))["pending"]] == ["m2"]
+    bus.delivered(ALICE, "m2", "xmpp:laptop", NOW, told.append)
+    await bus.ping()
+    assert await calls(bus, "hget") == looked_up + 1
+    assert [waiting["id"] for waiting in (await bus.inspect(ALICE, NOW))["pending"]] == ["m2"]
+
+
+async def test_many_of_one_call_for_one_person_are_bounded_as_if_they_came_alone(valkey: str) -> None:
+    async with RedisBus(valkey, pending_limit=3) as bus:
+        await bus.command("FLUSHALL")
+        outcomes = await asyncio.gather(
+            *(bus.submit(message(f"m{number}"), NOW) for number in range(5)), return_exceptions=True
+        )
+        assert [isinstance(each, Refused) for each in outcomes] == [False] * 3 + [True] * 2

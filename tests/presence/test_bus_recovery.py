@@ -108,7 +108,7 @@ async def test_a_repeated_submission_of_a_message_already_taken_is_not_delivered
     repeated = Command(sent.data, answer, sent.deadline + 9, True, True)
     bus._link._queue.append(repeated.repeated())
     await bus.ping()
-    assert (await answer)[0][0] == b"L"
+    assert (await answer)[0].startswith(b"L")
     assert await inbox(bus, "xmpp-1") == []
 
 

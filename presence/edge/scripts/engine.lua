@@ -3,7 +3,7 @@
 
 local call, pack, unpack_one -- not there yet while the library is loaded
 local base -- of the address at hand
-local now, said -- the caller's time in milliseconds, as number and as it was said
+local now -- the caller's time in milliseconds
 local bound -- of an inbox
 local outbox -- node → field and envelope in turn
 local OVERDUE = 30000
@@ -15,10 +15,7 @@ end
 
 -- From here on it is about this address.
 local function at(key, time)
-  base = key
-  if time ~= said then
-    now, said = tonumber(time), time
-  end
+  base, now = key, tonumber(time)
 end
 
 local function register(name, callback, flags)
@@ -119,15 +116,17 @@ local function targets(endpoints, ids, audience, named)
 end
 
 local function post_message(node, message, chosen, delayed)
-  post(node, '\132\164type\167deliver\167message' .. message .. '\169endpoints'
-    .. (#chosen == 1 and '\145' .. pack(chosen[1]) or pack(chosen)) .. '\167delayed' .. (delayed and '\195' or '\194'))
+  post(node, '\132\164type\167deliver\167message' .. message .. '\169endpoints' .. pack(chosen)
+    .. '\167delayed' .. (delayed and '\195' or '\194'))
+end
+
+-- Nobody else is owed it.
+local function post_alone(node, message, endpoint)
+  post(node, '\132\164type\167deliver\167message' .. message .. '\169endpoints\145' .. pack(endpoint) .. '\164sole\195')
 end
 
 -- One envelope per node, with the endpoints it holds.
 local function deliver(message, endpoints, chosen, delayed)
-  if #chosen == 1 then
-    return post_message(endpoints[chosen[1]][3], message, chosen, delayed)
-  end
   local by_node, nodes = {}, {}
   for _, id in ipairs(chosen) do
     local node = endpoints[id][3]

@@ -1,9 +1,13 @@
--- Strike obligations off. KEYS: the base key of each recipient. ARGV: 1 bound of an inbox, 2 token of this call; then
--- FIELDS of each: 1 the caller's time, 2 message id, 3 endpoint, 4 new state (d, u, r).
+-- Strike obligations off. KEYS: the base key of each recipient. ARGV: 1 bound of an inbox, 2 the caller's time, 3 token of
+-- this call; then FIELDS of each: 1 message id, 2 endpoint, 3 new state (d, u, r; D: delivered, and
+-- owed to nobody else).
 -- Returns for each 0 (goes on), 1 (done) or the message when every endpoint refused it; or what went wrong.
-local FIELDS = 4
+local FIELDS = 3
 
 local function settle(token, id, endpoint, state)
+  if state == 'D' then
+    return call('HDEL', base .. ':pending', id)
+  end
   local stored = call('HGET', base .. ':pending', id)
   if not stored then
     -- the same call again, after its answer was lost
@@ -48,9 +52,9 @@ register('settle', function(keys, argv)
   begin(argv[1])
   local answers = {}
   for i, key in ipairs(keys) do
-    local first = 3 + (i - 1) * FIELDS
-    at(key, argv[first])
-    local well, answer = pcall(settle, argv[2] .. i, argv[first + 1], argv[first + 2], argv[first + 3])
+    local first = 4 + (i - 1) * FIELDS
+    at(key, argv[2])
+    local well, answer = pcall(settle, argv[3] .. i, argv[first], argv[first + 1], argv[first + 2])
     answers[i] = well and answer or failure(answer)
   end
   send_out()
