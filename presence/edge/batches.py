@@ -87,7 +87,7 @@ class Batches:
     def __init__(
         self, link: Link, head: Callable[[int], tuple[Word, ...]], *, numbered: bool = False
     ) -> None:
-        """`head`: the function's name and what the calls of a batch have in common, at the time of the first."""
+        """`head`: the function's name and what a batch's calls have in common, at the time of the first."""
         self._link = link
         self._head = head
         self._numbered = numbered

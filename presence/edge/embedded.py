@@ -62,7 +62,7 @@ class Durability(StrEnum):
 
 
 ALLOCATION = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=512"}
-"""The bundled server has the C library's allocator: as many freed pieces of a size as one call of many messages
+"""The bundled server has the C library's allocator: as many freed pieces of a size as a call of many messages
 needs are kept at hand."""
 
 SYNC_SECONDS = 1.0
