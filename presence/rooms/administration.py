@@ -146,17 +146,23 @@ class _Work:
             self.update(replace(occupant, role=role), reason)
 
     def update(self, occupant: Occupant, reason: str) -> None:
+        before = self.there(occupant.nick)
+        assert before is not None
+        shown = self.room.configuration.broadcast
+        vanished = before.role in shown and occupant.role not in shown
         self.occupants[occupant.nick] = occupant
-        self.events.append(Updated(nick=occupant.nick, reason=reason, by=self.nick))
+        self.events.append(Updated(nick=occupant.nick, vanished=vanished, reason=reason, by=self.nick))
 
     def remove(self, occupant: Occupant, why: Departure, reason: str) -> None:
         self.occupants.pop(occupant.nick, None)
+        seen = self.room.occupants[occupant.nick].role
         left = Left(
             occupant=replace(occupant, role=Role.NONE),
             why=why,
             affiliation=self.standing(occupant.address).affiliation,
             reason=reason,
             by=self.nick,
+            hidden=seen not in self.room.configuration.broadcast,
         )
         self.left[occupant.nick] = left
         self.events.append(left)

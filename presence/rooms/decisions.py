@@ -230,6 +230,7 @@ def leave(
                 why=why,
                 whole=not stay,
                 affiliation=room.affiliation(before.address),
+                hidden=before.role not in room.configuration.broadcast,
                 notes=notes,
                 opaque=opaque or {},
             )
@@ -436,12 +437,17 @@ def configure(
     for each in room.occupants.values():
         was = room.affiliation(each.address)
         mine = standing.get(each.address, was)
+        shown = each.role in before.broadcast
         if closes and mine.rank < Affiliation.MEMBER.rank:
             left.append(each.nick)
-            events.append(Left(occupant=each, why=Departure.NOT_MEMBER, affiliation=mine))
-        elif mine is not was:
-            stay.append(replace(each, role=role_after(configuration, each.role, was, mine)))
-            events.append(Updated(nick=each.nick))
+            gone = Left(occupant=each, why=Departure.NOT_MEMBER, affiliation=mine, hidden=not shown)
+            events.append(gone)
+            continue
+        role = role_after(configuration, each.role, was, mine) if mine is not was else each.role
+        if mine is not was:
+            stay.append(replace(each, role=role))
+        if mine is not was or shown is not (role in configuration.broadcast):
+            events.append(Updated(nick=each.nick, vanished=shown and role not in configuration.broadcast))
     delta = Delta(head=head, occupants=tuple(stay), left=tuple(left), affiliated=affiliated)
     return Step(delta=closing(room, delta), events=tuple(events))
 

@@ -55,6 +55,8 @@ class Left(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="l
     reason: str = ""
     by: str = ""
     "Nickname of who made them leave."
+    hidden: bool = False
+    "The others were never told that they are there."
     notes: tuple[Text, ...] = ()
     "Last words."
     opaque: dict[str, bytes] = {}
@@ -69,6 +71,8 @@ class Updated(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """Their presence, their role or their affiliation changed."""
 
     nick: str
+    vanished: bool = False
+    "The others were told that they are there, and are not to be told any more."
     reason: str = ""
     by: str = ""
 

@@ -61,6 +61,10 @@ class Whispering(StrEnum):
     NONE = "none"
 
 
+PRESENT = (Role.MODERATOR, Role.PARTICIPANT, Role.VISITOR)
+"All roles of those who are there."
+
+
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What owners choose."""
 
@@ -85,6 +89,10 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     "Into a room for members only, whose members the invited become."
     whispering: Whispering = Whispering.ANYONE
     archived: bool = True
+    broadcast: tuple[Role, ...] = PRESENT
+    "Of whom the others are told that they are there."
+    member_list: tuple[Role, ...] = PRESENT
+    "Who may see the member list, where members may at all."
 
 
 class Affiliated(msgspec.Struct, frozen=True, omit_defaults=True):

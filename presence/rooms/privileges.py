@@ -115,11 +115,15 @@ def check_affiliation_change(
 def may_list(mine: Affiliation, role: Role, wanted: Affiliation, configuration: Configuration) -> bool:
     """Whether somebody is told who has an affiliation (§5.2.1: the member list; §9, §10: the others).
 
-    In a room where everybody sees who everybody is, members see the lists of those who may enter.
+    In a room where everybody sees who everybody is, members see the lists of those who may enter, if owners
+    let those of their role; members who are not there have the one they would enter with.
     """
     if mine.rank >= Affiliation.ADMIN.rank:
         return True
     if configuration.anonymous or wanted is Affiliation.OUTCAST:
+        return False
+    usual = role if role is not Role.NONE else initial_role(configuration, mine)
+    if usual not in configuration.member_list:
         return False
     return mine is Affiliation.MEMBER or (role is not Role.NONE and configuration.members_only)
 

@@ -23,17 +23,20 @@ async def join(client: Client, nick: str, *children: Element, room: str = TEA) -
     return client.heard()
 
 
-async def opened(client: Client, nick: str, room: str = TEA, **config: str) -> None:
+async def opened(client: Client, nick: str, room: str = TEA, **config: str | list[str]) -> None:
     """A new room with its owner inside, configured, and everything about it heard."""
     await join(client, nick, room=room)
     await configure(client, room, **config)
     client.heard()
 
 
-async def configure(client: Client, room: str = TEA, **config: str) -> Element:
+async def configure(client: Client, room: str = TEA, **config: str | list[str]) -> Element:
     """`membersonly="1"` sets muc#roomconfig_membersonly."""
     names = {"history": "muc#maxhistoryfetch"}
-    fields = {names.get(key, f"muc#roomconfig_{key}"): [value] for key, value in config.items()}
+    fields = {
+        names.get(key, f"muc#roomconfig_{key}"): [value] if isinstance(value, str) else value
+        for key, value in config.items()
+    }
     form = write_form("submit", CONFIG_NS, fields)
     return await client.ask("set", E("query", OWNER_NS, {}, form), room)
 

@@ -103,6 +103,75 @@ async def test_a_moderated_room_is_for_those_with_a_voice(xmpp: Scene) -> None:
     assert presence(carol.heard("presence")[-1]).role == "visitor"
 
 
+def shown(client: Client) -> list[tuple[str, str, str]]:
+    """Who the client was told is there with which role, or is not."""
+    told = [presence(each) for each in client.heard("presence")]
+    return [(each.nick, each.type, each.role) for each in told]
+
+
+async def test_who_is_there_is_told_of_those_roles_alone_that_owners_choose(xmpp: Scene) -> None:
+    """§7.2.2, §10.1.3: `muc#roomconfig_presencebroadcast`."""
+    alice, bob, carol = await three(xmpp)
+    await configure(alice, moderatedroom="1", presencebroadcast=["moderator", "participant"])
+    alice.heard(), bob.heard()
+    heard = [presence(each) for each in await join(carol, "caz") if each.name == "presence"]
+    assert [(each.nick, each.role) for each in heard] == [
+        ("ali", "moderator"), ("bob", "participant"), ("caz", "visitor"),
+    ]  # fmt: skip
+    assert heard[-1].statuses == (110, 170)
+    assert (shown(alice), shown(bob)) == ([], [])
+    await carol.here(E("show", CLIENT_NS, {}, "away"), to=f"{TEA}/caz")
+    await carol.here(to=f"{TEA}/caro")
+    assert [each[0] for each in shown(carol)] == ["caz", "caz", "caro"]
+    assert (shown(alice), shown(bob)) == ([], [])
+    items = await bob.ask("get", E("query", ITEMS_NS), TEA)
+    assert [each.get("jid") for each in items.elements[0].elements] == [f"{TEA}/ali", f"{TEA}/bob"]
+    await administer(alice, item(nick="caro", role="participant"))
+    assert (shown(carol), shown(bob)) == ([("caro", "", "participant")],) * 2
+    await administer(alice, item(nick="caro", role="visitor"))
+    assert (shown(carol), shown(bob)) == ([("caro", "", "visitor")], [("caro", "unavailable", "none")])
+    await carol.here(type="unavailable", to=f"{TEA}/caro")
+    assert (shown(carol), shown(bob)) == ([("caro", "unavailable", "none")], [])
+    alice.heard()
+    await join(carol, "caz")
+    await administer(alice, item(nick="caz", role="none"))
+    assert (shown(carol), shown(alice)) == ([("caz", "unavailable", "none")], [])
+
+
+async def test_whoever_is_not_to_be_seen_any_more_leaves_for_the_others(xmpp: Scene) -> None:
+    alice, bob, _ = await three(xmpp)
+    await configure(alice, presencebroadcast=["moderator"])
+    assert shown(alice) == [("bob", "unavailable", "none")]
+    assert shown(bob) == [("bob", "", "participant")]
+    await say(bob, "still here")
+    assert summary(alice.heard()[-1]) == "message-groupchat bob still here"
+    bob.heard()
+    await configure(alice, presencebroadcast=["moderator", "participant"])
+    assert (shown(alice), shown(bob)) == ([("bob", "", "participant")],) * 2
+    assert condition(await configure(alice, presencebroadcast=["cats"])) == "bad-request"
+    await configure(alice, presencebroadcast=["moderator"], membersonly="1")
+    assert (shown(alice), shown(bob)) == ([("bob", "unavailable", "none")],) * 2
+
+
+async def test_owners_choose_which_roles_see_the_member_list(xmpp: Scene) -> None:
+    """§7.11: `muc#roomconfig_getmemberlist`."""
+    alice, bob, _ = await three(xmpp)
+    await configure(alice, whois="anyone")
+    await administer(alice, item(jid=bare("bob"), affiliation="member"))
+    assert await listed(bob, affiliation="member") == [{"affiliation": "member", "jid": bare("bob")}]
+    await configure(alice, getmemberlist=["moderator"])
+    answer = await bob.ask("get", E("query", ADMIN_NS, {}, item(affiliation="member")), TEA)
+    assert condition(answer) == "forbidden"
+    assert await listed(alice, affiliation="member")
+    await administer(alice, item(nick="bob", role="moderator"))
+    assert await listed(bob, affiliation="member")
+    form = (await alice.ask("get", E("query", OWNER_NS), TEA)).elements[0].find("x", FORM_NS)
+    assert form is not None
+    fields = read_form(form)
+    assert fields["muc#roomconfig_getmemberlist"] == ("moderator",)
+    assert fields["muc#roomconfig_presencebroadcast"] == ("moderator", "participant", "visitor")
+
+
 async def test_members_enter_a_room_for_members_only(xmpp: Scene) -> None:
     alice, bob, carol = await three(xmpp)
     await configure(alice, membersonly="1")

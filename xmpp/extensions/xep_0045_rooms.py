@@ -1,6 +1,5 @@
 """XEP-0045 Multi-User Chat: the code is in `xmpp.rooms` and `presence.rooms`.
 
-GAP XEP-0045 §10.1.4: presence is broadcast for all roles (no `muc#roomconfig_presencebroadcast`).
 GAP XEP-0045 §7.2.1: who enters as in the old groupchat protocol is told to use this one.
 """
 
@@ -58,7 +57,7 @@ EXTENSION = Extension(
     name="Multi-User Chat",
     version="1.35.5",
     status=Status.PARTIAL,
-    notes="Without presence broadcast by role and without the old groupchat protocol.",
+    notes="Without the old groupchat protocol.",
     hosts=_hosts,
     room_iq={
         ("set", ARCHIVE_NS, "query"): archive.query,

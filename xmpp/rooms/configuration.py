@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from presence.address import Address
 from presence.errors import InvalidAddress
 from presence.rooms.decisions import Bounds
-from presence.rooms.model import Affiliated, Affiliation, Configuration, Room, Whispering
+from presence.rooms.model import PRESENT, Affiliated, Affiliation, Configuration, Room, Whispering
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
 from xmpp.forms import NS, offer_field, offer_form
@@ -20,6 +20,7 @@ from xmpp.rooms.names import CONFIG_NS
 
 MAX_TEXT = 4096
 WHOIS = {"moderators": True, "anyone": False}
+NONE_IS_A_VALUE = ("text-private", "list-multi")
 TRUE, FALSE = ("1", "true"), ("0", "false")
 
 
@@ -56,6 +57,8 @@ FIELDS = (
         tuple(each.value for each in Whispering),
     ),
     Field("muc#roomconfig_enablearchiving", "boolean", "Messages are kept", "archived"),
+    Field("muc#roomconfig_presencebroadcast", "list-multi", "Who is seen to be there", "broadcast", PRESENT),
+    Field("muc#roomconfig_getmemberlist", "list-multi", "Who sees the member list", "member_list", PRESENT),
 )
 ALIASES = {
     "muc#roomconfig_enablelogging": "muc#roomconfig_enablearchiving",
@@ -72,8 +75,8 @@ def write_configuration(room: Room, bounds: Bounds) -> Element:
     configuration = room.configuration
     fields = []
     for field in FIELDS:
-        value = E("value", NS, {}, _text(field, configuration))
-        offered = offer_field(field.type, field.var, value)
+        values = (E("value", NS, {}, text) for text in _texts(field, configuration))
+        offered = offer_field(field.type, field.var, *values)
         offered.attrs["label"] = field.label
         options = field.options
         if field.name == "max_occupants":
@@ -94,15 +97,17 @@ def write_configuration(room: Room, bounds: Bounds) -> Element:
     return form
 
 
-def _text(field: Field, configuration: Configuration) -> str:
+def _texts(field: Field, configuration: Configuration) -> tuple[str, ...]:
     if field.name == "protected":
-        return "1" if configuration.password else "0"
+        return ("1" if configuration.password else "0",)
     value = getattr(configuration, field.name)
+    if field.type == "list-multi":
+        return tuple(value)
     if field.name == "anonymous":
-        return "moderators" if value else "anyone"
+        return ("moderators" if value else "anyone",)
     if isinstance(value, bool):
-        return "1" if value else "0"
-    return str(value)
+        return ("1" if value else "0",)
+    return (str(value),)
 
 
 def read_configuration(
@@ -115,7 +120,7 @@ def read_configuration(
     fields = {ALIASES.get(var, var): values for var, values in fields.items()}
     chosen: dict[str, Any] = {}
     for var, values in fields.items():
-        if (field := _BY_VAR.get(var)) is not None and (values or field.type == "text-private"):
+        if (field := _BY_VAR.get(var)) is not None and (values or field.type in NONE_IS_A_VALUE):
             chosen[field.name] = _value(field, values)
     protected = chosen.pop("protected", None)
     if protected is False:
@@ -127,6 +132,10 @@ def read_configuration(
 
 
 def _value(field: Field, values: Sequence[str]) -> Any:
+    if field.type == "list-multi":
+        if not set(values) <= set(field.options):
+            raise StanzaError("bad-request", text=f"{field.var} is some of {', '.join(field.options)}")
+        return tuple(role for role in PRESENT if role.value in values)
     text = values[0] if values else ""
     if len(text) > MAX_TEXT or (field.type != "text-single" and len(values) > 1):
         raise StanzaError("bad-request", text=f"{field.var}: too much")

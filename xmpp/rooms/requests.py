@@ -212,9 +212,12 @@ async def _items(request: RoomRequest) -> Element:
     if request.payload.get("node"):
         raise StanzaError("item-not-found")
     query = E("query", ITEMS_NS)
-    if room.by_token(request.seat.token) is not None:
-        for nick in room.occupants:
-            query.child("item", attrs={"jid": f"{room.address}/{nick}"})
+    mine = room.by_token(request.seat.token)
+    if mine is not None:
+        shown = room.configuration.broadcast
+        for nick, other in room.occupants.items():
+            if other.role in shown or other is mine or mine.role is Role.MODERATOR:
+                query.child("item", attrs={"jid": f"{room.address}/{nick}"})
     return query
 
 

@@ -163,6 +163,7 @@ class Showing:
                     seats,
                     lambda reveal, own: write_renamed(room, before, nick, reveal=reveal, own=own),
                     nick,
+                    others=_shown(room, before),
                 )
                 self._updated(room, Updated(nick=nick), seats)
             case Updated():
@@ -198,13 +199,16 @@ class Showing:
         """What came between was missed: what is so now."""
         seats = self._rooms.get(after.address, {})
         for occupant in before.occupants.values():
-            if occupant.nick not in after.occupants:
-                self._gone(after, Left(occupant=occupant), seats)
+            now = after.occupants.get(occupant.nick)
+            if now is None:
+                self._gone(after, Left(occupant=occupant, hidden=not _shown(before, occupant)), seats)
         for seat in list(seats.values()):
             if after.by_token(seat.token) is None:
                 self._stand_up(after.address, seat)
-        for nick in after.occupants:
-            self._updated(after, Updated(nick=nick), seats)
+        for nick, occupant in after.occupants.items():
+            was = before.occupants.get(nick)
+            vanished = was is not None and _shown(before, was) and not _shown(after, occupant)
+            self._updated(after, Updated(nick=nick, vanished=vanished), seats)
 
     # --- to whom ----------------------------------------------------------------------------------------
 
@@ -222,12 +226,21 @@ class Showing:
                 yield seat, mine
 
     def _each(
-        self, room: Room, seats: dict[str, Seat], write: Callable[[bool, bool], Addressable], about: str
+        self,
+        room: Room,
+        seats: dict[str, Seat],
+        write: Callable[[bool, bool], Addressable],
+        about: str,
+        *,
+        others: bool = True,
     ) -> None:
-        """To everybody what they may see of the occupant `about`: (who it is, it is oneself) → stanza."""
+        """To everybody what they may see of the occupant `about`: (who it is, it is oneself) → stanza.
+        Without `others`, to that occupant alone."""
         written: dict[tuple[bool, bool], Addressable] = {}
         for seat, mine in self._with_occupants(room, seats):
             own = mine.nick == about
+            if not own and not others:
+                continue
             key = own or seen_by(mine.role, room.configuration), own
             if key not in written:
                 written[key] = write(*key)
@@ -241,18 +254,21 @@ class Showing:
             return
 
         def write(reveal: bool, own: bool) -> Addressable:
+            if event.vanished and not own:
+                gone = Left(occupant=occupant, affiliation=room.affiliation(occupant.address))
+                return write_left(room, gone, reveal=reveal)
             statuses = (SELF,) if own else ()
             return write_occupant(
                 room, occupant, reveal=reveal, statuses=statuses, actor=event.by, reason=event.reason
             )
 
-        self._each(room, seats, write, event.nick)
+        self._each(room, seats, write, event.nick, others=event.vanished or _shown(room, occupant))
 
     def _entered(self, room: Room, event: Entered, envelope: RoomChanged) -> None:
         seats = self._rooms.setdefault(room.address, {})
         occupant = room.occupants[event.nick]
         seats.pop(event.token, None)
-        if event.first:
+        if event.first and _shown(room, occupant):
             self._each(
                 room, seats, lambda reveal, own: write_occupant(room, occupant, reveal=reveal), event.nick
             )
@@ -309,7 +325,7 @@ class Showing:
         album = self._albums.setdefault(room.address, Album())
         left_out = 0
         for other in room.occupants.values():
-            if other.nick == mine.nick:
+            if other.nick == mine.nick or not _shown(room, other):
                 continue
             stanza = album.of(room, other, reveal)
             if not budget.spend(stanza.size, keep=budget.whole // 2):
@@ -329,7 +345,7 @@ class Showing:
             seat = seats[token]
             seat.send(own, "presence")
             self._stand_up(room.address, seat)
-        if event.whole:
+        if event.whole and not event.hidden:
             self._each(room, seats, lambda reveal, _: write_left(room, event, reveal=reveal), "")
 
     def _stand_up(self, room: Address, seat: Seat) -> None:
@@ -340,6 +356,11 @@ class Showing:
                 del self._rooms[room]
                 self._albums.pop(room, None)
         self._left(seat, room)
+
+
+def _shown(room: Room, occupant: Occupant) -> bool:
+    """The others are told that they are there."""
+    return occupant.role in room.configuration.broadcast
 
 
 def _codes(room: Room, changes: tuple[str, ...]) -> set[int]:
