@@ -44,6 +44,7 @@ from presence.rooms.privileges import (
     check_entrance,
     check_invitation,
     check_owner,
+    check_registration,
     check_speech,
     check_subject,
     check_whisper,
@@ -107,6 +108,14 @@ def occupant(room: Room | None, token: str) -> Occupant:
     if found is None:
         raise _nobody_here()
     return found
+
+
+def speaker(room: Room | None, token: str) -> tuple[Occupant, Room]:
+    """Who says something, and where. Raises `Refused` ITEM_NOT_FOUND also for a room that is not there, or
+    not open yet (§17.2)."""
+    if room is None or (room.head.locked and room.by_token(token) is None):
+        raise Refused(Condition.ITEM_NOT_FOUND, "there is no such room")
+    return occupant(room, token), room
 
 
 # --- coming and going --------------------------------------------------------------------------------
@@ -173,7 +182,9 @@ def _enter_again(there: Occupant, attendance: Attendance, wish: Wish) -> Step:
         raise Refused(Condition.RESOURCE_CONSTRAINT, "too many clients under this nickname")
     now = replace(there, attendances=(*others, attendance))
     event = Entered(nick=there.nick, token=attendance.token, first=False)
-    return Step(delta=Delta(occupants=(now,)), events=(event,), wish=wish)
+    seen = Updated(nick=there.nick)  # for the others; whoever enters is told of themselves last
+    same = replace(attendance.presence, since=there.presence.since) == there.presence
+    return Step(delta=Delta(occupants=(now,)), events=(event,) if same else (seen, event), wish=wish)
 
 
 def _check_nick(room: Room, nick: str, address: Address) -> None:
@@ -276,11 +287,10 @@ def _presented(before: Occupant, token: str, presence: PresenceTuple) -> Occupan
 
 def speak(room: Room | None, token: str, message: InstantMessage, *, lasting: bool) -> Step:
     """§7.4. `lasting`: worth showing to those who come later. `message` has the nickname and the author."""
-    speaker = occupant(room, token)
-    assert room is not None
+    speaking, room = speaker(room, token)
     if message.subjects and not message.bodies and not message.thread:
-        return _subject(room, speaker, message)
-    check_speech(speaker.role)
+        return _subject(room, speaking, message)
+    check_speech(speaking.role)
     archived = lasting and room.configuration.archived
     return Step(
         events=(Said(message=message),),
@@ -289,9 +299,9 @@ def speak(room: Room | None, token: str, message: InstantMessage, *, lasting: bo
     )
 
 
-def _subject(room: Room, speaker: Occupant, message: InstantMessage) -> Step:
+def _subject(room: Room, speaking: Occupant, message: InstantMessage) -> Step:
     """§8.1."""
-    check_subject(room.configuration, speaker.role)
+    check_subject(room.configuration, speaking.role)
     archived = message if room.configuration.archived else None
     head = replace(room.head, subject=message)
     return Step(delta=Delta(head=head), events=(Said(message=message),), archived=archived)
@@ -299,8 +309,7 @@ def _subject(room: Room, speaker: Occupant, message: InstantMessage) -> Step:
 
 def whisper(room: Room | None, token: str, nick: str, message: InstantMessage) -> Step:
     """§7.5."""
-    sender = occupant(room, token)
-    assert room is not None
+    sender, room = speaker(room, token)
     recipient = room.occupants.get(nick)
     if recipient is None:
         raise Refused(Condition.ITEM_NOT_FOUND, "nobody here has this nickname")
@@ -369,10 +378,7 @@ def moderate(room: Room | None, token: str, strike: str, announcement: InstantMe
 def register(room: Room, address: Address, nick: str, bounds: Bounds) -> Step:
     """§7.10: who reserves a nickname becomes a member."""
     affiliation = room.affiliation(address)
-    if affiliation is Affiliation.OUTCAST:
-        raise Refused(Condition.FORBIDDEN, "banned from this room")
-    if affiliation is Affiliation.NONE and room.configuration.members_only:
-        raise Refused(Condition.NOT_ALLOWED, "members are made by admins here")
+    check_registration(room.configuration, affiliation)
     _check_nick(room, nick, address)
     before = room.affiliated.get(address, Affiliated(address))
     standing = Affiliation.MEMBER if affiliation is Affiliation.NONE else affiliation

@@ -80,6 +80,14 @@ def check_invitation(configuration: Configuration, affiliation: Affiliation) -> 
         raise Refused(Condition.FORBIDDEN, "only admins invite into this room")
 
 
+def check_registration(configuration: Configuration, affiliation: Affiliation) -> None:
+    """§7.10: who may have a nickname for good, and with it become a member."""
+    if affiliation is Affiliation.OUTCAST:
+        raise Refused(Condition.NOT_ALLOWED, "banned from this room")
+    if affiliation is Affiliation.NONE and configuration.members_only:
+        raise Refused(Condition.NOT_ALLOWED, "members are made by admins here")
+
+
 def check_role_change(mine: tuple[Affiliation, Role], theirs: tuple[Affiliation, Role], role: Role) -> None:
     """§5.1.1 table 3, §8.2 to §8.4, §9.6, §9.7: whether one who is (affiliation, role) may give another
     one a role."""

@@ -219,6 +219,13 @@ async def test_owners_and_admins_are_made_and_an_owner_stays(xmpp: Scene) -> Non
     assert presence(alice.heard("presence")[-1]).role == "participant"
 
 
+async def test_an_item_has_a_role_or_an_affiliation(xmpp: Scene) -> None:
+    """§17.4, rule 4."""
+    alice, _, _ = await three(xmpp)
+    answer = await administer(alice, item(nick="bob", role="visitor", affiliation="member"))
+    assert condition(answer) == "bad-request"
+
+
 async def test_several_changes_are_made_together_or_not_at_all(xmpp: Scene) -> None:
     alice, bob, _ = await three(xmpp)
     answer = await administer(
@@ -281,8 +288,9 @@ async def test_a_destroyed_room_sends_everybody_out_and_elsewhere(xmpp: Scene) -
 # --- invitations -------------------------------------------------------------------------------------
 
 
-def mediated(to: str, reason: str = "") -> Element:
-    invite = E("invite", USER_NS, {"to": to}, *([E("reason", USER_NS, {}, reason)] if reason else []))
+def mediated(to: str, reason: str = "", *more: Element) -> Element:
+    told = [E("reason", USER_NS, {}, reason)] if reason else []
+    invite = E("invite", USER_NS, {"to": to}, *told, *more)
     return E("message", CLIENT_NS, {"to": TEA}, E("x", USER_NS, {}, invite))
 
 
@@ -307,6 +315,20 @@ async def test_the_room_passes_invitations_on_and_makes_members(xmpp: Scene) -> 
     assert user.elements[0].get("from") == bare("carol")
     await bob.say(mediated(bare("carol")))
     assert condition(bob.heard("message")[-1]) == "not-acceptable"  # he was sent out
+
+
+async def test_an_invitation_tells_which_chat_of_two_goes_on(xmpp: Scene) -> None:
+    """§7.9, XEP-0249 §2."""
+    alice, _, carol = await three(xmpp)
+    await alice.say(mediated(bare("carol"), "", E("continue", USER_NS, {"thread": "t1"})))
+    (invitation,) = carol.heard("message")
+    user, direct = invitation.find("x", USER_NS), invitation.find("x", CONFERENCE_NS)
+    assert user is not None
+    assert direct is not None
+    told = user.elements[0].find("continue")
+    assert told is not None
+    assert told.get("thread") == "t1"
+    assert direct.attrs == {"jid": TEA, "continue": "true", "thread": "t1"}
 
 
 async def test_an_invitation_waits_for_who_is_not_there(xmpp: Scene) -> None:
@@ -442,6 +464,20 @@ async def test_a_nickname_is_reserved_for_a_member(xmpp: Scene) -> None:
     assert (await bob.ask("set", remove, TEA)).get("type") == "result"
     assert summary((await join(carol, "robert"))[0]) == "presence ali"
     assert alice.heard()
+
+
+async def test_nobody_is_offered_what_they_may_not_do(xmpp: Scene) -> None:
+    """§7.10."""
+    alice, _, carol = await three(xmpp)
+    await configure(alice, membersonly="1")
+    assert condition(await carol.ask("get", E("query", REGISTER_NS), TEA)) == "not-allowed"
+
+
+async def test_a_room_says_nothing_of_what_it_lets_through_as_that_is_all(xmpp: Scene) -> None:
+    """§18.1.1."""
+    _, bob, _ = await three(xmpp)
+    answer = await bob.ask("get", E("query", INFO_NS, {"node": f"{MUC_NS}#traffic"}), TEA)
+    assert condition(answer) == "service-unavailable"
 
 
 # --- between occupants ---------------------------------------------------------------------------------

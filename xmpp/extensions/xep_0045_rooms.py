@@ -1,6 +1,7 @@
 """XEP-0045 Multi-User Chat: the code is in `xmpp.rooms` and `presence.rooms`.
 
-GAP XEP-0045 §7.2.1: who enters as in the old groupchat protocol is told to use this one.
+Left out of what it lets a service do: the approval of registrations (§9.9) and of what visitors say,
+nicknames that are locked down (status 210), public logs, a room's node (`muc#roomconfig_pubsub`).
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ EXTENSION = Extension(
     spec="XEP-0045",
     name="Multi-User Chat",
     version="1.35.5",
-    status=Status.PARTIAL,
-    notes="Without the old groupchat protocol.",
+    status=Status.COMPLETE,
+    notes="Who enters as in the old groupchat protocol is told to use this one, as §7.2.18 recommends.",
     hosts=_hosts,
     room_iq={
         ("set", ARCHIVE_NS, "query"): archive.query,

@@ -75,7 +75,7 @@ def write_configuration(room: Room, bounds: Bounds) -> Element:
     configuration = room.configuration
     fields = []
     for field in FIELDS:
-        values = (E("value", NS, {}, text) for text in _texts(field, configuration))
+        values = [E("value", NS, {}, text) for text in _texts(field, configuration)]
         offered = offer_field(field.type, field.var, *values)
         offered.attrs["label"] = field.label
         options = field.options

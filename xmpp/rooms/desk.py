@@ -28,6 +28,7 @@ from presence.rooms.decisions import (
     present,
     rename,
     speak,
+    speaker,
     whisper,
 )
 from presence.rooms.model import (
@@ -407,6 +408,11 @@ class RoomDesk:
             told.child("reason", text=reason)
         user = E("x", USER_NS, {}, told)
         direct = E("x", CONFERENCE_NS, {"jid": str(room)} | ({"reason": reason} if reason else {}))
+        going_on = invitation.find("continue")
+        if going_on is not None:  # §7.9: from a chat of two
+            thread = going_on.get("thread")[:MAX_REASON]
+            told.child("continue", attrs={"thread": thread} if thread else {})
+            direct.attrs |= {"continue": "true"} | ({"thread": thread} if thread else {})
         password = found.configuration.password
         if password:
             user.child("password", text=password)
@@ -493,8 +499,7 @@ class RoomDesk:
 
 def signed(message: InstantMessage, room: Room | None, seat: Seat) -> InstantMessage:
     """With the nickname, and who it is for those who may know. Raises `Refused` for whoever is not there."""
-    mine = occupant(room, seat.token)
-    assert room is not None
+    mine, room = speaker(room, seat.token)
     author = Author(mine.address, occupant_id(room.head, mine.address))
     return replace(
         message,

@@ -11,7 +11,7 @@ from presence.errors import InvalidAddress
 from presence.rooms.administration import Change, GiveAffiliation, GiveRole, administer
 from presence.rooms.decisions import Step, abandon, configure, destroy, occupant, register, unregister
 from presence.rooms.model import Affiliation, Attendance, Occupant, Role, Room, place_mark
-from presence.rooms.privileges import check_owner, may_list
+from presence.rooms.privileges import check_owner, check_registration, may_list
 from presence.rooms.service import Rooms
 from xmpp import iq
 from xmpp.element import CLIENT_NS, E, Element
@@ -34,7 +34,9 @@ from xmpp.rooms.names import (
     OWNER_NS,
     REGISTER_FORM_NS,
     REGISTER_NS,
+    REQUEST_NS,
     STABLE_ID,
+    TRAFFIC,
     VCARD_NS,
 )
 from xmpp.rooms.showing import Seat
@@ -52,7 +54,10 @@ USUAL_PAGE, LARGEST_PAGE = 100, 500
 MAX_CHANGES = 200
 MAX_REASON = 1024
 MAX_ID = 1024
-ALWAYS = (INFO_NS, ITEMS_NS, MUC_NS, PING_NS, OCCUPANT_NS, SID_NS, REGISTER_NS, STABLE_ID)
+FORMS = (CONFIG_NS, INFO_FORM_NS, REGISTER_FORM_NS, REQUEST_NS)
+ALWAYS = (INFO_NS, ITEMS_NS, MUC_NS, PING_NS, OCCUPANT_NS, SID_NS, REGISTER_NS, STABLE_ID, *FORMS)
+SUBJECT_FACTS = ("muc#roominfo_subjectmod", "muc#roomconfig_changesubject", "muc#roominfo_changesubject")
+"The last one is how an example once had it, and what some clients read."
 MAM_FEATURES = ("urn:xmpp:mam:2", "urn:xmpp:mam:2#extended")
 
 
@@ -169,6 +174,8 @@ async def _info(request: RoomRequest) -> Element:
         if mine is not None and mine.nick:
             query.child("identity", attrs={"category": "conference", "type": "text", "name": mine.nick})
         return query
+    if node == TRAFFIC:  # nothing of what clients add is discarded (§18.1.1)
+        raise StanzaError("service-unavailable")
     if node:
         raise StanzaError("item-not-found")
     configuration = room.configuration
@@ -187,7 +194,7 @@ async def _info(request: RoomRequest) -> Element:
         "muc#roominfo_description": [configuration.description],
         "muc#roominfo_occupants": [str(len(room.occupants))],
         "muc#roominfo_lang": [configuration.language],
-        "muc#roominfo_changesubject": ["1" if configuration.subject_by_participants else "0"],
+        **{name: ["1" if configuration.subject_by_participants else "0"] for name in SUBJECT_FACTS},
         "muc#roomconfig_roomname": [configuration.name],
         "muc#maxhistoryfetch": [str(configuration.history)],
         "muc#roomconfig_allowinvites": ["1" if configuration.invitations_by_anyone else "0"],
@@ -244,7 +251,9 @@ def _change(item: Element) -> Change:
     try:
         if nick:
             nick = parse_resource(nick)
-        if role and not affiliation:
+        if role and affiliation:
+            raise StanzaError("bad-request", text="a role or an affiliation, not both")
+        if role:
             if not nick:
                 raise StanzaError("bad-request", text="roles are given to nicknames")
             return GiveRole(nick=nick, role=Role(role), reason=reason)
@@ -352,6 +361,7 @@ async def _offer_registration(request: RoomRequest) -> Element:
         query.child("registered")
         query.child("username", text=mine.nick)
         return query
+    check_registration(room.configuration, room.affiliation(request.asker))
     query.child("instructions", text="Choose the nickname that is to be yours in this room.")
     nick = offer_field("text-single", "muc#register_roomnick", E("required", FORM_NS))
     nick.attrs["label"] = "Nickname"

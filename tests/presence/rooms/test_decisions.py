@@ -134,10 +134,26 @@ def test_only_who_is_there_acts() -> None:
         lambda: present(both(), "nobody", PresenceTuple(id="")),
         lambda: speak(both(), "nobody", said(), lasting=True),
         lambda: whisper(both(), "nobody", "bob", said()),
-        lambda: speak(None, "bob", said(), lasting=True),
         lambda: invite(both(), "nobody", CAROL, BOUNDS),
     ):
         refused(action, Condition.NOT_ACCEPTABLE)
+
+
+def test_of_a_room_that_is_not_there_or_not_open_that_is_said() -> None:
+    """§17.2."""
+    refused(lambda: speak(None, "bob", said(), lasting=True), Condition.ITEM_NOT_FOUND)
+    new = room(occupant(ALICE, Role.MODERATOR), locked=True)
+    refused(lambda: whisper(new, "bob", "alice", said()), Condition.ITEM_NOT_FOUND)
+    assert speak(new, "alice", said(), lasting=True).events
+
+
+def test_who_enters_again_with_another_show_is_seen_with_it() -> None:
+    """§17.3, rule 3."""
+    away = entry(token="bob")
+    away = changed(away, attendance=replace(away.attendance, presence=PresenceTuple(id="", show=Show.AWAY)))
+    assert enter(both(), away).events == (
+        Updated(nick="bob"), Entered(nick="bob", token="bob", first=False),
+    )  # fmt: skip
 
 
 def test_what_lasts_is_kept_where_the_room_is_archived() -> None:
@@ -169,7 +185,7 @@ def test_whoever_registers_becomes_a_member_with_a_nickname() -> None:
     assert step.events == (Updated(nick="bob"),)
     refused(lambda: register(room(members_only=True), BOB, "x", BOUNDS), Condition.NOT_ALLOWED)
     outcast = room(affiliations={BOB: Affiliation.OUTCAST})
-    refused(lambda: register(outcast, BOB, "x", BOUNDS), Condition.FORBIDDEN)
+    refused(lambda: register(outcast, BOB, "x", BOUNDS), Condition.NOT_ALLOWED)
     refused(
         lambda: register(both(), BOB, "x", changed(BOUNDS, max_affiliations=1)), Condition.RESOURCE_CONSTRAINT
     )
