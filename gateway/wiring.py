@@ -160,7 +160,13 @@ def backend(settings: Settings, node: str) -> Backend:
 
 
 def _xmpp(settings: Settings, made: Backend) -> Door:
+    from sip.addressing import to_uri
     from xmpp.edge.door import XmppDoor
+    from xmpp.extensions.rfc_7081_cusax import SipNames
+
+    named = settings.xmpp.sip_in_vcards
+    calls = named == "calls" or (named == "auto" and settings.sip.behind_proxy)
+    reached = settings.processes.sip and named != "no"
 
     return XmppDoor(
         settings.xmpp,
@@ -174,6 +180,7 @@ def _xmpp(settings: Settings, made: Backend) -> Door:
         uploads=settings.xmpp.upload.directory or settings.state_dir / "uploads",
         sockets=settings.state_dir.absolute() / "web",
         share_ports=settings.processes.xmpp > 1,
+        sip=SipNames(to_uri, calls) if reached else None,
     )
 
 

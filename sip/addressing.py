@@ -66,6 +66,12 @@ def to_xmpp_uri(address: Address) -> str:
 
 
 @lru_cache(maxsize=8192)
+def call_info(address: Address) -> str:
+    """A Call-Info by which phones learn somebody's XMPP address (RFC 7081 §3.5, RFC 6993)."""
+    return f"<{to_xmpp_uri(address)}>;purpose=impp"
+
+
+@lru_cache(maxsize=8192)
 def parsed_uri(address: Address) -> Uri:
     return parse_uri(to_uri(address))
 

@@ -10,7 +10,7 @@ from presence.address import Address
 from presence.files import SharedFile
 from presence.messages import InstantMessage
 from presence.model import Text
-from sip.addressing import to_uri
+from sip.addressing import call_info, to_uri
 from sip.bodies import cpim, file, imdn
 from sip.grammar import is_call_id, language
 from sip.headers import CSeq
@@ -23,6 +23,8 @@ _FIRST = CSeq(1, "MESSAGE")
 PLAIN = "text/plain"
 HTML = "text/html"
 PLAIN_UTF8 = "text/plain;charset=utf-8"
+_HINTED = 400
+"Bytes of a body beside which any datagram has room for a hint."
 _NO_TEXT = Text("")
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\r\n\x00", " "))
 
@@ -106,6 +108,8 @@ def build_message(
     if body.lang and (lang := language(body.lang)):
         fields["Content-Language"] = [lang]
     media, data = content or (PLAIN_UTF8, body.text.encode("utf-8", "replace"))
+    if message.sender_endpoint.startswith("xmpp:") and len(data) <= _HINTED:
+        fields["Call-Info"] = [call_info(message.sender)]
     fields["Content-Type"] = [media]
     headers = Headers.adopt(fields)
     headers.know("CSeq", _FIRST)

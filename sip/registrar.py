@@ -27,7 +27,7 @@ from presence.ports import (
     Update,
 )
 from presence.service import PresenceService
-from sip.addressing import to_address
+from sip.addressing import call_info, to_address
 from sip.bindings import (
     Binding,
     Registered,
@@ -108,6 +108,7 @@ class Registrar:
         self._log(address, decided, flow, trace)
         gruus = partial(self._gruus, address) if offers(request, "gruu") else lambda _: ""
         headers = [*contact_headers(decided.bindings, now, gruus), ("Date", formatdate(now, usegmt=True))]
+        headers.append(("Call-Info", call_info(address)))
         headers += [("Path", path) for path in request.headers.fields("Path")]
         headers += [("Service-Route", f"<{route}>") for route in self._settings.service_route]
         if decided.outbound:

@@ -208,6 +208,11 @@ class SipSettings(BaseModel):
     "Seconds a stopping process waits for answers that are still due."
 
     @property
+    def behind_proxy(self) -> bool:
+        """A proxy stands in front, which calls can take."""
+        return bool(self.outbound_proxy or self.service_route or self.trusted_peers)
+
+    @property
     def own_names(self) -> frozenset[str]:
         """User parts of the server's own addresses."""
         return frozenset((self.buddy_list, self.assistant)) - {""}

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from presence.address import Address
 from presence.policy import BLOCKED
 from presence.service import Standing
+from xmpp.element import Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import Request, Target
+
+if TYPE_CHECKING:
+    from xmpp.router import XmppRouter
 
 MAX_BYTES = 8_388_608
 "All that one person keeps."
@@ -21,6 +28,18 @@ def only_own(request: Request) -> None:
     """Raises `StanzaError` for what is another user's."""
     if request.target is not Target.ACCOUNT:
         raise StanzaError("forbidden")
+
+
+def shown(router: XmppRouter, owner: Address, collection: str, elements: list[Element]) -> list[Element]:
+    """What is given out of what is kept for somebody."""
+    show = router.registry.shows.get(collection)
+    return [show(router, owner, each) for each in elements] if show is not None else elements
+
+
+def taken(router: XmppRouter, owner: Address, collection: str, elements: list[Element]) -> list[Element]:
+    """What is kept of what a client puts there."""
+    take = router.registry.takes.get(collection)
+    return [take(router, owner, each) for each in elements] if take is not None else elements
 
 
 async def standing(request: Request, otherwise: str = "service-unavailable") -> Standing:

@@ -184,6 +184,12 @@ class XmppSettings(BaseModel):
     account_removal: bool = False
     "People may delete their own account with a client (XEP-0077)."
 
+    sip_in_vcards: Literal["auto", "calls", "messages", "no"] = "auto"
+    """Whether the vCards that are given out name the address under which people are reached by SIP
+    (RFC 7081): for `messages` and presence (`impp`), or for `calls`, as a telephone number, too. `auto`: for
+    calls where a SIP proxy is named that can carry them (`sip.outbound_proxy`, `sip.service_route`,
+    `sip.trusted_peers`), else for messages. Who names another SIP address in their card is left with it."""
+
     relays: tuple[str, ...] = ()
     """STUN and TURN servers told to clients (XEP-0215): `stun:HOST`, `turn:HOST:PORT?transport=udp`,
     `turns:HOST`."""

@@ -13,7 +13,7 @@ from presence.ports import Deliver
 from sip.bodies import Content, understand
 from sip.bodies.file import CONTENT_TYPE as FILE
 from sip.bodies.file import write_file
-from tests.sip.house import ALICE, BOB, House, open_house
+from tests.sip.house import ALICE, BOB, CAROL, House, open_house
 
 HER = "alice@example.org"
 HTML = "text/html;charset=utf-8"
@@ -171,3 +171,26 @@ async def test_a_phone_that_takes_everything_when_it_registers_has_not_named_fil
         await phone.register(Accept="*/*")
         await house.say(ALICE, BOB, URL, file=CAT)
         await phone.hears(f"cat.png, 123 kB\n{URL}")
+
+
+async def test_phones_learn_xmpp_addresses_where_there_is_room(house: House) -> None:
+    """RFC 7081 §3.5: their own when they register, and whose XMPP client it is that writes."""
+    await house.desk(ALICE)
+    async with house.phone(BOB) as phone:
+        registered = await phone.register()
+        assert registered["Call-Info"] == f"<xmpp:{BOB}>;purpose=impp"
+        await house.say(ALICE, BOB, "short")
+        assert (await phone.hears("short"))["Call-Info"] == f"<xmpp:{ALICE}>;purpose=impp"
+        await house.say(ALICE, BOB, "x" * 700)
+        assert (await phone.hears("x" * 700)).get("Call-Info") == ""
+
+
+async def test_nobody_is_told_by_a_phone_what_its_xmpp_address_is(house: House) -> None:
+    """RFC 7081 §3.5: such a claim is worth nothing until it is proven."""
+    async with house.phone(CAROL) as phone, house.phone(BOB) as other:
+        await phone.register()
+        claim = "<xmpp:chief@example.org>;purpose=impp"
+        registered = await other.register(Call_Info=claim)
+        assert registered["Call-Info"] == f"<xmpp:{BOB}>;purpose=impp"
+        await other.message(str(CAROL), "it is me", Call_Info=claim)
+        assert (await phone.hears("it is me")).get("Call-Info") == ""

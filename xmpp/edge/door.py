@@ -22,7 +22,8 @@ from xmpp.edge.listener import Listener, Listening
 from xmpp.edge.runtime import LoopRuntime
 from xmpp.edge.tls import load_identities
 from xmpp.edge.web import XmppWeb
-from xmpp.extensions import xep_0363_upload
+from xmpp.extensions import rfc_7081_cusax, xep_0363_upload
+from xmpp.extensions.rfc_7081_cusax import SipNames
 from xmpp.realm import Realm
 from xmpp.router import XmppRouter, farewell_of
 from xmpp.settings import XmppSettings
@@ -51,11 +52,15 @@ class XmppDoor:
         uploads: Path | None = None,
         sockets: Path | None = None,
         share_ports: bool = False,
+        sip: SipNames | None = None,
     ) -> None:
         """The first of `domains` is the default. `uploads`: directory for shared files. `share_ports`:
-        several processes serve the same ports, and find each other in the directory `sockets`."""
+        several processes serve the same ports, and find each other in the directory `sockets`. `sip`: what
+        vCards name, where people are reached by SIP, too."""
         self._runtime = LoopRuntime(metrics)
         self.router = XmppRouter(settings, service, accounts, metrics, self._runtime)
+        if sip is not None:
+            rfc_7081_cusax.provide(self.router, sip)
         self._settings = settings
         self._domains = tuple(canonical_domain(domain) for domain in domains)
         self._accounts = accounts

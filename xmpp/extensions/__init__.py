@@ -202,6 +202,11 @@ class Extension:
     "A message was sent to this client."
     kept: Callable[[Request, str, list[Element]], Awaitable[None]] | None = None
     "The client has put these into a collection of `presence.ports.KeptStore`; none: it took something out."
+    shows: dict[str, Callable[[XmppRouter, Address, Element], Element]] = field(default_factory=dict)
+    """Collection of `presence.ports.KeptStore` → what is given out of something its owner has put there; see
+    `xmpp.belongings`."""
+    takes: dict[str, Callable[[XmppRouter, Address, Element], Element]] = field(default_factory=dict)
+    "The same → what is kept of something its owner puts there."
     person: Callable[[XmppRouter, Change, bool], None] | None = None
     """What is known of somebody as a person (RFC 4480) has changed, for those here who see them. True: by
     what their XMPP clients say."""
@@ -279,6 +284,8 @@ class Registry:
         self.account_identities = tuple(pair for e in extensions for pair in e.account_identities)
         self.account_items = tuple(e.account_items for e in extensions if e.account_items is not None)
         self.kept = tuple(e.kept for e in extensions if e.kept is not None)
+        self.shows = {collection: show for e in extensions for collection, show in e.shows.items()}
+        self.takes = {collection: take for e in extensions for collection, take in e.takes.items()}
         self.person = tuple(e.person for e in extensions if e.person is not None)
         self.understood = frozenset().union(*(e.understood for e in extensions))
         self.capable = tuple(e.capable for e in extensions if e.capable is not None)

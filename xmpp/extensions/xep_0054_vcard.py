@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presence.service import Standing
 from xmpp import belongings
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
@@ -14,23 +15,28 @@ COLLECTION = "vcard"
 
 
 async def _get(request: Request) -> Element:
-    await belongings.standing(request, "item-not-found")
-    found = await request.router.service.belongings.kept(request.to.bare, COLLECTION, "")
-    if found:
-        (card,) = parse_fragment(found[0].data)
-        return card
-    if request.target is Target.USER:
+    """Who has no card has one for those who see them, if there is something to say of everybody."""
+    standing = await belongings.standing(request, "item-not-found")
+    owner = request.to.bare
+    found = await request.router.service.belongings.kept(owner, COLLECTION, "")
+    kept = parse_fragment(found[0].data) if found else [E("vCard", NS)]
+    if not found and standing is not Standing.ACTIVE:
         raise StanzaError("item-not-found")
-    return E("vCard", NS)
+    (card,) = belongings.shown(request.router, owner, COLLECTION, kept)
+    if not found and not card.elements and request.target is Target.USER:
+        raise StanzaError("item-not-found")
+    return card
 
 
 async def _set(request: Request) -> Element | None:
     belongings.only_own(request)
-    data = serialise_children([request.payload])
+    owner = request.session.address
+    cards = belongings.taken(request.router, owner, COLLECTION, [request.payload])
+    data = serialise_children(cards)
     await belongings.weigh(request, len(data))
-    await request.router.service.belongings.keep(request.session.address, COLLECTION, "", data, 1)
+    await request.router.service.belongings.keep(owner, COLLECTION, "", data, 1)
     for hook in request.router.registry.kept:
-        await hook(request, COLLECTION, [request.payload])
+        await hook(request, COLLECTION, cards)
     return None
 
 

@@ -102,6 +102,7 @@ async def _publish(request: Request, action: Element) -> Element | None:
     id = items[0].get("id") or secrets.token_urlsafe(12)
     if len(id) > MAX_NAME:
         raise StanzaError("bad-request", text="an id too long")
+    payload = belongings.taken(request.router, request.session.address, ITEMS + node, payload)
     options = _form(request.payload.find("publish-options"))
     size = len(serialise_children(payload))
     await belongings.weigh(request, size)
@@ -129,7 +130,8 @@ async def put(
         raise pubsub.error("conflict", "precondition-not-met")
     if config.persist:
         await kept.keep(owner, ITEMS + node, id, serialise_children(payload), config.max_items)
-    await _tell(router, owner, node, config, pubsub.item_event(node, id, payload))
+    shown = belongings.shown(router, owner, ITEMS + node, payload)
+    await _tell(router, owner, node, config, pubsub.item_event(node, id, shown))
 
 
 async def take_back(
@@ -229,7 +231,9 @@ async def _items(request: Request, action: Element) -> Element | None:
         found = found[max(0, len(found) - int(most)) :]
     answer = E("items", NS, {"node": node})
     for each in _fitting(found):
-        answer.append(E("item", NS, {"id": each.name}, *parse_fragment(each.data)))
+        kept = parse_fragment(each.data)
+        shown = belongings.shown(request.router, request.to.bare, ITEMS + node, kept)
+        answer.append(E("item", NS, {"id": each.name}, *shown))
     return E("pubsub", NS, {}, answer)
 
 
@@ -340,7 +344,9 @@ async def _show_last(session: Session, nodes: list[str]) -> None:
                 await session.runtime.sleep(PAUSE)
             config = decode_config(found.data)
             if config.send_last and (owner == me or await _admitted(session, owner, config)):
-                event = pubsub.item_event(node, item.name, parse_fragment(item.data))
+                kept = parse_fragment(item.data)
+                shown = belongings.shown(session.router, owner, collection, kept)
+                event = pubsub.item_event(node, item.name, shown)
                 id, to = service.new_trace(), session.jid.full
                 data = pubsub.write_notification(str(owner), to, id, event, item.changed)
                 session.send(data, "message")
