@@ -51,12 +51,28 @@ def ensure_self_signed(certificate: Path, key: Path, domains: Iterable[str]) -> 
         .sign(private, hashes.SHA256())
     )
     certificate.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    pem = private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    write_private(key, pem)
+    _write_key(key, private)
     certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return True
+
+
+def ensure_key(path: Path, *, make: bool) -> None:
+    """A P-256 key (0600) is there; if not, make it where we may. Raises `CertificateError`, `OSError`."""
+    if make and not path.exists():
+        _write_key(path, ec.generate_private_key(ec.SECP256R1()))
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (TypeError, ValueError) as error:
+        raise CertificateError(f"{path}: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise CertificateError(f"{path}: a P-256 key is wanted")
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_private(path, pem)
 
 
 def write_private(path: Path, data: bytes) -> None:

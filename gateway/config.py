@@ -266,6 +266,11 @@ class Settings(BaseSettings):
         return self.tls.key or self.state_dir / "tls" / "self-signed.key"
 
     @property
+    def vapid_key(self) -> Path:
+        """The configured file, or where the one is that was made here."""
+        return self.sip.push.vapid_key or self.state_dir / "push" / "vapid.pem"
+
+    @property
     def named_certificates(self) -> dict[str, tuple[Path, Path]]:
         """Name, as DNS writes it → certificate and key."""
         return {a_label(name): (files.certificate, files.key) for name, files in self.tls.domains.items()}

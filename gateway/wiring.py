@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -55,6 +56,25 @@ def prepare(settings: Settings) -> None:
         raise ConfigError([f"state_dir: {error.filename}: {error.strerror}"]) from error
     except certs.CertificateError as error:
         raise ConfigError([f"tls.certificate, tls.key: {error}"]) from error
+    if settings.processes.sip:
+        _prepare_push(settings)
+
+
+def _prepare_push(settings: Settings) -> None:
+    """The key web push services know this server by, and the files that are named. Raises `ConfigError`."""
+    push = settings.sip.push
+    named: list[tuple[str, Callable[[], object]]] = []
+    if push.webpush:
+        named.append(("vapid_key", lambda: certs.ensure_key(settings.vapid_key, make=push.vapid_key is None)))
+    if push.gateway_token_file is not None:
+        named.append(("gateway_token_file", push.gateway_token_file.read_bytes))
+    if push.authorities:
+        named.append(("authorities", lambda: ssl.create_default_context(cafile=push.authorities)))
+    for name, try_it in named:
+        try:
+            try_it()
+        except (OSError, certs.CertificateError) as error:
+            raise ConfigError([f"sip.push.{name}: {error}"]) from error
 
 
 def valkey_dir(settings: Settings) -> Path:
@@ -196,6 +216,7 @@ def _sip(settings: Settings, made: Backend) -> Door:
         certificate=settings.certificate,
         key=settings.key,
         named=settings.named_certificates,
+        vapid_key=settings.vapid_key,
         share_ports=settings.processes.sip > 1,
     )
 

@@ -9,17 +9,20 @@ that was restarted, for there are phones whose Call-IDs are the same in every pr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
-from presence.model import PresenceTuple, Source
+from presence.model import PresenceTuple, Show, Source
 from sip.errors import ProtocolError
 from sip.flow import ROUTED, Flow
 from sip.headers import NameAddr
 from sip.message import Request
 from sip.pidf import from_q
+from sip.push import LEAST, Pns
+from sip.push import wakes as wakes_phone
 from sip.rich import capabilities_of
 from sip.settings import SipSettings
 from sip.topology import origin_of
@@ -39,6 +42,7 @@ _MAX_REG_ID = 2**31 - 1
 _NOT_ECHOED = frozenset(("expires", "q", "received", "pub-gruu", "temp-gruu"))
 _SECURE = ("tls", "wss", ROUTED)
 _SCHEMA = 1
+NO_PUSH: Mapping[str, Pns] = MappingProxyType({})
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,6 +76,11 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agent: str = ""
     origin: str = ""
     "Where the phone is as a proxy before us saw it, `host:port`; tells apart phones behind one proxy."
+    wakes: bool = False
+    "We wake it through the push service its Contact names (RFC 8599)."
+    asleep: float = 0.0
+    """Unix seconds when its connection ended: it is not reached before it registers again. 0: awake, as far
+    as is known."""
 
     @property
     def endpoint(self) -> str:
@@ -100,10 +109,14 @@ def flows_of(bindings: Iterable[Binding], id: str) -> tuple[Binding, ...]:
 
 
 def presence_of(flows: Sequence[Binding]) -> Source:
-    """What a registration alone says: the phone is there."""
+    """What a registration alone says: the phone is there. A phone that has to be woken is away."""
     first, since = flows[0], min(b.registered for b in flows)
+    asleep = all(b.asleep for b in flows)
+    if asleep:
+        since = max(b.asleep for b in flows)
     shown = PresenceTuple(
         id=first.id,
+        show=Show.AWAY if asleep else None,
         priority=from_q(first.q or None),
         since=since,
         capabilities=capabilities_of(first.parameters),
@@ -142,11 +155,19 @@ class Registered:
 
 
 def register(
-    known: Sequence[Binding], request: Request, *, flow: Flow, owner: str, now: float, settings: SipSettings
+    known: Sequence[Binding],
+    request: Request,
+    *,
+    flow: Flow,
+    owner: str,
+    now: float,
+    settings: SipSettings,
+    services: Mapping[str, Pns] = NO_PUSH,
 ) -> Registered:
     """Add, refresh, remove or just read bindings (RFC 3261 §10.3 steps 6 to 8). All or nothing.
 
-    `owner` is the lease owner of connections here. Raises `ProtocolError`.
+    `owner` is the lease owner of connections here. `services`: through which phones are woken. Raises
+    `ProtocolError`.
     """
     live = {binding.name: binding for binding in known if binding.expires > now}
     contacts = request.contacts
@@ -158,7 +179,7 @@ def register(
     direct = reaches_directly(request)
     if asked and not direct and any(_reg_id(contact) for contact in contacts):
         raise ProtocolError(439)
-    wanted = [_wanted(contact, request, flow, owner, now, settings, direct) for contact in contacts]
+    wanted = [_wanted(contact, request, flow, owner, now, settings, direct, services) for contact in contacts]
     staying = [binding for binding in wanted if binding.expires > now]
     if len(staying) > 1 and any(binding.reg_id for binding in staying):
         raise ProtocolError(400, "One Flow At A Time")
@@ -240,6 +261,7 @@ def _wanted(
     now: float,
     settings: SipSettings,
     direct: bool,
+    services: Mapping[str, Pns],
 ) -> Binding:
     if contact.uri.scheme not in ("sip", "sips"):
         raise ProtocolError(400, "Contact: not a SIP URI")
@@ -249,8 +271,11 @@ def _wanted(
     expires = contact.expires
     if expires is None:
         expires = request.expires if request.expires is not None else settings.register_expires
-    if 0 < expires < settings.min_expires:
-        raise ProtocolError(423, headers=(("Min-Expires", str(settings.min_expires)),))
+    # Where all registrations are short there is no time to wake anybody.
+    wakes = settings.max_expires >= LEAST and wakes_phone(contact, request, services)
+    least = max(LEAST, settings.min_expires) if wakes else settings.min_expires
+    if 0 < expires < least:
+        raise ProtocolError(423, headers=(("Min-Expires", str(least)),))
     parameters = "".join(
         f";{name}" if value is None else f";{name}={value}"
         for name, value in contact.parameters
@@ -284,6 +309,7 @@ def _wanted(
         expires=now + min(expires, settings.max_expires),
         agent=(request.headers.get("User-Agent") or "")[:100],
         origin=origin_of(request)[:300],
+        wakes=wakes,
     )
 
 

@@ -5,6 +5,9 @@ silence leaves it waiting for the next REGISTER; a refusal is told to the sender
 `sip.writing`'s; Call-IDs are unique, on purpose, see `sip.profiles`.
 
 For a phone that knows no reports, its 200 is one: the message is there.
+
+A phone that sleeps is woken (`sip.waking`), and what says something is held for the REGISTER that follows
+(RFC 8599 §5.6.2). If none does, the message waits as for a phone that is off.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from presence.messages import Delivery, InstantMessage, Report
 from presence.ports import Deliver, Failed, Metrics
 from presence.service import PresenceService
 from sip.assistant import Assistant
+from sip.bindings import Binding
 from sip.bodies import cpim
 from sip.errors import status_to_condition
 from sip.fitting import datagram_size, fits
@@ -28,8 +32,9 @@ from sip.flow import Flow
 from sip.message import Request
 from sip.outgoing import PLAIN, media_of
 from sip.registrar import Located, Registrar
-from sip.runtime import Answer, Runtime, Sender, Silence
+from sip.runtime import Answer, Runtime, Sender, Silence, Timer
 from sip.settings import SipSettings
+from sip.waking import BUCKET, Waker, Woken, dozes
 from sip.writing import Writer, readable
 
 log = structlog.get_logger()
@@ -38,6 +43,8 @@ _TRANSIENT = frozenset((408, 430, 477, 480, 503, 504))
 "The phone may take it later."
 _FLOW_FAILED = frozenset((408, 430, 477))
 "It did not reach the phone on this flow (RFC 5626 §7). 477 is Kamailio's, for a connection that is gone."
+_PROMPT = 4.0
+"Seconds after which a phone is woken that does not answer on its connection."
 _REMEMBERED = 10_000
 "Deliveries remembered, so that what the bus sends again is not sent to the phone again."
 
@@ -55,6 +62,14 @@ class _Lane:
     "One is under way."
     pumping: bool = False
     "`_next` is at it already."
+    held: InstantMessage | None = None
+    "For the REGISTER of the phone, which was woken for it."
+    timer: Timer | None = None
+
+    def stop(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class Deliverer:
@@ -67,6 +82,7 @@ class Deliverer:
         sender: Sender,
         writer: Writer,
         assistant: Assistant,
+        waker: Waker,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
@@ -76,6 +92,7 @@ class Deliverer:
         self._sender = sender
         self._writer = writer
         self._assistant = assistant
+        self._waker = waker
         self._metrics = metrics
         self._lanes: dict[tuple[Address, str], _Lane] = {}
         self._delivered: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -110,7 +127,7 @@ class Deliverer:
             if located is None:
                 self._runtime.spawn(self._find_and_send(lane, message))
             else:
-                self._send(lane, message, located)
+                self._send_to(lane, message, located)
         lane.pumping = False
         if not lane.busy:
             self._lanes.pop((lane.address, lane.endpoint), None)
@@ -118,11 +135,19 @@ class Deliverer:
     async def _find_and_send(self, lane: _Lane, message: InstantMessage) -> None:
         try:
             located = await self._registrar.find(lane.address, lane.endpoint)
+            sleeper = await self._registrar.sleeper(lane.address, lane.endpoint) if located is None else None
         except Exception:
             self._give_up(lane, message)
             raise
         if located is None:
-            self._give_up(lane, message)
+            self._absent(lane, message, sleeper)
+        else:
+            self._send_to(lane, message, located)
+
+    def _send_to(self, lane: _Lane, message: InstantMessage, located: Located) -> None:
+        connected = located.flow.reliable and not located.flow.routed
+        if _says(message) and not connected and dozes(located.binding, self._runtime.now()):
+            self._absent(lane, message, located.binding)
         else:
             self._send(lane, message, located)
 
@@ -157,6 +182,10 @@ class Deliverer:
                 )
                 return
         tried += (located.flow,)
+        if located.binding.wakes and _says(message):
+            lane.stop()
+            nudge = partial(self._nudge, lane.address, located.binding)
+            lane.timer = self._runtime.call_later(_PROMPT, nudge)
         self._sender.send(
             request, located.flow, partial(self._answered, lane, message, located, tried, media_of(request))
         )
@@ -178,6 +207,7 @@ class Deliverer:
         media: str,
         answer: Answer,
     ) -> None:
+        lane.stop()
         status = answer.status
         if 200 <= status < 300:
             self._remember(message.id, lane.endpoint)
@@ -196,7 +226,8 @@ class Deliverer:
         elif not message.bodies and (not message.store or (answer.response and status not in _TRANSIENT)):
             self._done(lane, message, Delivery.DELIVERED)
         elif answer.response is None or status in _TRANSIENT:
-            another = self._after_failure(lane, located, tried, answer)
+            failed = answer.status in _FLOW_FAILED or answer.silence in (Silence.TIMEOUT, Silence.BROKEN)
+            another = self._after_failure(lane, located, tried, answer) if failed else None
             if another is not None:
                 self._send(lane, message, another, tried)
                 return
@@ -207,7 +238,7 @@ class Deliverer:
                 reason=answer.silence.value if answer.silence else status,
                 trace=message.trace,
             )
-            self._give_up(lane, message)
+            self._absent(lane, message, located.binding if failed else None)
         else:
             condition = status_to_condition(status)
             if status in (401, 407):
@@ -232,8 +263,63 @@ class Deliverer:
             self._runtime.spawn(self._registrar.lost(lane.address, located))
         elif answer.status in _FLOW_FAILED or answer.silence is Silence.TIMEOUT:
             self._registrar.doubt(located)
-        failed = answer.status in _FLOW_FAILED or answer.silence in (Silence.TIMEOUT, Silence.BROKEN)
-        return self._registrar.another(lane.address, lane.endpoint, tried) if failed else None
+        return self._registrar.another(lane.address, lane.endpoint, tried)
+
+    # --- phones that sleep ----------------------------------------------------------------------
+
+    def _absent(self, lane: _Lane, message: InstantMessage, phone: Binding | None) -> None:
+        """No way leads to the phone. `phone`: it may be one that can be woken."""
+        if phone is None or not phone.wakes:
+            self._give_up(lane, message)
+        elif _says(message):
+            self._runtime.spawn(self._wake(lane, message, phone))
+        else:
+            # Not worth waking anybody; what comes behind it may be.
+            self._done(lane, message, Delivery.UNREACHABLE)
+
+    async def _wake(self, lane: _Lane, message: InstantMessage, phone: Binding) -> None:
+        try:
+            woken = await self._waker.wake(lane.address, phone)
+        except Exception:
+            self._give_up(lane, message)
+            raise
+        here = self._registrar.here(lane.address, lane.endpoint)
+        back = here is not None and here.binding.refreshed > phone.refreshed
+        if back or woken is Woken.GONE:
+            self._resume(lane, message)
+        elif woken is Woken.RUNG:
+            self._service.note(message.trace, "sip.push", message.recipient, detail=lane.endpoint)
+            lane.held = message
+            lane.timer = self._runtime.call_later(BUCKET, partial(self._slept_on, lane))
+        else:
+            self._give_up(lane, message)
+
+    def _nudge(self, address: Address, phone: Binding) -> None:
+        """It does not answer on its connection; it may be asleep."""
+        self._runtime.spawn(self._ring(address, phone))
+
+    async def _ring(self, address: Address, phone: Binding) -> None:
+        await self._waker.wake(address, phone)
+
+    def _slept_on(self, lane: _Lane) -> None:
+        lane.timer = None
+        message, lane.held = lane.held, None
+        if message is not None:
+            self._give_up(lane, message)
+
+    def _resume(self, lane: _Lane, message: InstantMessage) -> None:
+        lane.waiting.appendleft(message)
+        lane.busy = False
+        self._next(lane)
+
+    def registered(self, address: Address, phone: Binding) -> None:
+        """A phone is awake: what is held for it goes there."""
+        self._waker.registered(address, phone)
+        lane = self._lanes.get((address, phone.endpoint))
+        if lane is not None and lane.held is not None:
+            lane.stop()
+            message, lane.held = lane.held, None
+            self._resume(lane, message)
 
     def _give_up(self, lane: _Lane, message: InstantMessage) -> None:
         """The phone does not answer: this message and all behind it wait for its return."""
@@ -330,6 +416,11 @@ class Deliverer:
         """The account is gone."""
         for key in [key for key in self._lanes if key[0] == address]:
             self._lanes[key].waiting.clear()
+
+
+def _says(message: InstantMessage) -> bool:
+    """Worth waking somebody: not typing, not a report."""
+    return message.store and bool(message.bodies)
 
 
 def _not_settled(message: InstantMessage, lost: Unavailable) -> None:

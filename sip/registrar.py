@@ -6,12 +6,13 @@ Each REGISTER is one atomic update of its account: the bindings' cell, a source 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from email.utils import formatdate
 from functools import partial
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from presence.address import Address
 from presence.errors import Conflict, Unavailable
@@ -29,6 +30,7 @@ from presence.ports import (
 from presence.service import PresenceService
 from sip.addressing import call_info, to_address
 from sip.bindings import (
+    NO_PUSH,
     Binding,
     Registered,
     contact_headers,
@@ -43,6 +45,7 @@ from sip.errors import ProtocolError
 from sip.flow import Flow
 from sip.gruu import Sealer, endpoint_of, public
 from sip.message import Request, Response, respond
+from sip.push import Pns, feature_caps, push_contact, queried
 from sip.runtime import Runtime
 from sip.settings import SipSettings
 from sip.uri import Uri, parse_uri
@@ -68,12 +71,15 @@ class Registrar:
         runtime: Runtime,
         metrics: Metrics,
         sealer: Sealer,
+        services: Mapping[str, Pns] = NO_PUSH,
     ) -> None:
+        """`services`: through which phones are woken, by `pn-provider`."""
         self._settings = settings
         self._service = service
         self._runtime = runtime
         self._metrics = metrics
         self._sealer = sealer
+        self._services = services
         self._here = Whereabouts()
         self._cells: dict[Address, Cell] = {}
         """Last seen versions of the cells of accounts with phones here; writing finds out whether they
@@ -84,6 +90,7 @@ class Registrar:
     async def register(self, address: Address, request: Request, flow: Flow, trace: str) -> Response:
         """The 200 to an authenticated REGISTER. Raises `ProtocolError`, `Unavailable`."""
         now = self._runtime.now()
+        told = queried(request, self._services)
         # What is only asked for is looked up; what is written shows by itself that it was known well.
         cell = self._cells.get(address) if request.contacts else None
         cell = cell or await self._service.cell(address, CELL)
@@ -95,6 +102,7 @@ class Registrar:
                 owner=self._service.owner,
                 now=now,
                 settings=self._settings,
+                services=self._services,
             )
             if not decided.put and not decided.dropped:
                 break
@@ -115,6 +123,9 @@ class Registrar:
             headers.append(("Require", "outbound"))
             if self._settings.flow_timer and any(self._timed(b, flow) for b in decided.put):
                 headers.append(("Flow-Timer", str(self._settings.flow_timer)))
+        woken = (push_contact(parse_uri(binding.contact)) for binding in decided.put if binding.wakes)
+        told += tuple(named.provider for named in woken if named is not None)
+        headers += feature_caps(told, request, self._services) if told else []
         return respond(request, 200, headers=headers)
 
     def _gruus(self, address: Address, binding: Binding) -> str:
@@ -158,6 +169,8 @@ class Registrar:
         for binding in decided.put:
             if self._leads_somewhere(binding):
                 self._here.put(address, binding)
+            else:
+                self._here.drop(address, binding)
         if address in self._here:
             self._cells[address] = Cell(cell.version + 1 if data else 0, data)
         else:
@@ -165,8 +178,9 @@ class Registrar:
         return committed
 
     def _lease(self, flows: Sequence[Binding]) -> Lease:
-        """Of a phone: until its last flow expires, and bound to the process that holds all of them."""
-        owners = {b.owner for b in flows}
+        """Of a phone: until its last flow expires, and bound to the process that holds all of them. One that
+        can be woken outlives its connections (RFC 8599 §1)."""
+        owners = {"" if b.wakes else b.owner for b in flows}
         return Lease(
             expires=max(b.expires for b in flows) + _GRACE, owner=owners.pop() if len(owners) == 1 else ""
         )
@@ -177,7 +191,7 @@ class Registrar:
 
     def _leads_somewhere(self, binding: Binding) -> bool:
         """A connection that ended with its process is no way to anybody, another's is none of ours."""
-        return binding.owner in ("", self._service.owner)
+        return not binding.asleep and binding.owner in ("", self._service.owner)
 
     def _log(self, address: Address, decided: Registered, flow: Flow, trace: str) -> None:
         for binding in decided.put:
@@ -359,7 +373,48 @@ class Registrar:
         for address, located in self._here.on(flow):
             await self._drop(address, located.binding)
 
+    async def sleeper(self, address: Address, endpoint: str) -> Binding | None:
+        """A phone that no way leads to now, and that can be woken."""
+        if not self._services:
+            return None
+        now = self._runtime.now()
+        bindings = decode_bindings((await self._service.cell(address, CELL)).data)
+        fitting = (b for b in bindings if b.endpoint == endpoint and b.wakes and b.expires > now)
+        return next(fitting, None)
+
+    async def fell_asleep(self, address: Address, id: str) -> Binding | None:
+        """A phone that can be woken, after an earlier life of this process: its connection is no more. As it
+        is now; None where there is no such phone."""
+        bindings = decode_bindings((await self._service.cell(address, CELL)).data)
+        now = self._runtime.now()
+        flows = [b for b in flows_of(bindings, id) if b.wakes and b.expires > now]
+        for binding in flows:
+            node, _, _ = binding.owner.partition("/")
+            if node == self._service.node and not self._leads_somewhere(binding):
+                await self._drop(address, binding)
+        return flows[0] if flows else None
+
+    async def unpush(self, address: Address, gone: Binding) -> None:
+        """Its push service does not know the phone any more (RFC 8599 §4.1.1): it is not woken again, and
+        not registered any more if it sleeps."""
+        for _ in range(_ATTEMPTS):
+            cell = await self._service.cell(address, CELL)
+            bindings = decode_bindings(cell.data)
+            now = next((b for b in bindings if _same_flow(b, gone) and b.contact == gone.contact), None)
+            if now is None or not now.wakes:
+                return
+            rest = tuple(b for b in bindings if b is not now)
+            kept = () if now.asleep else (replace(now, wakes=False),)
+            decided = Registered((*rest, *kept), kept, () if kept else (now,))
+            try:
+                await self._commit(address, cell, decided, self._service.new_trace())
+            except Conflict:
+                continue
+            log.info("phone_not_woken", address=str(address), endpoint=gone.endpoint)
+            return
+
     async def _drop(self, address: Address, lost: Binding) -> None:
+        """A way to a phone is no more. If it was the last one, and the phone can be woken, it sleeps."""
         trace = self._service.new_trace()
         cell = self._cells.get(address) or await self._service.cell(address, CELL)
         for _ in range(_ATTEMPTS):
@@ -370,12 +425,16 @@ class Registrar:
                     self._forget(address, lost)
                 return
             rest = tuple(b for b in bindings if b.name != lost.name)
+            others = [b for b in rest if b.id == lost.id and not b.asleep]
+            sleeps = lost.wakes and not others
+            asleep = (replace(lost, owner="", asleep=self._runtime.now()),) if sleeps else ()
+            decided = Registered((*rest, *asleep), asleep, () if sleeps else (lost,))
             try:
-                await self._commit(address, cell, Registered(rest, (), (lost,)), trace)
+                await self._commit(address, cell, decided, trace)
             except Conflict:
                 cell = await self._service.cell(address, CELL)
             else:
-                event = "phone_flow_lost" if flows_of(rest, lost.id) else "phone_lost"
+                event = "phone_asleep" if sleeps else "phone_flow_lost" if others else "phone_lost"
                 log.info(event, address=str(address), endpoint=lost.endpoint, trace=trace)
                 return
 

@@ -25,6 +25,7 @@ from presence.service import PresenceService
 from sip import words
 from sip.assistant import Assistant
 from sip.authenticator import Authenticator
+from sip.bindings import NO_PUSH
 from sip.delivery import Deliverer
 from sip.desk import Desk
 from sip.flow import Flow
@@ -38,11 +39,13 @@ from sip.missed import MissedCalls
 from sip.notifier import Notifier
 from sip.pager import Pager
 from sip.publish import Publisher
+from sip.push import Pns
 from sip.registrar import Registrar
 from sip.runtime import Reply, Runtime, Sender
 from sip.settings import SipSettings
 from sip.topology import Topology
 from sip.uas import UserAgentServer
+from sip.waking import Ringer, Waker, no_push
 from sip.words import Arrived, Overheard, Strays
 from sip.writing import Writer
 from sip.xcap.library import Library
@@ -69,8 +72,11 @@ class SipServer:
         rates: Rates,
         lookup: Lookup = no_lists,
         passwords: Mapping[str, str] = MappingProxyType({}),
+        ring: Ringer = no_push,
+        push: Mapping[str, Pns] = NO_PUSH,
     ) -> None:
-        """`lookup`: lists that have an address. `passwords`: see `Following`."""
+        """`lookup`: lists that have an address. `passwords`: see `Following`. `push`: services that wake
+        phones, by `pn-provider`; `ring`: how they are asked to."""
         self._settings = settings
         self._node = service.node
         self._runtime = runtime
@@ -78,7 +84,7 @@ class SipServer:
         self._metrics = metrics
         self.limits = Limits(rates, topology)
         sealer = Sealer(secret)
-        self.registrar = Registrar(settings, service, runtime, metrics, sealer)
+        self.registrar = Registrar(settings, service, runtime, metrics, sealer, push)
         missed = MissedCalls(service, accounts, runtime, metrics, enabled=settings.missed_calls)
         self.publisher = Publisher(settings, service, self.registrar, runtime, metrics, missed)
         self.notifier = Notifier(
@@ -98,8 +104,9 @@ class SipServer:
         )
         writer = Writer(settings)
         self.assistant = Assistant(settings, service, accounts, runtime)
+        self.waker = Waker(push, ring, self.registrar, service, runtime, metrics)
         self.deliverer = Deliverer(
-            settings, service, self.registrar, runtime, sender, writer, self.assistant, metrics
+            settings, service, self.registrar, runtime, sender, writer, self.assistant, self.waker, metrics
         )
         desk = Desk(settings, service, runtime, self.deliverer)
         self.pager = Pager(service, self.registrar, runtime, writer, self.assistant, desk, metrics)
@@ -111,6 +118,7 @@ class SipServer:
             notifier=self.notifier,
             following=self.following,
             pager=self.pager,
+            deliverer=self.deliverer,
             assistant=self.assistant,
             topology=topology,
             rates=rates,
@@ -182,8 +190,10 @@ class SipServer:
     def tidy(self) -> None:
         """Now and then: forget what has expired, say how much there is."""
         self.registrar.prune()
+        self.waker.tidy()
         self._runtime.spawn(self.following.look())
         self._metrics.gauge("sip_bindings", len(self.registrar))
+        self._metrics.gauge("sip_bindings_woken", len(self.waker))
         self._metrics.gauge("sip_dialogs", len(self.notifier))
 
     def close(self) -> None:

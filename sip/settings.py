@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -60,6 +62,62 @@ class Followed(BaseModel):
     @classmethod
     def _uri(cls, value: str) -> str:
         return sip_uri(value)
+
+
+class PushSettings(BaseModel):
+    """Phones that sleep are woken through the push service they name when they register (RFC 8599)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    webpush: bool = False
+    """Reach web push services (RFC 8030), such as those of browsers: the address of each is its phone's word.
+    HTTPS only, and to public addresses only."""
+    vapid_key: Path | None = None
+    """PEM file with the P-256 key that web push services know this server by (RFC 8292). Empty: made at the
+    first start under the state directory. Another key, and phones have to subscribe anew."""
+    contact: str = ""
+    "Whom web push services may turn to: a `mailto:` or `https:` URI. Some want to know."
+    gateways: dict[str, str] = {}
+    """Other services: `pn-provider` as phones name it, e.g. `apns`, `fcm` → URL of a gateway of yours, which
+    is told by HTTP whom to wake (docs/push.md). HTTPS, or HTTP to this machine."""
+    gateway_token_file: Path | None = None
+    "File with a token for the gateways; sent as `Authorization: Bearer`."
+    authorities: str = ""
+    "File with the certificates that vouch for those of push services. Empty: the system's."
+    private_networks: tuple[str, ...] = ()
+    "Networks that are not public and where phones may have a push service all the same."
+    timeout: float = Field(default=10.0, gt=0, le=60)
+    "Seconds a push service may take to answer."
+
+    @field_validator("vapid_key", "gateway_token_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("contact")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        if value and not value.startswith(("mailto:", "https://")):
+            raise ValueError("a mailto: or https: URI is wanted")
+        return value
+
+    @field_validator("gateways")
+    @classmethod
+    def _urls(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, url in value.items():
+            if re.fullmatch(r"[a-z0-9][a-z0-9.\-]{0,31}", name) is None or name == "webpush":
+                raise ValueError(f"{name!r} can be no gateway's pn-provider")
+            parts = urlsplit(url)
+            near = parts.hostname in ("localhost", "127.0.0.1", "::1")
+            if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and near)):
+                raise ValueError(f"{name}: https://HOST/PATH is wanted; http only to this machine")
+        return value
+
+    @field_validator("private_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Exempt(value)
+        return value
 
 
 class SipSettings(BaseModel):
@@ -206,6 +264,8 @@ class SipSettings(BaseModel):
     "Seconds the network may leave sent data unacknowledged before a connection counts as lost (Linux)."
     drain_timeout: float = Field(default=3.0, ge=0, le=600)
     "Seconds a stopping process waits for answers that are still due."
+
+    push: PushSettings = PushSettings()
 
     @property
     def behind_proxy(self) -> bool:

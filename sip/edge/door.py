@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -18,6 +18,7 @@ from presence.edge.names import Files, NamedContexts, show_by_name
 from presence.errors import Unavailable
 from presence.ports import Accounts, Envelope, Metrics
 from presence.service import PresenceService
+from sip import push
 from sip.edge.listener import Listener, Listening
 from sip.edge.reach import Reach
 from sip.edge.runtime import LoopRuntime
@@ -33,14 +34,19 @@ from sip.limits import Rates
 from sip.loops import branch_mark
 from sip.message import Request, respond
 from sip.parser import MAX_MESSAGE
+from sip.push import Pns
 from sip.server import SipServer
 from sip.settings import SipSettings
 from sip.topology import Topology
 from sip.uas import refusal
+from sip.waking import no_push
 from sip.xcap.library import Library
 from sip.xcap.login import Login
 from sip.xcap.server import XcapServer
 from sip.xcap.usages import pidf_manipulation, rls_services
+
+if TYPE_CHECKING:
+    from sip.edge.push import PushClient
 
 log = structlog.get_logger()
 
@@ -67,10 +73,11 @@ class SipDoor:
         certificate: Path,
         key: Path,
         named: Files | None = None,
+        vapid_key: Path | None = None,
         share_ports: bool = False,
     ) -> None:
-        """`domains` are canonical, the first is the default. `share_ports`: several processes serve the same
-        ports."""
+        """`domains` are canonical, the first is the default. `vapid_key`: for web push, where that is on.
+        `share_ports`: several processes serve the same ports."""
         self._settings = settings
         self._domains = tuple(domains)
         self._service = service
@@ -79,6 +86,8 @@ class SipDoor:
         self._certificate = certificate
         self._key = key
         self._named = NamedContexts(named or {}, self._context_of)
+        self._vapid_key = vapid_key
+        self._ring: PushClient | None = None
         self._share_ports = share_ports
         self._runtime = LoopRuntime(metrics)
         self._rates = Rates(settings, metrics)
@@ -176,6 +185,7 @@ class SipDoor:
             self._metrics,
             self._client_context,
         )
+        services = await asyncio.to_thread(self._push_services)
         self._server = SipServer(
             self._settings,
             self._service,
@@ -191,6 +201,8 @@ class SipDoor:
             passwords=await asyncio.to_thread(_passwords, self._settings),
             library=self._library,
             rates=self._rates,
+            ring=self._ring or no_push,
+            push=services,
         )
         await self._listener.start(self._context)
         await self._resume()
@@ -215,9 +227,25 @@ class SipDoor:
     def _client_context(self) -> ssl.SSLContext:
         return client_context(str(self._certificate), str(self._key), self._settings.peer_authorities)
 
+    def _push_services(self) -> dict[str, Pns]:
+        """Raises `OSError`, `ValueError`."""
+        chosen = self._settings.push
+        if not (chosen.webpush or chosen.gateways):
+            return {}
+        from sip.edge.push import PushClient, read_vapid_key  # an HTTP client weighs something
+
+        self._ring = PushClient(chosen)
+        token, vapid = chosen.gateway_token_file, self._vapid_key
+        proofs = push.Secrets(
+            read_vapid_key(vapid) if chosen.webpush and vapid is not None else None,
+            token.read_text().strip() if token is not None else "",
+        )
+        return push.services(chosen, proofs)
+
     async def _resume(self) -> None:
         assert self._server is not None
         try:
+            await self._server.waker.resume()
             resumed = await self._server.notifier.resume()
         except Unavailable as error:
             log.warning("subscriptions_not_resumed", error=str(error), retry_in=_RESUME_RETRY)
@@ -247,6 +275,8 @@ class SipDoor:
         if self._wire is not None:
             self._wire.close()
         await self._runtime.cancel()
+        if self._ring is not None:
+            await self._ring.close()
 
     async def _finish(self, wire: Wire) -> None:
         """Answers we owe and answers we are owed, with what follows from them."""

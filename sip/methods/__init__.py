@@ -11,6 +11,7 @@ import msgspec
 
 from presence.address import Address
 from sip.assistant import Assistant
+from sip.delivery import Deliverer
 from sip.flow import Flow
 from sip.following import Following
 from sip.limits import Rates
@@ -35,6 +36,7 @@ class Services:
     notifier: Notifier
     following: Following
     pager: Pager
+    deliverer: Deliverer
     assistant: Assistant
     topology: Topology
     rates: Rates

@@ -22,6 +22,7 @@ async def register(services: Services, incoming: Incoming) -> Reply:
             return
         services.pager.announced((user, phone.binding.endpoint), request)
         services.notifier.moved(user, phone.binding.contact, way)
+        services.deliverer.registered(user, phone.binding)
         if phone.binding.registered == phone.binding.refreshed:
             services.runtime.spawn(services.publisher.adopt(user, phone.binding, incoming.flow))
             services.runtime.spawn(services.assistant.arrived(user))

@@ -22,8 +22,10 @@ from sip.documents import Body
 from sip.grammar import parse_parameters
 from sip.gruu import public
 from sip.packages import DocumentOf, Feed, PackageDefaults, register
+from sip.push import for_others
 from sip.registrar import CELL
 from sip.settings import SipSettings
+from sip.uri import parse_uri
 from sip.xml import escape
 
 CONTENT_TYPE = "application/reginfo+xml"
@@ -132,7 +134,7 @@ class Registrations:
         return (
             f'<contact id="{name}" state="{contact.state}" event="{contact.event}"{attributes}'
             f' callid="{escape(binding.call_id)}" cseq="{binding.cseq}">'
-            f"<uri>{escape(binding.contact)}</uri>{parameters}{self._gruu(binding)}</contact>"
+            f"<uri>{escape(str(for_others(parse_uri(binding.contact))))}</uri>{parameters}{self._gruu(binding)}</contact>"
         )
 
     def _gruu(self, binding: Binding) -> str:

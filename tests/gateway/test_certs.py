@@ -66,6 +66,23 @@ def test_key_of_another_certificate_is_refused_by_name(pair: tuple[Path, Path], 
         certs.verify(pair[0], other[1])
 
 
+def test_a_key_is_made_once_and_only_where_it_may_be(tmp_path: Path) -> None:
+    key = tmp_path / "push" / "vapid.pem"
+    with pytest.raises(FileNotFoundError):
+        certs.ensure_key(key, make=False)
+    certs.ensure_key(key, make=True)
+    made = key.read_bytes()
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    certs.ensure_key(key, make=True)
+    assert key.read_bytes() == made
+
+
+def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
+    certs.ensure_self_signed(tmp_path / "a.pem", tmp_path / "a.key", ["localhost"])
+    with pytest.raises(certs.CertificateError, match=r"a\.pem"):
+        certs.ensure_key(tmp_path / "a.pem", make=True)
+
+
 def test_description_tells_names_and_end(pair: tuple[Path, Path]) -> None:
     certs.ensure_self_signed(*pair, ["example.org"])
     names, ends = certs.describe(pair[0])

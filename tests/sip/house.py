@@ -138,6 +138,7 @@ class House:
             metrics=self.metrics,
             certificate=self.folder / "cert.pem",
             key=self.folder / "key.pem",
+            vapid_key=self.folder / "key.pem",
         )
         self.web = WebServer(
             self.door.routes(),

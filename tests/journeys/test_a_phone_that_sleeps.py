@@ -1,0 +1,73 @@
+"""A phone's app is suspended and its connection closed: a push service wakes it for a message (RFC 8599)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.conftest import FAST
+from tests.support.pushservice import PRIVATE, PushService, push_service
+from tests.support.sipclient import Phone
+from tests.support.stage import Stage, open_stage
+from tests.support.tandem import Tandem
+
+pytestmark = pytest.mark.journey
+
+
+@pytest.fixture
+async def push(tmp_path: Path) -> AsyncIterator[PushService]:
+    async with push_service(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, push: PushService) -> AsyncIterator[Stage]:
+    settings = {
+        "SIP__PUSH__WEBPUSH": "true",
+        "SIP__PUSH__AUTHORITIES": str(push.authorities),
+        "SIP__PUSH__PRIVATE_NETWORKS": ",".join(PRIVATE),
+    }
+    async with open_stage(Tandem(tmp_path / "tandem", **FAST, **settings), "127.0.0.1") as opened:
+        yield opened
+
+
+async def register(phone: Phone, push: PushService) -> None:
+    prid = quote(push.uri("bobs-phone"), safe="")
+    contact = f'<sip:bob@127.0.0.1;pn-provider=webpush;pn-prid={prid}>;+sip.instance="<urn:uuid:1>"'
+    answer = await phone.register(contact=contact)
+    assert answer.status == 200
+    assert '+sip.pns="webpush"' in answer["Feature-Caps"]
+
+
+async def test_it_is_away_is_woken_and_reads(stage: Stage, push: PushService) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    async with stage.client(alice) as desk, stage.phone(bob, "tcp") as phone:
+        await register(phone, push)
+        await desk.online(bob.address, show="")
+        phone.close()
+        await desk.online(bob.address, show="away")
+        desk.say(bob.address, "are you asleep?")
+        await push.asked("bobs-phone")
+        await phone.connect()
+        await register(phone, push)
+        await phone.hears("are you asleep?")
+        await desk.online(bob.address, show="")
+
+
+async def test_it_slept_through_the_death_of_the_process_it_was_connected_to(
+    stage: Stage, push: PushService
+) -> None:
+    alice, bob = await stage.friends("alice", "bob")
+    async with stage.client(alice) as desk, stage.phone(bob, "tcp") as phone:
+        await register(phone, push)
+        await desk.online(bob.address, show="")
+        stage.tandem.kill("sip")
+        await desk.online(bob.address, show="away")
+        desk.say(bob.address, "still with us?")
+        await push.asked("bobs-phone")
+        await phone.connect()
+        await register(phone, push)
+        await phone.hears("still with us?")
