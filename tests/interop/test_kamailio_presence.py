@@ -118,3 +118,26 @@ async def test_who_is_in_a_call_there_is_on_the_phone_here_until_it_ends(
         await watch.notified("free again", lambda n: "<state>terminated</state>" in n.text)
         await caller
         await callee
+
+
+async def test_a_call_there_that_nobody_answers_is_missed_here(
+    registrar: Registrar, played: tuple[Stage, Person], tmp_path: Path
+) -> None:
+    stage, alice = played
+    port = free_port()
+    folder = tmp_path / "callee"
+    folder.mkdir()
+    async with stage.client(BOB) as desk, stage.client(alice) as watcher, registrar.phone() as phone:
+        await phone.register(contact=f"<sip:bob@127.0.0.1:{port}>")
+        await watcher.online(BOB.address)
+        options = ("-i", "127.0.0.1", "-p", str(port), "-m", "1", "-nostdin", "-timeout", "40s")
+        scenario = ("-sf", str(HERE / "sipp" / "ring.xml"))
+        callee = asyncio.create_task(run("sipp", *scenario, *options, cwd=folder, patience=60))
+        await sipp(
+            tmp_path,
+            HERE / "sipp" / "unanswered.xml",
+            ("127.0.0.1", registrar.port),
+            keys={"user": "bob", "domain": DOMAIN},
+        )
+        await desk.hears("Missed call from sip:caller@elsewhere.test", DOMAIN)
+        await callee
