@@ -13,7 +13,7 @@ import msgspec
 from sip.errors import BadHeader, ProtocolError
 from sip.headers import CSeq, NameAddr
 from sip.message import Headers, Request, Response
-from sip.uri import Uri, parse_uri
+from sip.uri import Uri, request_uri
 
 _UNSEQUENCED = frozenset(("ACK", "CANCEL"))
 
@@ -102,13 +102,12 @@ class Dialog(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def _way(self) -> tuple[Uri, tuple[str, ...]]:
         """Request-URI and Route values; a strict router as next hop wants to see itself in the former."""
         if not self.route_set:
-            return parse_uri(self.remote_target), ()
+            return request_uri(self.remote_target), ()
         first = NameAddr.parse(self.route_set[0]).uri
         if first.parameter("lr") is not None:
-            return parse_uri(self.remote_target), self.route_set
+            return request_uri(self.remote_target), self.route_set
         # §12.2.1.1 with the parameters a Request-URI may not have, §19.1.1 table 1.
-        uri = parse_uri(str(Uri(first.scheme, first.user, first.host, first.port, first.parameters)))
-        return uri.without_parameter("method"), (*self.route_set[1:], f"<{self.remote_target}>")
+        return request_uri(str(first)), (*self.route_set[1:], f"<{self.remote_target}>")
 
     def accepts(self, request: Request) -> bool:
         """Whether its CSeq is higher than the last one; otherwise the answer is 500 (§12.2.2)."""

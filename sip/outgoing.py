@@ -17,7 +17,7 @@ from sip.headers import CSeq
 from sip.message import Headers, Request, new_tag
 from sip.profiles import Profile
 from sip.registrar import Located
-from sip.uri import parse_uri
+from sip.uri import request_uri
 
 _FIRST = CSeq(1, "MESSAGE")
 PLAIN = "text/plain"
@@ -113,7 +113,7 @@ def build_message(
     fields["Content-Type"] = [media]
     headers = Headers.adopt(fields)
     headers.know("CSeq", _FIRST)
-    return Request("MESSAGE", parse_uri(binding.contact), headers, data)
+    return Request("MESSAGE", request_uri(binding.contact), headers, data)
 
 
 def _call_id(message: InstantMessage) -> str:

@@ -48,7 +48,7 @@ from sip.message import Request, Response, respond
 from sip.push import Pns, feature_caps, push_contact, queried
 from sip.runtime import Runtime
 from sip.settings import SipSettings
-from sip.uri import Uri, parse_uri
+from sip.uri import Uri, parse_uri, request_uri
 from sip.whereabouts import Located, Whereabouts
 
 __all__ = ["CELL", "Located", "Registrar"]
@@ -351,7 +351,7 @@ class Registrar:
             binding = located.binding
             meant = temporary.holds(binding) if temporary is not None else binding.endpoint == endpoint
             if meant and located.flow == flow and binding.expires > now:
-                return parse_uri(binding.contact)
+                return request_uri(binding.contact)
         return target
 
     def holds(self, flow: Flow) -> bool:

@@ -90,6 +90,22 @@ def parse_uri(text: str) -> Uri:
     return _parse(text)
 
 
+def request_uri(text: str) -> Uri:
+    """A Contact's URI as a Request-URI: without `?headers` and `method`, which have no place there (RFC 3261
+    §19.1.1, table 1). Raises `BadUri`."""
+    return _request_uri_cached(text) if len(text) <= _CACHEABLE else _request_uri(text)
+
+
+def _request_uri(text: str) -> Uri:
+    uri = parse_uri(text)
+    if uri.headers:
+        uri = Uri(uri.scheme, uri.user, uri.host, uri.port, uri.parameters, password=uri.password)
+    return uri if uri.parameter("method") is None else uri.without_parameter("method")
+
+
+_request_uri_cached = lru_cache(maxsize=4096)(_request_uri)
+
+
 def _parse(text: str) -> Uri:
     if _FORBIDDEN.search(text) is not None:
         raise BadUri("forbidden character")

@@ -54,6 +54,19 @@ async def test_messages_cross_both_ways(house: House, transport: str) -> None:
         assert request["From"].startswith("<sip:alice@example.org>;tag=")
 
 
+async def test_a_contact_is_given_back_whole_and_called_without_what_has_no_place_there(house: House) -> None:
+    """RFC 3261 §10.3 step 8, §19.1.1."""
+    await house.befriend(ALICE, BOB)
+    contact = "<sip:bob@127.0.0.1;method=INVITE;ob?Subject=x>"
+    async with house.phone(BOB, "tcp") as phone:
+        answer = await phone.register(contact=contact)
+        assert answer["Contact"].startswith(contact)
+        await house.say(ALICE, BOB, "hello")
+        assert (await phone.hears("hello")).start == "MESSAGE sip:bob@127.0.0.1;ob SIP/2.0"
+        watch = await phone.subscribe(str(ALICE), contact=contact)
+        assert (await watch.state("active")).start == "NOTIFY sip:bob@127.0.0.1;ob SIP/2.0"
+
+
 async def test_a_subscription_follows_the_other_side(house: House) -> None:
     await house.befriend(ALICE, BOB)
     await house.desk(ALICE)

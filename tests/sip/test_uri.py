@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sip.errors import BadUri
-from sip.uri import Uri, equivalent, parse_uri, unescape
+from sip.uri import Uri, equivalent, parse_uri, request_uri, unescape
 
 
 @pytest.mark.parametrize(
@@ -149,3 +149,18 @@ _WORD = st.text("abcXYZ019-_.!~*'()&=+$%", min_size=1, max_size=12)
 def test_a_built_uri_is_read_back(user: str, host: str, port: int | None, value: str) -> None:
     uri = Uri("sip", user, host, port, (("a", value), ("b", None)))
     assert parse_uri(str(uri)) == uri
+
+
+@pytest.mark.parametrize(
+    ("contact", "asked"),
+    [
+        ("sip:bob@192.0.2.1;transport=tcp", "sip:bob@192.0.2.1;transport=tcp"),
+        ("sip:bob@192.0.2.1;ob?Subject=x&Route=%3Csip:evil%3E", "sip:bob@192.0.2.1;ob"),
+        ("sip:bob@192.0.2.1;METHOD=INVITE;ob?a=b", "sip:bob@192.0.2.1;ob"),
+        ("sip:bob:pw@[2001:db8::1]:5070?a=b", "sip:bob:pw@[2001:db8::1]:5070"),
+        ("sip:bob@192.0.2.1;x=" + "y" * 300 + "?a=b", "sip:bob@192.0.2.1;x=" + "y" * 300),
+    ],
+)
+def test_what_a_request_uri_may_not_have_is_left_out(contact: str, asked: str) -> None:
+    """RFC 3261 §19.1.1, table 1."""
+    assert str(request_uri(contact)) == asked
