@@ -7,7 +7,7 @@ about it to guard and log is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil
@@ -17,6 +17,7 @@ from presence.errors import PresenceError
 from xmpp import sasl, sasl_digest_md5
 from xmpp.effects import Close, Effect, LoggedIn, LoginFailed
 from xmpp.errors import StreamError
+from xmpp.host import Outbound
 from xmpp.realm import Realm
 
 sasl.register(sasl_digest_md5.REGISTRATION)
@@ -37,12 +38,11 @@ class Terms:
 class Login:
     """All the attempts of one connection. One exchange at a time: a new one ends the one before."""
 
-    __slots__ = ("_exchange", "_failures", "_peer", "mechanism", "proven", "realm")
+    __slots__ = ("_exchange", "_failures", "_outbound", "mechanism", "proven", "realm")
 
-    def __init__(self, realm: Realm, peer: Callable[[], str]) -> None:
-        """`peer`: the client's IP address."""
+    def __init__(self, realm: Realm, outbound: Outbound) -> None:
         self.realm = realm
-        self._peer = peer
+        self._outbound = outbound
         self._exchange: sasl.Mechanism | None = None
         self._failures = 0
         self.mechanism = ""
@@ -57,7 +57,8 @@ class Login:
 
     @property
     def peer(self) -> str:
-        return self._peer()
+        """The client's IP address."""
+        return self._outbound.peer
 
     def forget(self) -> None:
         """The exchange that was under way is none any more."""

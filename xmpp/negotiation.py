@@ -75,7 +75,7 @@ class Negotiation:
         "What the client's stream header says about itself."
         self.address: Address | None = None
         "Authenticated."
-        self.login = Login(realm, self._peer)
+        self.login = Login(realm, outbound)
         self.offered: tuple[str, ...] = ()
         "Mechanisms on this stream's list."
         self.only = ""
@@ -85,9 +85,6 @@ class Negotiation:
         self.header_sent = False
         self._features_sent = False
         self._tries = 0
-
-    def _peer(self) -> str:
-        return self.outbound.peer
 
     def secured(self, bindings: Mapping[str, bytes]) -> None:
         """TLS is up (RFC 6120 §5.4.3.3): everything learned before is forgotten."""

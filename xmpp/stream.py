@@ -127,11 +127,14 @@ class StreamCore:
     def drop_trailing(self) -> None:
         self._held.clear()
 
-    def park(self) -> None:
-        """Give memory back while the client is silent. The next bytes make a new parser."""
-        if self._opened and not self._open and not self._held:
-            self._parser = None
-            self._events = []
+    def park(self) -> bool:
+        """Let memory go while the client is silent; whether there was some. The next bytes make a new
+        parser."""
+        if self._parser is None or not self._opened or self._open or self._held:
+            return False
+        self._parser = None
+        self._events = []
+        return True
 
     # --- bytes in, events out -------------------------------------------------------------------------
 

@@ -210,7 +210,8 @@ def test_a_parser_that_is_replaced_or_parked_goes_on_in_the_same_stream(whole: b
     wanted = [StanzaReceived(E("message", CLIENT_NS, {"id": "x" * 50_000}, E("a", "urn:p&<")))]
     for _ in range(6):
         assert core.receive_data(b"<message id='" + b"x" * 50_000 + b"'><p:a/></message>") == wanted
-        core.park()
+        assert core.park()
+        assert not core.park(), "there is nothing more to let go"
     assert core.receive_data(b"</stream:stream>") == [StreamClosed()]
 
 
@@ -219,7 +220,7 @@ def test_a_parked_stream_keeps_a_half_received_stanza() -> None:
     core.receive_data(HEADER)
     core.whole = True
     core.receive_data(b"<message><body>a")
-    core.park()
+    assert not core.park()
     message = E("message", CLIENT_NS, {}, E("body", CLIENT_NS, {}, "a"))
     assert core.receive_data(b"</body></message>") == [StanzaReceived(message)]
 

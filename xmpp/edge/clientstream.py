@@ -146,8 +146,9 @@ class ClientStream:
         """For humans: what protects the stream; empty for nothing."""
         return ""
 
-    def park(self) -> None:
-        """Nothing was heard for a while: give memory back."""
+    def park(self) -> bool:
+        """Nothing was heard for a while: let memory go; whether there was some."""
+        return False
 
     # --- life ---------------------------------------------------------------------------------------------
 

@@ -206,9 +206,8 @@ class Connection(ClientStream, asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def park(self) -> None:
-        if self._worker is None:
-            self._core.park()
+    def park(self) -> bool:
+        return self._worker is None and self._core.park()
 
     def _leave(self, reason: str) -> None:
         if self._tls is not None and not self._tls.established:

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from presence.address import Address
+from presence.edge.heap import Heap
 from presence.edge.sockets import bound
 from presence.guarding import network_of
 from presence.ports import Metrics
@@ -73,6 +74,7 @@ class Listener:
         self._strangers_per_network: Counter[str] = Counter()
         self._leaving: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._heap = Heap()
         self._left = asyncio.Event()
         "One more connection or session has gone."
         self._stopping = False
@@ -196,9 +198,9 @@ class Listener:
 
     def _sweep(self) -> None:
         silent_since = self.loop.time() - _SILENT
-        for connection in self.connections:
-            if connection.heard < silent_since:
-                connection.park()
+        parked = [each.park() for each in self.connections if each.heard < silent_since]
+        if any(parked):
+            self._heap.give_back()
         self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
 
 
