@@ -200,6 +200,19 @@ async def test_a_components_people_are_reached_from_phones_and_reach_them(house:
         assert request["From"].startswith(f"<sip:{THERE}>")
 
 
+async def test_an_address_within_an_address_crosses_to_a_component_and_back(house: House) -> None:
+    """RFC 7247 §6: how gateways to other networks write who is there (XEP-0106 §2)."""
+    await house.desk(Address("", NEIGHBOUR), name="")
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        uri = f"carol%40elsewhere.example@{NEIGHBOUR}"
+        assert (await phone.message(uri, "Moin")).status == 202
+        (heard,) = [each.message for each in house.bus.drain("xmpp-1") if isinstance(each, Deliver)]
+        assert heard.recipient == Address("carol\\40elsewhere.example", NEIGHBOUR)
+        await house.say(heard.recipient, BOB, "Tach")
+        assert (await phone.hears("Tach"))["From"].startswith(f"<sip:{uri}>")
+
+
 async def test_a_component_hears_that_its_message_is_on_a_phone(house: House) -> None:
     await house.desk(Address("", NEIGHBOUR), name="")
     await house.other.hear(THERE, BOB, Act.SUBSCRIBE)
