@@ -82,6 +82,11 @@ def valkey_dir(settings: Settings) -> Path:
     return settings.state_dir.absolute() / "valkey"
 
 
+def uploads_dir(settings: Settings) -> Path:
+    """Where shared files are."""
+    return settings.xmpp.upload.directory or settings.state_dir / "uploads"
+
+
 def bus_url(settings: Settings) -> str:
     """The configured server, or the embedded one's socket."""
     return settings.bus.url or f"unix://{socket_path(valkey_dir(settings))}"
@@ -197,7 +202,7 @@ def _xmpp(settings: Settings, made: Backend) -> Door:
         certificate=settings.certificate,
         key=settings.key,
         named=settings.named_certificates,
-        uploads=settings.xmpp.upload.directory or settings.state_dir / "uploads",
+        uploads=uploads_dir(settings),
         sockets=settings.state_dir.absolute() / "web",
         share_ports=settings.processes.xmpp > 1,
         sip=SipNames(to_uri, calls) if reached else None,
@@ -205,8 +210,12 @@ def _xmpp(settings: Settings, made: Backend) -> Door:
 
 
 def _sip(settings: Settings, made: Backend) -> Door:
+    from presence.edge.uploads import DirectoryUploads
     from sip.edge.door import SipDoor
+    from xmpp.web import files_at
 
+    xmpp = settings.xmpp
+    served = xmpp.upload.enabled and (xmpp.web.public_url or xmpp.listen_web_tls)
     return SipDoor(
         settings.sip,
         domains=settings.domains,
@@ -218,6 +227,8 @@ def _sip(settings: Settings, made: Backend) -> Door:
         named=settings.named_certificates,
         vapid_key=settings.vapid_key,
         share_ports=settings.processes.sip > 1,
+        uploads=DirectoryUploads(uploads_dir(settings), xmpp.upload) if served else None,
+        files={domain: files_at(domain, xmpp) for domain in settings.domains},
     )
 
 

@@ -140,9 +140,14 @@ def _text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+def address_of(ticket: Ticket, base: str) -> str:
+    """Where the file is once it was put; `base` ends without a slash."""
+    return f"{base}{UPLOAD_PATH}/{ticket.id}/{quote(ticket.name, safe='')}"
+
+
 def slot(ticket: Ticket, base: str, secret: bytes) -> Slot:
-    """§5; `base` ends without a slash."""
-    get = f"{base}{UPLOAD_PATH}/{ticket.id}/{quote(ticket.name, safe='')}"
+    """§5."""
+    get = address_of(ticket, base)
     return Slot(f"{get}?ticket={sign(ticket, secret)}", get)
 
 

@@ -153,6 +153,10 @@ class SipSettings(BaseModel):
     absolute. Empty: no XCAP."""
     max_document: int = Field(default=524_288, ge=16_384, le=2_097_152)
     "Bytes of what a phone may write with one XCAP request."
+    file_transfer: str = "/file-transfer"
+    """Path on the same addresses where phones put files they share (RCC.07; for Linphone: its file transfer
+    server), as their account; see docs/phones.md. What is put there is served by the xmpp role, with its
+    limits (`xmpp.upload`). Empty: phones cannot."""
     service_route: tuple[str, ...] = ()
     """URIs of the proxies phones are to send their requests through, in this order, as
     `sip:proxy.example.org;lr` (RFC 3608). They are told when they register."""

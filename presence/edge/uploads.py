@@ -101,6 +101,11 @@ class DirectoryUploads:
         self._patience = patience
         self._secret = b""
 
+    @property
+    def max_size(self) -> int:
+        """Bytes of one file."""
+        return self._settings.max_size
+
     def prepare(self) -> None:
         """Raises `OSError`."""
         for name in ("owners", "files"):
@@ -122,6 +127,12 @@ class DirectoryUploads:
         self, owner: Address, base: str, name: str, type: str, size: int, *, expires: float | None = None
     ) -> Slot:
         """See `presence.uploads.Uploads`."""
+        return slot(await self.claim(owner, name, type, size, expires=expires), base, self._secret)
+
+    async def claim(
+        self, owner: Address, name: str, type: str, size: int, *, expires: float | None = None
+    ) -> Ticket:
+        """Room for one file. Raises `QuotaReached`, `OSError`."""
         now = self._clock()
         kept = self._settings.days * 86_400
         ends = min(filter(None, (now + kept if kept else 0, expires)), default=0)
@@ -135,7 +146,11 @@ class DirectoryUploads:
             expires=int(ends),
         )
         await asyncio.to_thread(self._reserve, ticket, now)
-        return slot(ticket, base, self._secret)
+        return ticket
+
+    async def release(self, ticket: Ticket) -> None:
+        """Nothing will be put there."""
+        await asyncio.to_thread(self._slot(ticket).unlink, missing_ok=True)
 
     def _reserve(self, ticket: Ticket, now: float) -> None:
         directory = self._owner(ticket.owner)
@@ -175,18 +190,23 @@ class DirectoryUploads:
 
     # --- files --------------------------------------------------------------------------------------------
 
-    async def put(self, ticket: Ticket, type: str, chunks: AsyncIterator[bytes]) -> None:
-        """Take a file in, whole or not at all, while it counts for its owner. Raises `Taken`, `Broken`,
-        `TimeoutError`, `OSError`."""
+    async def put(
+        self, ticket: Ticket, type: str, chunks: AsyncIterator[bytes], *, at_most: bool = False
+    ) -> int:
+        """Take a file in, whole or not at all, while it counts for its owner; returns its size in bytes.
+        `at_most`: it may be smaller than announced. Raises `Taken`, `Broken`, `TimeoutError`, `OSError`."""
         patience = self._patience(ticket.size)
         coming = await asyncio.to_thread(self._begin, ticket, self._clock() + patience)
         try:
             async with asyncio.timeout(patience):
-                await self._write(ticket, coming.file, chunks)
-            await asyncio.to_thread(self._keep, ticket, type, coming)
+                size = await self._write(ticket, coming.file, chunks)
+                if size != ticket.size and not at_most:
+                    raise Broken
+            await asyncio.to_thread(self._keep, ticket, type, coming, size)
         except BaseException:
             await asyncio.to_thread(self._give_up, ticket, coming)
             raise
+        return size
 
     def _begin(self, ticket: Ticket, until: float) -> _Coming:
         path, slot = self._path(ticket.id), self._slot(ticket)
@@ -203,7 +223,7 @@ class DirectoryUploads:
             slot.rename(share)
         return _Coming(file, part, share)
 
-    async def _write(self, ticket: Ticket, file: BinaryIO, chunks: AsyncIterator[bytes]) -> None:
+    async def _write(self, ticket: Ticket, file: BinaryIO, chunks: AsyncIterator[bytes]) -> int:
         came, gathered = 0, bytearray()
         async for chunk in chunks:
             came += len(chunk)
@@ -213,9 +233,8 @@ class DirectoryUploads:
             if len(gathered) >= GATHERED:
                 await asyncio.to_thread(file.write, bytes(gathered))
                 gathered.clear()
-        if came != ticket.size:
-            raise Broken
         await asyncio.to_thread(file.write, bytes(gathered))
+        return came
 
     def _give_up(self, ticket: Ticket, coming: _Coming) -> None:
         """The slot may be used again, if it is still good."""
@@ -224,7 +243,7 @@ class DirectoryUploads:
         with contextlib.suppress(FileNotFoundError):
             coming.share.rename(self._slot(ticket))
 
-    def _keep(self, ticket: Ticket, type: str, coming: _Coming) -> None:
+    def _keep(self, ticket: Ticket, type: str, coming: _Coming, size: int) -> None:
         coming.file.flush()
         os.fsync(coming.file.fileno())
         coming.file.close()
@@ -232,7 +251,7 @@ class DirectoryUploads:
         meta = Meta(name=ticket.name, type=type, owner=ticket.owner, expires=ticket.expires)
         with open(path.with_suffix(".json"), "wb", opener=_private) as described:
             described.write(msgspec.json.encode(meta))
-        coming.share.with_name(f"{ticket.id}.{ticket.size}.{ticket.expires}").touch()
+        coming.share.with_name(f"{ticket.id}.{size}.{ticket.expires}").touch()
         coming.share.unlink(missing_ok=True)
         coming.part.rename(path)
         _sync(path.parent)

@@ -6,19 +6,22 @@ import asyncio
 import hashlib
 import secrets
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from presence.edge.names import Files, NamedContexts, show_by_name
+from presence.edge.uploads import DirectoryUploads
 from presence.errors import Unavailable
 from presence.ports import Accounts, Envelope, Metrics
 from presence.service import PresenceService
 from sip import push
+from sip.edge.filetransfer import FileTransfer
 from sip.edge.listener import Listener, Listening
 from sip.edge.reach import Reach
 from sip.edge.runtime import LoopRuntime
@@ -40,8 +43,8 @@ from sip.settings import SipSettings
 from sip.topology import Topology
 from sip.uas import refusal
 from sip.waking import no_push
+from sip.weblogin import Login
 from sip.xcap.library import Library
-from sip.xcap.login import Login
 from sip.xcap.server import XcapServer
 from sip.xcap.usages import pidf_manipulation, rls_services
 
@@ -75,9 +78,12 @@ class SipDoor:
         named: Files | None = None,
         vapid_key: Path | None = None,
         share_ports: bool = False,
+        uploads: DirectoryUploads | None = None,
+        files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`domains` are canonical, the first is the default. `vapid_key`: for web push, where that is on.
-        `share_ports`: several processes serve the same ports."""
+        `share_ports`: several processes serve the same ports. `uploads`: where phones' files are kept, if
+        they may share any; `files`: domain → where its files are found."""
         self._settings = settings
         self._domains = tuple(domains)
         self._service = service
@@ -89,6 +95,8 @@ class SipDoor:
         self._vapid_key = vapid_key
         self._ring: PushClient | None = None
         self._share_ports = share_ports
+        self._uploads = uploads if settings.file_transfer else None
+        self._files = {domain: files[domain] for domain in self._domains if domain in files}
         self._runtime = LoopRuntime(metrics)
         self._rates = Rates(settings, metrics)
         self._library = Library(
@@ -115,15 +123,14 @@ class SipDoor:
         return self._listener.listening if self._listener is not None else []
 
     def routes(self) -> list[BaseRoute]:
-        """SIP over WebSocket, and XCAP."""
+        """SIP over WebSocket, XCAP, and phones' files."""
         origins = {origin.lower() for origin in self._settings.web_origins}
         answer = endpoint(lambda: None if self._stopping else self._listener, origins)
         sockets = [WebSocketRoute(path, answer) for path in PATHS]
-        return [*sockets, *self._xcap_routes()]
+        login = self._login()
+        return [*sockets, *self._xcap_routes(login), *self._file_routes(login)]
 
-    def _xcap_routes(self) -> list[Route]:
-        if not self._settings.xcap_root:
-            return []
+    def _login(self) -> Login:
         # Processes on the same ports know each other's nonces: HTTP has connections of one request each.
         shared = hashlib.sha256(b"xcap nonces" + self._key.read_bytes()).digest()
         judge = Judge(
@@ -135,10 +142,21 @@ class SipDoor:
             secret=shared if self._share_ports else secrets.token_bytes(32),
             shared=self._share_ports,
         )
+        return Login(self._service, judge)
+
+    def _file_routes(self, login: Login) -> list[Route]:
+        if self._uploads is None or not self._files:
+            return []
+        path = self._settings.file_transfer
+        return FileTransfer(self._uploads, self._files, login, self._rates, self._metrics, path=path).routes()
+
+    def _xcap_routes(self, login: Login) -> list[Route]:
+        if not self._settings.xcap_root:
+            return []
         web = XcapWeb(
             XcapServer(self._library),
             self._service,
-            Login(self._service, judge),
+            login,
             self._rates,
             self._metrics,
             root=self._settings.xcap_root,
@@ -150,6 +168,8 @@ class SipDoor:
 
     async def start(self) -> None:
         """Read the certificate and open the sockets. Raises `OSError`."""
+        if self._uploads is not None:
+            await asyncio.to_thread(self._uploads.prepare)
         self._context = await asyncio.to_thread(self._server_context)
         await asyncio.to_thread(self._named.load)
         show_by_name(self._context, self._named.contexts)

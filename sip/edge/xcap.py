@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from math import ceil
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -22,10 +21,11 @@ from presence.address import Address
 from presence.errors import Unavailable
 from presence.ports import Metrics
 from presence.service import PresenceService
+from sip.edge.asking import not_before, target_of, who_asks
 from sip.edge.sockets import client_of
 from sip.limits import Rates
+from sip.weblogin import HttpRefused, Login
 from sip.xcap.conflicts import XcapError
-from sip.xcap.login import HttpRequest, Login
 from sip.xcap.server import METHODS, Question, Reply, XcapServer
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ class XcapWeb:
     async def _answer(self, request: Request) -> Response:
         try:
             reply = await self._replied(request)
-        except XcapError as error:
+        except HttpRefused as error:
             body = f"{error.reason}\n".encode()
             reply = Reply(status=error.status, body=body, content_type="text/plain", headers=error.headers)
         except Unavailable:
@@ -97,13 +97,11 @@ class XcapWeb:
 
     async def _replied(self, request: Request) -> Reply:
         peer, _ = client_of(request)
-        _not_before(self._rates.network(peer, time.time()))
-        raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
-        path, query = raw.decode("latin-1"), request.url.query
+        not_before(self._rates.network(peer, time.time()))
         question = Question(
             method=request.method,
-            path=path.removeprefix(self._path),
-            query=query,
+            path=target_of(request).partition("?")[0].removeprefix(self._path),
+            query=request.url.query,
             content_type=request.headers.get("content-type", ""),
             if_match=_joined(request, "if-match"),
             if_none_match=_joined(request, "if-none-match"),
@@ -111,18 +109,7 @@ class XcapWeb:
         owner = self._server.place(question).owner
         if owner is None:
             return await self._server.answer(None, question)
-        user = await self._login.authenticate(
-            owner,
-            HttpRequest(
-                method=request.method,
-                target=f"{path}?{query}" if query else path,
-                authorization=tuple(request.headers.getlist("authorization")),
-                peer=peer,
-                agent=request.headers.get("user-agent", ""),
-            ),
-            time.time(),
-        )
-        _not_before(self._rates.account(user, peer, time.time()))
+        user = await who_asks(request, owner.domain, self._login, self._rates)
         if user != owner or request.method in ("GET", "HEAD"):
             reply = await self._server.answer(user, question)
         else:
@@ -171,10 +158,10 @@ class XcapWeb:
 
     @asynccontextmanager
     async def _alone(self, user: Address) -> AsyncIterator[None]:
-        """Raises `XcapError` 429 where too many wait already."""
+        """Raises `HttpRefused` 429 where too many wait already."""
         lock, waiting = self._busy.get(user, (asyncio.Lock(), 0))
         if waiting >= _WAITING:
-            _not_before(1.0)
+            not_before(1.0)
         self._busy[user] = lock, waiting + 1
         try:
             async with lock:
@@ -185,12 +172,6 @@ class XcapWeb:
                 del self._busy[user]
             else:
                 self._busy[user] = lock, waiting - 1
-
-
-def _not_before(wait: float) -> None:
-    """Raises `XcapError` 429 (RFC 6585 §4)."""
-    if wait:
-        raise XcapError(429, "Too Many Requests", (("Retry-After", str(ceil(wait))),))
 
 
 def _joined(request: Request, name: str) -> str | None:

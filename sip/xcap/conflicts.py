@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from sip.weblogin import HttpRefused
 from sip.xml import escape
 
 CONTENT_TYPE = "application/xcap-error+xml"
 
 
-class XcapError(Exception):
-    """A request is refused with `status`."""
-
-    def __init__(self, status: int, reason: str = "", headers: tuple[tuple[str, str], ...] = ()) -> None:
-        super().__init__(f"{status} {reason}".strip())
-        self.status = status
-        self.reason = reason
-        self.headers = headers
+class XcapError(HttpRefused):
+    """A request for a document is refused."""
 
 
 class Conflicting(XcapError):

@@ -83,11 +83,22 @@ class Linphone(Console):
         self, directory: Path, person: Person, friend: str, server: tuple[str, int], transport: str
     ) -> None:
         super().__init__(directory, "linphonec", "-c", "linphonerc")
-        user, _, domain = person.address.partition("@")
-        (directory / ".local/share/linphone").mkdir(parents=True)
-        (directory / ".config/linphone").mkdir(parents=True)
-        port, way = free_port(), f"sip:{server[0]}:{server[1]};transport={transport}"
-        (directory / "linphonerc").write_text(f"""
+        linphonerc(directory, person, server, transport)
+        with (directory / "linphonerc").open("a") as config:
+            config.write(f"""[friend_0]
+url="friend" <sip:{friend}>
+pol=accept
+subscribe=1
+""")
+
+
+def linphonerc(directory: Path, person: Person, server: tuple[str, int], transport: str) -> None:
+    """Linphone's home with one account."""
+    user, _, domain = person.address.partition("@")
+    (directory / ".local/share/linphone").mkdir(parents=True)
+    (directory / ".config/linphone").mkdir(parents=True)
+    port, way = free_port(), f"sip:{server[0]}:{server[1]};transport={transport}"
+    (directory / "linphonerc").write_text(f"""
 [sip]
 sip_port={port}
 sip_tcp_port={port}
@@ -108,10 +119,6 @@ username={user}
 passwd={person.password}
 realm={domain}
 domain={domain}
-[friend_0]
-url="friend" <sip:{friend}>
-pol=accept
-subscribe=1
 """)
 
 

@@ -21,6 +21,7 @@ from presence.composition import compose
 from presence.edge.accounts import AccountSettings, open_accounts
 from presence.edge.archive import SqlArchive
 from presence.edge.sql import SqlStore
+from presence.edge.uploads import DirectoryUploads
 from presence.history import History
 from presence.memory import MemoryBus
 from presence.messages import Delivery, InstantMessage
@@ -44,6 +45,7 @@ from sip.edge.door import SipDoor
 from sip.settings import SipSettings
 from tests.support.sipclient import Phone
 from tests.support.stores import new_store
+from xmpp.settings import UploadSettings
 
 DOMAIN = "example.org"
 NEIGHBOUR = "irc.example.org"
@@ -51,6 +53,7 @@ NEIGHBOUR = "irc.example.org"
 ALICE, BOB, CAROL = (Address(name, DOMAIN) for name in ("alice", "bob", "carol"))
 "Alice has an XMPP client, bob and carol only phones."
 PASSWORD = "secret"
+FILES = UploadSettings(max_size=100_000, quota=250_000)
 
 
 class Tally:
@@ -139,6 +142,8 @@ class House:
             certificate=self.folder / "cert.pem",
             key=self.folder / "key.pem",
             vapid_key=self.folder / "key.pem",
+            uploads=DirectoryUploads(self.folder / "uploads", FILES),
+            files={DOMAIN: "https://files.example.org"},
         )
         self.web = WebServer(
             self.door.routes(),

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-from collections.abc import AsyncIterator
 
-import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from presence.edge.uploads import Broken, DirectoryUploads, Taken
+from presence.edge.taking import NotTaken, chunks, take
+from presence.edge.uploads import DirectoryUploads
 from presence.ports import Metrics
-from presence.uploads import ANY_TYPE, UPLOAD_PATH, Ticket, disposition, fit_type, safety, same_type
+from presence.uploads import ANY_TYPE, UPLOAD_PATH, disposition, fit_type, safety, same_type
 
-log = structlog.get_logger()
-
-PAUSE = 30.0
-"Seconds without a byte after which an upload is given up."
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, PUT, OPTIONS",
     "Access-Control-Allow-Headers": "Content-Type, Range",
@@ -74,27 +68,8 @@ class FileServer:
             return 411, "Content-Length is wanted\n"
         if length != str(ticket.size):  # §8: the server MUST
             return 413, f"{ticket.size} bytes were announced\n"
-        return await self._take(ticket, ticket.type or fit_type(type_) or ANY_TYPE, request)
-
-    async def _take(self, ticket: Ticket, type_: str, request: Request) -> tuple[int, str]:
         try:
-            await self._uploads.put(ticket, type_, _chunks(request))
-        except Taken:
-            return 409, "something was put there already\n"
-        except (Broken, ClientDisconnect, TimeoutError):
-            return 400, "what came is not what was announced\n"
-        except OSError as error:
-            log.error("upload_failed", error=error.strerror or str(error))
-            return (507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 500), "it cannot be kept\n"
-        log.info("file_uploaded", owner=ticket.owner, size=ticket.size)
+            await take(self._uploads, ticket, ticket.type or fit_type(type_) or ANY_TYPE, chunks(request))
+        except NotTaken as refused:
+            return refused.status, f"{refused.text}\n"
         return 201, ""
-
-
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    stream = request.stream()
-    while True:
-        async with asyncio.timeout(PAUSE):
-            chunk = await anext(stream, None)
-        if chunk is None:
-            return
-        yield chunk

@@ -1,8 +1,7 @@
 """Who asks over HTTP: digest authentication with the accounts of the phones (RFC 4825 §8, RFC 7616).
 
-The realm is the domain of the user whose documents are asked for. Only `qop=auth` is taken, which is what is
-offered: a request without a count could be repeated, and with `auth-int` its body would have to be read
-before it is known whose it is.
+Only `qop=auth` is taken, which is what is offered: a request without a count could be repeated, and with
+`auth-int` its body would have to be read before it is known whose it is.
 """
 
 from __future__ import annotations
@@ -17,7 +16,16 @@ from sip import grammar
 from sip.digest import Verdict
 from sip.headers import Credentials
 from sip.judge import Banned, Judge
-from sip.xcap.conflicts import XcapError
+
+
+class HttpRefused(Exception):
+    """A request over HTTP is refused with `status`."""
+
+    def __init__(self, status: int, reason: str = "", headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(f"{status} {reason}".strip())
+        self.status = status
+        self.reason = reason
+        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +55,11 @@ class Login:
         self._service = service
         self._judge = judge
 
-    async def authenticate(self, owner: Address, request: HttpRequest, now: float) -> Address:
-        """The account that asks for documents of `owner`. Raises `XcapError`: 400, 401 with challenges, 403,
+    async def authenticate(self, realm: str, request: HttpRequest, now: float) -> Address:
+        """The account of a domain, the realm, that asks. Raises `HttpRefused`: 400, 401 with challenges, 403,
         404; `Unavailable`."""
-        realm = owner.domain
         if not self._service.serves(realm):
-            raise XcapError(404, "No Such User")
+            raise HttpRefused(404, "No Such User")
         credentials = _credentials(request, realm)
         if credentials is None:
             raise await self._challenge(request, realm, now)
@@ -60,20 +67,20 @@ class Login:
             user, verdict = await self._judge.judge(credentials, request, request.peer, now)
         except Banned as banned:
             after = (("Retry-After", str(ceil(banned.wait))),)
-            raise XcapError(403, "Too Many Failures", after) from None
+            raise HttpRefused(403, "Too Many Failures", after) from None
         if user is None or verdict is not Verdict.OK:
             raise await self._challenge(request, realm, now, stale=verdict is Verdict.STALE)
         if not _same_target(credentials.get("uri") or "", request.target):
-            raise XcapError(400, "The Digest Is For Another URI")
+            raise HttpRefused(400, "The Digest Is For Another URI")
         return user
 
     async def _challenge(
         self, request: HttpRequest, realm: str, now: float, *, stale: bool = False
-    ) -> XcapError:
+    ) -> HttpRefused:
         values = await self._judge.challenges(request.agent, realm, now, stale=stale)
         if not values:
-            return XcapError(403, "No Digest For This Account")
-        return XcapError(401, "Unauthorized", tuple(("WWW-Authenticate", value) for value in values))
+            return HttpRefused(403, "No Digest For This Account")
+        return HttpRefused(401, "Unauthorized", tuple(("WWW-Authenticate", value) for value in values))
 
 
 def _credentials(request: HttpRequest, realm: str) -> Credentials | None:
