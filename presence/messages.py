@@ -133,3 +133,5 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     recipient_endpoint: str = ""
     condition: Condition
     text: str = ""
+    copied: bool = False
+    "As the message: the sender's other XMPP clients hear of it, too."

@@ -589,6 +589,7 @@ class PresenceService:
             recipient_endpoint=failed.recipient_endpoint,
             condition=condition,
             text=text,
+            copied=failed.copied,
         )
         self.note(failed.trace, "failed", failed.recipient, failed.sender, failure.condition)
         # Who is of another domain is told through it.

@@ -222,8 +222,13 @@ def check_size(message: InstantMessage, most: int) -> None:
 
 def addressee(message: InstantMessage) -> str:
     """The `to` the sender wrote; it is never rewritten (RFC 6121 §8.5.2.1.1)."""
-    kind, _, name = message.recipient_endpoint.partition(":")
-    return f"{message.recipient}/{name}" if kind == "xmpp" and name else str(message.recipient)
+    return _endpoint_jid(message.recipient, message.recipient_endpoint)
+
+
+def _endpoint_jid(address: Address, endpoint: str) -> str:
+    """Of a phone, or of no endpoint: the bare JID."""
+    kind, _, name = endpoint.partition(":")
+    return f"{address}/{name}" if kind == "xmpp" and name else str(address)
 
 
 def write_message(message: InstantMessage, *, delayed: bool, by: Address | None = None) -> bytes:
@@ -264,7 +269,11 @@ def write_content(message: InstantMessage, out: list[str]) -> None:
 
 def write_forwarded(message: InstantMessage, by: Address, received: float | None = None) -> bytes:
     """A message inside another one (XEP-0297), with the time it was `received` at in Unix seconds."""
-    inner = write_message(message, delayed=False, by=by)
+    return forward(write_message(message, delayed=False, by=by), received)
+
+
+def forward(inner: bytes, received: float | None = None) -> bytes:
+    """A message as `write_message` and `xmpp.serialiser.serialise` write it for clients, inside another."""
     delay = f"<delay xmlns='{DELAY_NS}' stamp='{stamp(received)}'/>" if received is not None else ""
     start = f"<forwarded xmlns='{FORWARD_NS}'>{delay}<message xmlns='{CLIENT_NS}'"
     return start.encode() + inner.removeprefix(b"<message") + b"</forwarded>"
@@ -278,10 +287,11 @@ def _texts(out: list[str], name: str, texts: tuple[Text, ...], lang: str) -> Non
 
 def write_failure(failure: Failure) -> bytes:
     """What the sender hears when nobody took a message (RFC 6121 §8.5, RFC 7247 §7)."""
-    kind, _, name = failure.recipient_endpoint.partition(":")
-    recipient = f"{failure.recipient}/{name}" if kind == "xmpp" and name else str(failure.recipient)
-    sender = f"{failure.sender}/{failure.sender_endpoint.partition(':')[2]}"
-    attrs = {"from": recipient, "to": sender, "type": "error"}
+    attrs = {
+        "from": _endpoint_jid(failure.recipient, failure.recipient_endpoint),
+        "to": _endpoint_jid(failure.sender, failure.sender_endpoint),
+        "type": "error",
+    }
     if failure.origin_id:
         attrs["id"] = failure.origin_id
     error = from_condition(failure.condition, failure.text)

@@ -363,10 +363,14 @@ class XmppRouter:
         if isinstance(component, Component):
             self.runtime.spawn(component.failed(failure))
             return
-        kind, _, resource = failure.sender_endpoint.partition(":")
-        session = self._sessions.get(failure.sender, {}).get(resource)
-        if kind == "xmpp" and session is not None:
-            session.send(write_failure(failure), "message")
+        mine = self._sessions.get(failure.sender, {})
+        error = write_failure(failure)
+        for resource, session in list(mine.items()):
+            if failure.sender_endpoint == f"xmpp:{resource}":
+                session.send(error, "message")
+            elif failure.copied and not session.congested:
+                for hook in self.registry.failed:
+                    hook(session, error)
 
     # presence
 

@@ -236,6 +236,9 @@ class Session:
         """To exactly the resource `to`, now."""
         if not await self.router.pass_on(carry(stanza, self._jid, to), to) and otherwise is not None:
             raise otherwise
+        if stanza.name == "message" and stanza.get("type") == "error":
+            for hook in self.router.registry.bounced:
+                await hook(self, stanza, to)
 
     async def _ask(self, stanza: Element, to: JID) -> None:
         """To exactly the resource `to`, now. The error that says it is not there is the very one strangers

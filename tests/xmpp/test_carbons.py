@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from presence.messages import InstantMessage
+from presence.errors import Condition
+from presence.messages import Failure, InstantMessage
 from presence.model import Text
+from presence.ports import Failed
 from tests.xmpp.scene import Client, Scene, address, bare
-from xmpp.element import CLIENT_NS, E, Element
+from xmpp.element import CLIENT_NS, STANZAS_NS, E, Element
+from xmpp.errors import read_error
 
 CARBONS, FORWARD, SID = "urn:xmpp:carbons:2", "urn:xmpp:forward:0", "urn:xmpp:sid:0"
 STATES, RECEIPTS, HINTS = "http://jabber.org/protocol/chatstates", "urn:xmpp:receipts", "urn:xmpp:hints"
@@ -179,6 +182,71 @@ async def test_a_message_to_oneself_is_heard_once_everywhere(
 async def test_a_refused_message_is_not_copied(xmpp: Scene, alice: Client, other: Client) -> None:
     await alice.message("nobody@example.org", "hello?")
     assert other.heard("message") == []
+
+
+async def failed(xmpp: Scene, sender_endpoint: str, *, copied: bool = False) -> None:
+    failure = Failure(
+        message_id="x", trace="t", origin_id="m1", sender=address("alice"), sender_endpoint=sender_endpoint,
+        recipient=address("bob"), condition=Condition.POLICY_VIOLATION, copied=copied,
+    )  # fmt: skip
+    await xmpp.bus.tell(address("alice"), Failed(failure=failure))
+    await xmpp.settle()
+
+
+@pytest.mark.parametrize(("endpoint", "to"), [("xmpp:desk", "alice@example.org/desk"), ("sip:1", "")])
+async def test_what_nobody_took_is_told_to_all_who_heard_of_it(
+    xmpp: Scene, alice: Client, other: Client, endpoint: str, to: str
+) -> None:
+    """§6.1."""
+    await failed(xmpp, endpoint, copied=True)
+    ((name, inner),) = carbons(other)
+    assert (name, inner.get("from"), inner.get("to")) == ("received", bare("bob"), to or bare("alice"))
+    assert (inner.get("type"), inner.get("id")) == ("error", "m1")
+    assert read_error(inner).condition == "policy-violation"
+    assert [m.get("type") for m in alice.heard("message")] == ["error"] * bool(to)
+
+
+async def test_who_did_not_hear_of_it_does_not_hear_of_its_error(
+    xmpp: Scene, alice: Client, other: Client
+) -> None:
+    await failed(xmpp, "xmpp:desk")
+    assert other.heard("message") == []
+    assert len(alice.heard("message")) == 1
+
+
+ERROR = E("error", CLIENT_NS, {"type": "cancel"}, E("not-acceptable", STANZAS_NS))
+BOUNCED = [
+    ([], True),
+    ([E("body", CLIENT_NS, {}, "hi")], True),
+    ([E("composing", STATES)], True),
+    ([E("body", CLIENT_NS, {}, "hi"), E("private", CARBONS)], False),
+    ([E("unknown", "urn:example")], False),
+]
+
+
+@pytest.mark.parametrize(("given_back", "copied"), BOUNCED)
+async def test_the_error_of_a_client_is_copied_to_the_others_of_both(
+    xmpp: Scene, alice: Client, other: Client, given_back: list[Element], copied: bool
+) -> None:
+    bob, bobs = await xmpp.online("bob"), await xmpp.online("bob", "sofa", "xmpp-2")
+    for client in (alice, bob, bobs):
+        await enable(client)
+        client.heard()
+    await bob.message(alice.jid, "", *given_back, ERROR.copy(), type="error", id="m1")
+    for client, expected in ((other, "received"), (bobs, "sent")):
+        shown = [(name, inner.get("from"), inner.get("id")) for name, inner in carbons(client)]
+        assert shown == [(expected, bob.jid, "m1")] * copied
+    assert [m.get("type") for m in alice.heard("message")] == ["error"]
+    assert bob.heard("message") == []
+
+
+async def test_nobody_hears_of_errors_of_whom_they_block(xmpp: Scene, alice: Client, other: Client) -> None:
+    bob = await xmpp.online("bob")
+    block = E("block", "urn:xmpp:blocking", {}, E("item", "urn:xmpp:blocking", {"jid": bare("bob")}))
+    await alice.ask("set", block)
+    other.heard()
+    await bob.message(alice.jid, "", ERROR.copy(), type="error")
+    assert (alice.heard("message"), other.heard("message")) == ([], [])
 
 
 async def test_what_the_copied_message_carries_comes_along(xmpp: Scene, alice: Client, other: Client) -> None:

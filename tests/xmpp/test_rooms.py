@@ -25,6 +25,7 @@ from tests.xmpp.rooms_scene import (
 )
 from tests.xmpp.scene import Scene, bare
 from xmpp.element import CLIENT_NS, E
+from xmpp.extensions.xep_0280_carbons import NS as CARBONS_NS
 from xmpp.message import SID_NS
 from xmpp.presence import DELAY_NS
 from xmpp.rooms.desk import RoomDesk
@@ -250,6 +251,27 @@ async def test_private_messages_reach_one_occupant(xmpp: Scene) -> None:
     assert condition(refused) == "forbidden"
     await bob.message(f"{TEA}/ali", "may I?")
     assert "message-chat bob may I?" in [summary(each) for each in alice.heard()]
+
+
+async def test_what_is_whispered_the_same_occupants_other_clients_hear(xmpp: Scene) -> None:
+    """XEP-0280 §6.1: those that are in the room under the same nickname."""
+    _, bob, carol = await three(xmpp)
+    await join(carol, "caz")
+    sofa, elsewhere = await xmpp.online("bob", "sofa"), await xmpp.online("bob", "elsewhere")
+    for client in (sofa, elsewhere):
+        await client.ask("set", E("enable", CARBONS_NS))
+    await join(sofa, "bob")
+    elsewhere.heard()
+    await bob.message(f"{TEA}/caz", "psst", id="p1")
+    (carbon,) = sofa.heard("message")
+    sent = carbon.find("sent", CARBONS_NS)
+    assert sent is not None
+    inner = sent.elements[0].elements[0]
+    assert (inner.get("from"), inner.get("to"), inner.get("id")) == (bob.jid, f"{TEA}/caz", "p1")
+    assert (carbon.get("from"), elsewhere.heard("message"), bob.heard("message")) == (bare("bob"), [], [])
+    await bob.message(f"{TEA}/caz", "psst", E("private", CARBONS_NS))
+    await say(bob, "to all")
+    assert [m.find("sent", CARBONS_NS) for m in sofa.heard("message")] == [None]
 
 
 async def test_as_much_history_as_was_asked_for(xmpp: Scene) -> None:

@@ -18,6 +18,7 @@ from tests.xmpp.rooms_scene import (
 )
 from tests.xmpp.scene import Client, Scene, bare
 from xmpp.element import CLIENT_NS, E, Element
+from xmpp.extensions.xep_0280_carbons import NS as CARBONS_NS
 from xmpp.forms import NS as FORM_NS
 from xmpp.forms import read_form, write_form
 from xmpp.hosted import INFO_NS, ITEMS_NS, PING_NS
@@ -315,6 +316,18 @@ async def test_the_room_passes_invitations_on_and_makes_members(xmpp: Scene) -> 
     assert user.elements[0].get("from") == bare("carol")
     await bob.say(mediated(bare("carol")))
     assert condition(bob.heard("message")[-1]) == "not-acceptable"  # he was sent out
+
+
+async def test_clients_that_take_no_messages_hear_of_invitations_by_carbons(xmpp: Scene) -> None:
+    """XEP-0280 §6.1."""
+    alice, _, _ = await three(xmpp)
+    quiet = await xmpp.connect("carol", "quiet")
+    await quiet.ask("set", E("enable", CARBONS_NS))
+    await quiet.here(E("priority", CLIENT_NS, {}, "-1"))
+    quiet.heard()
+    await alice.say(mediated(bare("carol")))
+    (carbon,) = quiet.heard("message")
+    assert carbon.find("received", CARBONS_NS) is not None
 
 
 async def test_an_invitation_tells_which_chat_of_two_goes_on(xmpp: Scene) -> None:

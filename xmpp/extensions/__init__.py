@@ -212,6 +212,10 @@ class Extension:
     what their XMPP clients say."""
     copied: Callable[[Session, InstantMessage, bool], None] | None = None
     "Another client of the same user sent (True) or received a message."
+    failed: Callable[[Session, bytes], None] | None = None
+    "Another client of the same user was sent this error: nobody took a message that was copied."
+    bounced: Callable[[Session, Element, JID], Awaitable[None]] | None = None
+    "The client does not take a message, and says so to who sent it."
 
 
 MAX_HEAD = 8192
@@ -300,6 +304,8 @@ class Registry:
         self.answered = tuple(e.answered for e in extensions if e.answered is not None)
         self.delivered = tuple(e.delivered for e in extensions if e.delivered is not None)
         self.copied = tuple(e.copied for e in extensions if e.copied is not None)
+        self.failed = tuple(e.failed for e in extensions if e.failed is not None)
+        self.bounced = tuple(e.bounced for e in extensions if e.bounced is not None)
 
 
 @lru_cache(maxsize=8)

@@ -48,12 +48,13 @@ from presence.rooms.service import Rooms
 from xmpp.availability import FIRST_RETRY, LAST_RETRY
 from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import StanzaError
+from xmpp.extensions.xep_0280_carbons import SENT, share
 from xmpp.jid import JID, parse_jid
 from xmpp.message import MessageType, message_type, read_message
 from xmpp.presence import DELAY_NS, OPAQUE, read_presence, size_of
 from xmpp.rate import Paces
 from xmpp.rooms.names import CONFERENCE_NS, MUC_NS, OCCUPANT_NS, USER_NS
-from xmpp.rooms.requests import MAM_FEATURES, RoomRequest, answer, answer_service, forward, give_back
+from xmpp.rooms.requests import MAM_FEATURES, RoomRequest, answer, answer_service, forward, give_back, place
 from xmpp.rooms.showing import Seat, Showing
 from xmpp.rooms.stanzas import write_kick
 from xmpp.rooms.voice import read_voice_form
@@ -355,11 +356,11 @@ class RoomDesk:
         if sum(len(subject.text) for subject in message.subjects) > MAX_SUBJECT:
             raise StanzaError("policy-violation", text=f"a subject has at most {MAX_SUBJECT} characters")
         service.note(trace, "xmpp.in", to.bare, seat.session.address, seat.session.endpoint)
-        return replace(message, copied=False)
+        return message
 
     async def _speak(self, seat: Seat, stanza: Element, to: JID) -> None:
         """§7.4, §8.1."""
-        message = self._read(seat, stanza, to)
+        message = replace(self._read(seat, stanza, to), copied=False)
         lasting = message.archived
 
         def decide(room: Room | None) -> Step:
@@ -370,11 +371,21 @@ class RoomDesk:
         self.router.service.note(message.trace, "submitted", to.bare, seat.session.address, "room")
 
     async def _whisper(self, seat: Seat, stanza: Element, to: JID) -> None:
-        """§7.5."""
-        message = replace(self._read(seat, stanza, to), archived=False)
-        await self.rooms.act(
-            to.bare, lambda room: whisper(room, seat.token, to.resource, signed(message, room, seat))
-        )
+        """§7.5. What is said to somebody the sender's other clients hear, if they are here under the same
+        nickname (XEP-0280 §6.1)."""
+        read = self._read(seat, stanza, to)
+        message = replace(read, archived=False, copied=False)
+        others: list[JID] = []
+
+        def decide(room: Room | None) -> Step:
+            step = whisper(room, seat.token, to.resource, signed(message, room, seat))
+            mine = occupant(room, seat.token)
+            others[:] = [jid for each in mine.without([seat.token]) if (jid := place(each)) is not None]
+            return step
+
+        await self.rooms.act(to.bare, decide)
+        if others and read.copied:
+            await share(self.router, stanza, seat.session.jid, seat.session.jid, others, SENT)
 
     async def _to_the_room(self, seat: Seat, stanza: Element, room: Address) -> None:
         """Invitations, what they are answered with, and voices asked for."""
@@ -417,7 +428,7 @@ class RoomDesk:
         if password:
             user.child("password", text=password)
             direct.attrs["password"] = password
-        await self._tell(room, invited, [user, direct])
+        await self._tell(room, invited, [user, direct], copied=True)
 
     async def _decline(self, seat: Seat, room: Address, declined: Element) -> None:
         """§7.8.2: whoever invited hears of it, if they are still there. Who declines does not learn whether
@@ -440,7 +451,9 @@ class RoomDesk:
         sender = seat.session.jid
         return await self.router.service.blocking.blocks(to, sender.bare, sender.resource)
 
-    async def _tell(self, room: Address, to: Address, payloads: list[Element]) -> None:
+    async def _tell(
+        self, room: Address, to: Address, payloads: list[Element], *, copied: bool = False
+    ) -> None:
         """A message of the room to somebody who need not be there."""
         trace = self.router.service.new_trace()
         message = InstantMessage(
@@ -452,7 +465,7 @@ class RoomDesk:
             created=self.router.clock(),
             audience=Audience.XMPP,
             archived=False,
-            copied=False,
+            copied=copied,
             opaque={OPAQUE: serialise_children(payloads)},
         )
         try:

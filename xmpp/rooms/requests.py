@@ -421,7 +421,7 @@ async def _pass_on(request: RoomRequest, room: Room, mine: Occupant, other: Occu
     if len(stanza.get("id")) > MAX_ID:
         raise StanzaError("bad-request", text="the id is too long")
     sender = JID(request.to.local, request.to.domain, mine.nick)
-    to = _place(other.attendances[-1])
+    to = place(other.attendances[-1])
     if to is None:
         raise StanzaError("service-unavailable")
     attrs = {
@@ -445,8 +445,8 @@ async def give_back(request: RoomRequest) -> None:
     if mine is None or asking is None:
         return
     places = (each for each in asking.attendances if place_mark(room.head, each.token) == mark)
-    place = next(places, None)
-    to = _place(place) if place is not None else None
+    where = next(places, None)
+    to = place(where) if where is not None else None
     if to is None:
         return
     sender = JID(request.to.local, request.to.domain, mine.nick)
@@ -457,7 +457,7 @@ async def give_back(request: RoomRequest) -> None:
     await request.router.pass_on(carried, to)
 
 
-def _place(attendance: Attendance) -> JID | None:
+def place(attendance: Attendance) -> JID | None:
     """Where XMPP reaches it."""
     if not attendance.endpoint.startswith("xmpp:"):
         return None
