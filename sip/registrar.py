@@ -175,7 +175,17 @@ class Registrar:
             self._cells[address] = Cell(cell.version + 1 if data else 0, data)
         else:
             self._cells.pop(address, None)
+        came = any(binding.registered == binding.refreshed for binding in decided.put)
+        if not committed.changed and (came or decided.dropped):
+            # Another flow of the same phone: nothing for who watches presence (RFC 3680 §4.7.1).
+            self._runtime.spawn(self._tell(address))
         return committed
+
+    async def _tell(self, address: Address) -> None:
+        try:
+            await self._service.kept_changed(address)
+        except Unavailable as error:
+            log.info("registrations_not_told", address=str(address), error=str(error))
 
     def _lease(self, flows: Sequence[Binding]) -> Lease:
         """Of a phone: until its last flow expires, and bound to the process that holds all of them. One that

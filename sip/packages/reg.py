@@ -3,8 +3,7 @@
 Everybody may follow their own, and who is in `sip.registration_watchers` everybody's. All contacts first, and
 after each refresh; then those that came or went. A contact that is just refreshed is not told of.
 
-# GAP RFC 3680 §4.7.1: a contact whose connection broke is told as unregistered; another flow of a registered
-# phone (RFC 5626) is told of with the next change
+# GAP RFC 3680 §4.7.1: a contact whose connection broke is told as unregistered
 # GAP RFC 5628 §5: temporary GRUUs are not told of
 """
 
@@ -82,7 +81,7 @@ class Registrations:
         return False
 
     def kept(self, owner: Address) -> bool | None:
-        return False
+        return None if owner == self._owner else False
 
     @property
     def more(self) -> bool:

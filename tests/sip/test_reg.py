@@ -86,6 +86,21 @@ async def test_another_contact_of_the_same_phone_is_a_registration_of_its_own(ho
         ]
 
 
+async def test_another_flow_of_a_registered_phone_is_told_of_at_once(house: House) -> None:
+    def contact(number: int) -> str:
+        return f'<sip:bob@192.0.2.{number};ob>;reg-id={number};+sip.instance="<urn:uuid:1>"'
+
+    async with house.phone(BOB, "tcp") as one, house.phone(BOB, "tcp") as two:
+        await one.register(contact=contact(1), Supported="path, outbound")
+        watch = await follow(one)
+        await watch.state("active")
+        await two.register(contact=contact(2), Supported="path, outbound")
+        assert told(await watch.state("active"))[3] == [("active", "registered", "sip:bob@192.0.2.2;ob")]
+        two.close()
+        gone = ("terminated", "unregistered", "sip:bob@192.0.2.2;ob")
+        assert told(await watch.state("active"))[3] == [gone]
+
+
 async def test_who_is_trusted_follows_everybody_and_nobody_else_does(house: House) -> None:
     async with house.phone(BOB) as phone, house.phone(ALICE) as trusted, house.phone(CAROL) as other:
         await phone.register()
