@@ -225,9 +225,9 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag="waiting"):
 
 
 class KeptChanged(msgspec.Struct, frozen=True, kw_only=True, tag="kept"):
-    """What a person's phones keep with the server changed: their buddy lists and rules, and registrations where
-    their presence does not show it. Sent to every node that holds an endpoint of theirs or is interested in
-    their presence."""
+    """What a person's phones keep with the server changed: their buddy lists and rules, and registrations
+    where their presence does not show it. Sent to every node that holds an endpoint of theirs or is
+    interested in their presence."""
 
     owner: Address
 

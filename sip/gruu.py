@@ -4,7 +4,7 @@ The public one is the address with the phone's instance as `gr`; nothing is kept
 whose it is: its user part is the phone's name, sealed, and it holds as long as the registration it was given
 in goes on (the same Call-ID). A `gr` that names no phone is an XMPP client's resource (RFC 7247 §6.3).
 
-# GAP RFC 5627 §6: requests other than MESSAGE to a temporary GRUU find nobody
+# GAP RFC 5627 §6: a temporary GRUU takes messages only: what a SUBSCRIBE is told of names whose it is
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ other way is `sip.delivery`.
 A deviation, on purpose (docs/compliance): messages from phones are of type chat (RFC 7572 says normal, which
 XMPP clients hide).
 
-# GAP RFC 3841: a caller's preferences among somebody's phones (Accept-Contact, Reject-Contact) are not read
+# GAP RFC 3841: Accept-Contact and Reject-Contact are not read: a message is for all of somebody's phones and
+# clients, or for the one that its GRUU names
 """
 
 from __future__ import annotations
