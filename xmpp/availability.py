@@ -60,7 +60,7 @@ class Availability:
         "The roster whose contacts are to be shown as soon as the client has its answers."
         self._arrival = 0
         "Counts presence sessions, so that a slow beginning does not meet the next one."
-        self.revoked: set[Address] = set()
+        self.revoked: dict[Address, None] = {}
         "Contacts that stopped being visible while the roster was read."
         self.directed: dict[str, JID] = {}
         "Whom the client sent directed presence (§4.6); they hear when it leaves."

@@ -31,6 +31,7 @@ MAX_FEATURES = 100
 MAX_FEATURE = 256
 "Characters."
 _KEY = "capabilities"
+_NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Capabilities:
 
     def __init__(self) -> None:
         self.claim: Claim | None = None
-        self.features: frozenset[str] | None = frozenset()
+        self.features: frozenset[str] | None = _NOTHING
         "Of those that matter here; None: not known yet."
         self.asked = ""
         "Id of our question."
@@ -64,7 +65,7 @@ class Capabilities:
 def features_of(session: Session) -> frozenset[str]:
     """What the client wants to be told of, and can do, as far as it is known."""
     known: Capabilities | None = session.extra.get(_KEY)
-    return known.features or frozenset() if known is not None else frozenset()
+    return known.features or _NOTHING if known is not None else _NOTHING
 
 
 def incoming(session: Session, stanza: Element) -> Element | None:
@@ -105,7 +106,7 @@ def _answered(session: Session, known: Capabilities, stanza: Element) -> None:
     known.asked = ""
     query = stanza.find("query", INFO_NS)
     if query is None or stanza.get("type") == "error":
-        known.features = frozenset()
+        known.features = _NOTHING
         _announce(session, known)
         return
     found = [feature.get("var") for feature in query.findall("feature")]

@@ -13,7 +13,8 @@ class Progress:
     def __init__(self) -> None:
         self.begun = 0
         "Stanzas that came."
-        self._done: set[int] = set()
+        self._done: set[int] | None = None
+        "Those that are done before the first that is not; None: none."
         self.handled = 0
         self.moved: Callable[[], None] | None = None
         "Called when `handled` has grown."
@@ -24,11 +25,14 @@ class Progress:
 
     def done(self, number: int) -> None:
         if number != self.handled + 1:
+            if self._done is None:
+                self._done = set()
             self._done.add(number)
             return
         self.handled = number
-        while self._done and self.handled + 1 in self._done:
-            self.handled += 1
-            self._done.discard(self.handled)
+        if self._done:
+            while self.handled + 1 in self._done:
+                self.handled += 1
+                self._done.discard(self.handled)
         if self.moved is not None:
             self.moved()

@@ -441,10 +441,10 @@ class XmppRouter:
             if not session.available:
                 continue
             if event.item.sees and not event.previous.sees:
-                session.availability.revoked.discard(event.contact)
+                session.availability.revoked.pop(event.contact, None)
                 self.runtime.spawn(self._begin_to_see(session, event.contact))
             elif event.previous.sees and not event.item.sees:
-                session.availability.revoked.add(event.contact)
+                session.availability.revoked[event.contact] = None
                 session.availability.hide(event.contact)
                 if self.watching.discard(event.contact, session):
                     self._unwatch([event.contact])

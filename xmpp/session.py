@@ -6,7 +6,6 @@ A session has an `Outbound` while its client is connected; extensions may keep i
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +57,13 @@ REMEMBERED = 256
 class Session:
     """Implements `xmpp.host.BoundSession`."""
 
+    __slots__ = (
+        "_comfortable", "_in_flight", "_jid", "_later", "_quiet", "_room", "_sent", "_strays",
+        "_taken", "_unconfirmed", "_unsettled", "address", "availability", "ended", "endpoint",
+        "escaped", "extra", "heard", "holds", "interested", "lang", "moved", "outbound", "progress",
+        "receiving", "router", "runtime", "sent", "since", "superseded", "unacknowledged",
+    )  # fmt: skip
+
     def __init__(self, router: XmppRouter, jid: JID, outbound: Outbound, lang: str) -> None:
         self.router = router
         self.runtime = router.runtime
@@ -105,7 +111,7 @@ class Session:
         self._comfortable = router.settings.max_outbound // 4
         self._strays = 0
         "Connections given up for another one, of whose end we are still to be told."
-        self._sent: OrderedDict[str, None] = OrderedDict()
+        self._sent: dict[str, None] = {}
 
     @property
     def jid(self) -> JID:
@@ -442,7 +448,7 @@ class Session:
     def _deliver(self, message: InstantMessage, *, delayed: bool) -> None:
         self._sent[message.id] = None
         if len(self._sent) > REMEMBERED:
-            self._sent.popitem(last=False)
+            del self._sent[next(iter(self._sent))]
         if message.store:
             self._unsettled[message.id] = message
         self.send(write_message(message, delayed=delayed), "message", message)
@@ -511,7 +517,7 @@ class Session:
 
     def restore(self, delivered: Iterable[str], unconfirmed: Iterable[InstantMessage]) -> None:
         """What the client was sent where the session comes from, and what of it it did not confirm."""
-        self._sent = OrderedDict.fromkeys(delivered)
+        self._sent = dict.fromkeys(delivered)
         self._unconfirmed = {message.id: message for message in unconfirmed if message.store}
 
     def depart(self) -> None:

@@ -16,22 +16,28 @@ log = structlog.get_logger()
 
 
 class LoopGate:
-    """An `asyncio.Event` by another name."""
+    """Has an `asyncio.Event` only while somebody waits."""
 
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_open")
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self._event.set()
+        self._open = True
+        self._event: asyncio.Event | None = None
 
     def open(self) -> None:
-        self._event.set()
+        self._open = True
+        if self._event is not None:
+            self._event.set()
+            self._event = None
 
     def shut(self) -> None:
-        self._event.clear()
+        self._open = False
 
     async def passed(self) -> None:
-        await self._event.wait()
+        if not self._open:
+            if self._event is None:
+                self._event = asyncio.Event()
+            await self._event.wait()
 
 
 class LoopRuntime:

@@ -19,6 +19,8 @@ NS = "urn:xmpp:ping"
 class Keepalive:
     """Pings one client after `ping_interval` of silence; ends its stream when even then nothing comes."""
 
+    __slots__ = ("_interval", "_number", "_pinged", "_session", "_timeout", "_timer")
+
     def __init__(self, session: Session) -> None:
         self._session = session
         self._interval = session.router.settings.ping_interval
