@@ -277,7 +277,7 @@ class _Counters:
 
 def _fields(credentials: Credentials) -> dict[str, str]:
     """With the defaults of RFC 3261 §22.4 and of RFC 2069, which had neither algorithm nor qop."""
-    fields = credentials.named()
+    fields = credentials.fields.copy()
     fields.setdefault("algorithm", "MD5")
     fields["qop"] = fields.get("qop", "").lower()
     return fields

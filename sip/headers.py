@@ -6,10 +6,11 @@ Every `parse` raises `grammar.Malformed` (or `BadUri`); the message classes turn
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Self
+from typing import NamedTuple, Self
+
+import msgspec
 
 from sip import grammar
 from sip.grammar import Malformed, Parameters
@@ -23,8 +24,7 @@ _CACHEABLE = 256
 "Characters of a text that is remembered with what it means."
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(msgspec.Struct, frozen=True, eq=False):
     """One hop (RFC 3261 §20.42)."""
 
     transport: str
@@ -33,15 +33,11 @@ class Via:
     "Lower case; an IPv6 address without its brackets."
     port: int | None = None
     parameters: Parameters = ()
-    _text: str = field(default="", init=False, repr=False, compare=False)
+    _text: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        sent, semicolon, parameters = text.partition(";")
-        transport, host, port = _parse_sent(sent) if len(sent) > _CACHEABLE else _sent(sent)
-        value = cls(transport, host, port, grammar.parse_parameters(";" + parameters) if semicolon else ())
-        object.__setattr__(value, "_text", text)
-        return value
+    def parse(cls, text: str) -> Via:
+        return _framed(text, "", 0) or _parse_via(text)
 
     @property
     def branch(self) -> str:
@@ -74,24 +70,88 @@ class Via:
 
     def stamped(self, host: str, port: int) -> Via:
         """With `received` and `rport` from the packet's source (RFC 3261 §18.2.1, RFC 3581 §4)."""
-        parameters, asked, told = [], False, False
-        for pair in self.parameters:
-            name = pair[0].lower()
-            if name == "rport":
-                asked = True
-                pair = (pair[0], str(port))
-            elif name == "received":
-                told = told or bool(pair[1])
-                continue
-            parameters.append(pair)
-        if not asked and not told and host == self.host:
-            return self
-        return Via(self.transport, self.host, self.port, (*parameters, ("received", host)))
+        return _framed(self._text, host, port) or _stamped(self, host, port)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Via) and _said(self) == _said(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
         if self._text:
             return self._text
         return f"SIP/2.0/{self.transport} {self.hostport}{grammar.write_parameters(self.parameters)}"
+
+
+def _said(value: Via | NameAddr) -> tuple[object, ...]:
+    """All but how it was written."""
+    return msgspec.structs.astuple(value)[:-1]
+
+
+def _parse_via(text: str) -> Via:
+    sent, semicolon, parameters = text.partition(";")
+    transport, host, port = _parse_sent(sent) if len(sent) > _CACHEABLE else _sent(sent)
+    return Via(transport, host, port, grammar.parse_parameters(";" + parameters) if semicolon else (), text)
+
+
+def _stamped(via: Via, host: str, port: int) -> Via:
+    parameters, asked, told = [], False, False
+    for pair in via.parameters:
+        name = pair[0].lower()
+        if name == "rport":
+            asked = True
+            pair = (pair[0], str(port))
+        elif name == "received":
+            told = told or bool(pair[1])
+            continue
+        parameters.append(pair)
+    if not asked and not told and host == via.host:
+        return via
+    return Via(via.transport, via.host, via.port, (*parameters, ("received", host)))
+
+
+class _Frame(NamedTuple):
+    """What the Vias of one peer have in common: all but the branch."""
+
+    before: str
+    behind: str
+    transport: str
+    host: str
+    port: int | None
+    parameters_before: Parameters
+    parameters_behind: Parameters
+
+
+_ANY = "\0"
+"Stands for a branch; none has it, and nothing else."
+
+
+@lru_cache(maxsize=4096)
+def _frame(before: str, behind: str, host: str, port: int) -> _Frame:
+    """Around the first branch of a Via, stamped if there is a `host`."""
+    via = _parse_via(f"{before};branch={_ANY}{behind}")
+    if host:
+        via = _stamped(via, host, port)
+    at = via.parameters.index(("branch", _ANY))
+    before, _, behind = str(via).partition(f";branch={_ANY}")
+    parameters = via.parameters
+    return _Frame(before, behind, via.transport, via.host, via.port, parameters[:at], parameters[at + 1 :])
+
+
+def _framed(text: str, host: str, port: int) -> Via | None:
+    """A Via by its frame, stamped if there is a `host`; None where it is not in the usual spelling."""
+    before, mark, rest = text.partition(";branch=")
+    branch, semicolon, behind = rest.partition(";")
+    if not mark or len(text) > _CACHEABLE or '"' in text or not grammar.is_token(branch):
+        return None
+    frame = _frame(before, semicolon + behind, host, port)
+    return Via(
+        frame.transport,
+        frame.host,
+        frame.port,
+        (*frame.parameters_before, ("branch", branch), *frame.parameters_behind),
+        f"{frame.before};branch={branch}{frame.behind}",
+    )
 
 
 def _parse_sent(sent: str) -> tuple[str, str, int | None]:
@@ -124,27 +184,28 @@ def _spaced_protocol(sent: str) -> tuple[str, str]:
     return transport, places[0]
 
 
-@dataclass(frozen=True, slots=True)
-class NameAddr:
+class NameAddr(msgspec.Struct, frozen=True, eq=False):
     """From, To, Contact, Route, Record-Route, Path, P-Asserted-Identity and their like (RFC 3261 §20.10)."""
 
     uri: Uri
     display: str = ""
     "Without quotes and escapes."
     parameters: Parameters = ()
-    _text: str = field(default="", init=False, repr=False, compare=False)
+    _text: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        # most: <sip:user@host>, and a tag of its own each time
-        closing = text.find(">") + 1 if text[:1] == "<" else 0
-        if closing:
-            uri, display, rest = parse_uri(text[1 : closing - 1].strip()), "", text[closing:]
+    def parse(cls, text: str) -> NameAddr:
+        # most: the same person as before, and a tag of its own each time
+        if len(text) <= _CACHEABLE and text.count(">") == 1:
+            address, _, rest = text.partition(">")
+            uri, display, _ = _address(address + ">")
         else:
             uri, display, rest = _parse_name_addr(text)
-        value = cls(uri, display, grammar.parse_parameters(rest) if rest else ())
-        object.__setattr__(value, "_text", text)
-        return value
+        if not rest:
+            return cls(uri, display, (), text)
+        if rest[:5] == ";tag=" and grammar.is_token(rest[5:]):
+            return cls(uri, display, (("tag", rest[5:]),), text)
+        return cls(uri, display, grammar.parse_parameters(rest), text)
 
     @property
     def tag(self) -> str:
@@ -171,6 +232,11 @@ class NameAddr:
 
     def without_parameter(self, name: str) -> NameAddr:
         return NameAddr(self.uri, self.display, grammar.drop_parameter(self.parameters, name))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NameAddr) and _said(self) == _said(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
         if self._text:
@@ -212,8 +278,10 @@ def _parse_name_addr(text: str) -> tuple[Uri, str, str]:
     return parse_uri(address.strip()), display, rest
 
 
-@dataclass(frozen=True, slots=True)
-class CSeq:
+_address = lru_cache(maxsize=4096)(_parse_name_addr)
+
+
+class CSeq(msgspec.Struct, frozen=True):
     """RFC 3261 §20.16."""
 
     number: int
@@ -333,8 +401,7 @@ class MediaType(Valued):
         return self.q > 0 and kind in ("*", other_kind) and subtype in ("*", other_subtype)
 
 
-@dataclass(frozen=True, slots=True)
-class Authentication:
+class Authentication(msgspec.Struct, frozen=True):
     """A challenge or credentials: a scheme and its comma-separated parameters (RFC 7616 §3.3, §3.4).
 
     Lenient: what ought to be quoted may come bare and the other way round; names and the scheme in any case.
@@ -342,12 +409,8 @@ class Authentication:
 
     scheme: str
     "Lower case."
-    fields: tuple[tuple[str, str], ...]
-    "(lower-case name, unquoted value). A field that stands twice is malformed."
-    _named: dict[str, str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_named", dict(self.fields))
+    fields: dict[str, str]
+    "Lower-case name → unquoted value. A field that stands twice is malformed."
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -356,7 +419,7 @@ class Authentication:
             raise Malformed("no scheme")
         fields = _plain_fields(rest)
         if fields is not None:
-            return cls(scheme.lower(), tuple(fields.items()))
+            return cls(scheme.lower(), fields)
         fields = {}
         for part in grammar.split_quoted(rest, ","):
             name, equals, value = part.partition("=")
@@ -366,40 +429,41 @@ class Authentication:
             if not equals or not grammar.is_token(name) or name in fields:
                 raise Malformed("malformed field")
             fields[name] = grammar.unquote(value.strip())
-        return cls(scheme.lower(), tuple(fields.items()))
+        return cls(scheme.lower(), fields)
 
     def get(self, name: str) -> str | None:
-        return self._named.get(name)
-
-    def named(self) -> dict[str, str]:
-        """All fields by name."""
-        return self._named.copy()
+        return self.fields.get(name)
 
 
-_PLAIN_FIELD = re.compile(r'[ \t]*([A-Za-z0-9\-]+)=(?:"([^"\\]*)"|([^", \t\\]+))[ \t]*(?:,|\Z)')
+_USUAL = frozenset(
+    ("username", "realm", "nonce", "uri", "response", "algorithm", "qop", "nc", "cnonce", "opaque", "stale")
+)
 
 
 def _plain_fields(text: str) -> dict[str, str] | None:
-    """The usual spelling, in one scan; None when a closer look is needed. Each field is looked for only where
-    the one before has ended: from every place, what has none would cost its square."""
+    """The usual spelling, `name="value", name=value`; None when a closer look is needed."""
+    if "\\" in text or "\t" in text:
+        return None
     fields: dict[str, str] = {}
-    at, end, match = 0, len(text), _PLAIN_FIELD.match
-    while at < end:
-        found = match(text, at)
-        if found is None:
+    for part in text.split(", "):
+        name, _, value = part.partition("=")
+        if value[:1] == '"':
+            inner = value[1:-1]
+            if value != f'"{inner}"' or '"' in inner:
+                return None
+        else:
+            inner = value
+            if not value or '"' in value or "," in value or " " in value:
+                return None
+        if name not in _USUAL or name in fields:
             return None
-        name, quoted, bare = found.groups()
-        name = name.lower()
-        if name in fields:
-            return None
-        fields[name] = quoted or bare or ""
-        at = found.end()
+        fields[name] = inner
     return fields
 
 
-class Challenge(Authentication):
+class Challenge(Authentication, frozen=True):
     """WWW-Authenticate, Proxy-Authenticate."""
 
 
-class Credentials(Authentication):
+class Credentials(Authentication, frozen=True):
     """Authorization, Proxy-Authorization."""

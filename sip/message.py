@@ -123,6 +123,18 @@ class Headers:
         self._parsed[name] = value
         return value
 
+    def require(self, parsers: Iterable[tuple[str, Callable[[str], Any]]]) -> None:
+        """Parse and keep the first value of each of these canonical names. Raises `BadHeader`, also for one
+        that is missing."""
+        for name, parse in parsers:
+            values = self._fields.get(name)
+            if not values:
+                raise BadHeader(name, "missing")
+            try:
+                self._parsed[name] = parse(values[0])
+            except (grammar.Malformed, BadUri) as error:
+                raise BadHeader(name, str(error)) from None
+
     def parsed_list(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
         """All values of a canonical name, parsed and kept. Raises `BadHeader`."""
         key = name + "*"
@@ -188,15 +200,14 @@ class Message:
 
     __slots__ = ("body", "headers")
 
-    def __init__(self, headers: Headers, body: bytes) -> None:
-        self.headers = headers
-        self.body = body
+    headers: Headers
+    body: bytes
 
     @property
     def via(self) -> Via:
         """The top one."""
         kept: Via | None = self.headers._parsed.get("Via")
-        return kept if kept is not None else _required("Via", self.headers.parsed("Via", _first_via))
+        return kept if kept is not None else _required("Via", self.headers.parsed("Via", first_via))
 
     @property
     def vias(self) -> tuple[Via, ...]:
@@ -284,21 +295,20 @@ class Request(Message):
     def __init__(
         self, method: str, uri: Uri, headers: Headers | Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> None:
-        super().__init__(headers if isinstance(headers, Headers) else Headers(headers), body)
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self.body = body
         self.method = method
         self.uri = uri
 
     def stamp(self, host: str, port: int) -> None:
         """Note in the top Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4)."""
-        via = self.via
-        stamped = via.stamped(host, port)
-        if stamped is via:
-            return
-        written, text = self.headers.get("Via") or "", str(stamped)
+        headers = self.headers
+        written, stamped = headers._fields["Via"][0], self.via.stamped(host, port)
+        text = str(stamped)
         if "," in written:
             text = ", ".join((text, *grammar.split_list(written)[1:]))
-        self.headers.replace_first("Via", text)
-        self.headers.know("Via", stamped)
+        headers.replace_first("Via", text)
+        headers.know("Via", stamped)
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.uri}>"
@@ -314,7 +324,8 @@ class Response(Message):
         headers: Headers | Iterable[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> None:
-        super().__init__(headers if isinstance(headers, Headers) else Headers(headers), body)
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self.body = body
         self.status = status
         self.reason = reason or reason_of(status)
 
@@ -420,7 +431,8 @@ _media_type = lru_cache(maxsize=256)(MediaType.parse)
 "A handful of texts in all messages."
 
 
-def _first_via(text: str) -> Via:
+def first_via(text: str) -> Via:
+    """The top one of a field that may have several."""
     return Via.parse(grammar.split_list(text)[0] if "," in text else text)
 
 

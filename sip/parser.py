@@ -15,8 +15,9 @@ import re
 
 from sip import grammar
 from sip.errors import BadHeader, BadMessage, BadUri
-from sip.message import Headers, Request, Response
-from sip.names import SPELLINGS, canonical
+from sip.headers import CSeq, NameAddr
+from sip.message import Headers, Request, Response, first_via
+from sip.names import CANONICAL, SPELLINGS, canonical
 from sip.uri import Uri, parse_uri
 
 MAX_MESSAGE = 65_536
@@ -25,8 +26,6 @@ MAX_LINE = 8_192
 "Bytes of one header field, unfolded."
 MAX_FIELDS = 256
 
-_FIELD = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
-_BLANK = (" ", "\t")
 _FOLD = re.compile(r"\r\n[ \t]+")
 _BREAKS = re.compile(r"[\r\n\0]")
 _BARE_NUL = re.compile(r"(?<!\\)\x00")
@@ -46,6 +45,8 @@ _ONCE = frozenset(
         "Subscription-State",
     )
 )
+_FINDING = (("Via", first_via), ("CSeq", CSeq.parse))
+_COMMON = (*_FINDING, ("From", NameAddr.parse), ("To", NameAddr.parse))
 _NOWHERE = Uri("sip", host="invalid")
 
 
@@ -73,16 +74,15 @@ def _head(head: bytes) -> tuple[str, Headers, str]:
         text = head.decode()
     except UnicodeDecodeError:
         text = head.decode("latin-1")
+    lines = text.split("\r\n")
+    plain = _plain_fields(text, lines)
+    if plain is not None:
+        return lines[0], Headers.adopt(plain), ""
     if "\r\n " in text or "\r\n\t" in text:
         text = _FOLD.sub(" ", text)
-    breaks = text.count("\r\n")
-    if text.count("\n") == text.count("\r") == breaks and breaks <= MAX_FIELDS and len(text) <= MAX_LINE:
-        fields = _plain_fields(text, breaks)
-        if fields is not None:
-            return text[: text.find("\r\n")], Headers.adopt(fields), ""
-    lines = text.split("\r\n")
+        lines = text.split("\r\n")
     complaint = ""
-    if text.count("\n") != breaks or text.count("\r") != breaks or _bare_nul(text):
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or _bare_nul(text):
         complaint = "control character in the head"
         lines = [_BREAKS.sub(" ", line) for line in lines]
     start = lines[0]
@@ -90,24 +90,21 @@ def _head(head: bytes) -> tuple[str, Headers, str]:
     return start, Headers.adopt(fields), complaint or field_complaint
 
 
-def _plain_fields(text: str, breaks: int) -> dict[str, list[str]] | None:
-    """Fields by canonical name, of a head in which nothing is odd; None when a closer look is needed."""
-    found = _FIELD.findall(text)
-    if len(found) != breaks or "\0" in text:
+def _plain_fields(text: str, lines: list[str]) -> dict[str, list[str]] | None:
+    """Fields by canonical name, of a head in which each is written as most are, and stands once; None when a
+    closer look is needed."""
+    breaks = len(lines) - 1
+    if (
+        breaks > MAX_FIELDS
+        or len(text) > MAX_LINE
+        or text.count("\n") != breaks
+        or text.count("\r") != breaks
+    ):
         return None
-    fields: dict[str, list[str]] = {}
-    spelling = SPELLINGS.get
-    for name, value in found:
-        known = spelling(name)
-        if known is None or value[-1:] in _BLANK:
-            return None
-        if known not in fields:
-            fields[known] = [value]
-        elif known in _ONCE:
-            return None
-        else:
-            fields[known].append(value)
-    return fields
+    if ":  " in text or " \r\n" in text or "\t" in text or "\0" in text or text[-1:] == " ":
+        return None
+    fields = {name: [value] for name, _, value in [line.partition(": ") for line in lines[1:]]}
+    return fields if len(fields) == breaks and CANONICAL.issuperset(fields) else None
 
 
 def _fields(lines: list[str]) -> tuple[dict[str, list[str]], str]:
@@ -147,29 +144,34 @@ def _unusual(name: str) -> str:
 def _request(start: str, headers: Headers, body: bytes, complaint: str) -> Request:
     method, uri_text, version, status = _request_line(start)
     request = Request(method, _NOWHERE, headers)
-    answerable = request if _answerable(request) else None
     if len(body) > MAX_MESSAGE:
         status = 513
     if status:
-        raise BadMessage(status, request=answerable)
+        raise _refused(request, status)
     if version.upper() != "SIP/2.0":
-        raise BadMessage(505, request=answerable)
+        raise _refused(request, 505)
     if complaint:
-        raise BadMessage(400, _phrase(complaint), request=answerable)
+        raise _refused(request, 400, _phrase(complaint))
     try:
         request.uri = parse_uri(uri_text)
         if request.uri.headers:
             # RFC 3261 §19.1.1 table 1: not in a Request-URI.
             raise BadUri("header fields in the Request-URI")
-        _check_common(request)
+        headers.require(_COMMON)
+        if not request.call_id:
+            raise BadHeader("Call-ID", "empty")
         if request.cseq.method != method:
             raise BadHeader("CSeq", "method differs from the request's")
         request.body = _body(headers, body)
     except (BadUri, BadHeader) as error:
-        raise BadMessage(error.status, error.reason, request=answerable) from None
+        raise _refused(request, error.status, error.reason) from None
     if request.uri.scheme not in _SCHEMES:
-        raise BadMessage(416, request=answerable)
+        raise _refused(request, 416)
     return request
+
+
+def _refused(request: Request, status: int, reason: str = "") -> BadMessage:
+    return BadMessage(status, reason, request=request if _answerable(request) else None)
 
 
 def _request_line(start: str) -> tuple[str, str, str, int]:
@@ -197,15 +199,9 @@ def _response(start: str, headers: Headers, body: bytes, complaint: str) -> Resp
     return response
 
 
-def _check_common(message: Request | Response) -> None:
-    _ = message.via, message.from_, message.to, message.cseq
-    if not message.call_id:
-        raise BadHeader("Call-ID", "empty")
-
-
 def _check_answer(response: Response) -> None:
     """By Via and CSeq its request is found; From and To are read by those few who want them."""
-    _ = response.via, response.cseq
+    response.headers.require(_FINDING)
     for name in ("From", "To", "Call-ID"):
         if not response.headers.get(name):
             raise BadHeader(name, "missing")

@@ -78,6 +78,26 @@ def test_a_via_is_stamped_with_the_source_of_its_request() -> None:
     assert stamp("SIP/2.0/UDP 192.0.2.9;received=10.0.0.1") == "SIP/2.0/UDP 192.0.2.9;received=192.0.2.9"
 
 
+def test_which_branch_is_the_first_one_is_seen_in_any_spelling() -> None:
+    for text in ("SIP/2.0/UDP h; branch=z;branch=q", "SIP/2.0/UDP h;Branch=z;branch=q"):
+        assert Via.parse(text).branch == "z"
+        assert str(Via.parse(text).stamped("192.0.2.1", 5)) == (
+            "SIP/2.0/UDP h;" + text.partition(";")[2].strip() + ";received=192.0.2.1"
+        )
+    assert Via.parse("SIP/2.0/UDP h;branch=z;branch=q").branch == "z"
+
+
+def test_vias_that_differ_in_their_branch_only_differ_in_nothing_else() -> None:
+    one, other = (Via.parse(f"SIP/2.0/TCP h:1;rport;branch=z9hG4bK{n};ttl=1") for n in "12")
+    stamped = [via.stamped("192.0.2.9", 4711) for via in (one, other)]
+    assert (one.branch, other.branch) == ("z9hG4bK1", "z9hG4bK2")
+    assert one.parameters[0::2] == other.parameters[0::2] == (("rport", None), ("ttl", "1"))
+    assert [via.branch for via in stamped] == ["z9hG4bK1", "z9hG4bK2"]
+    assert [(via.rport, via.received) for via in stamped] == [(4711, "192.0.2.9")] * 2
+    assert str(stamped[1]) == "SIP/2.0/TCP h:1;rport=4711;branch=z9hG4bK2;ttl=1;received=192.0.2.9"
+    assert Via.parse(str(stamped[1])) == stamped[1]
+
+
 @pytest.mark.parametrize(
     ("text", "display", "uri", "tag"),
     [
@@ -233,6 +253,35 @@ def test_scanning_is_linear_in_hostile_text() -> None:
             for hostile in (text, f'<sip:a@b>;x={text}"', f"Digest x={text}", f"SIP/2.0/UDP a;x={text}"):
                 with suppress(Malformed, BadUri):
                     assert parse(hostile)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'realm="r", qop=auth, nonce=""',
+        'realm="a, b", qop=auth',
+        'realm="r", realm="s"',
+        'realm="r", REALM="s"',
+        'realm="r" qop=auth',
+        'realm="r",qop=auth',
+        'realm="',
+        'realm="r, qop=auth',
+        "realm=, qop=auth",
+        "realm, qop=auth",
+        'qop=au"th"',
+        "qop=a b",
+        'realm="r\\"", qop=auth',
+        'x-realm="r"',
+    ],
+)
+def test_credentials_in_the_usual_spelling_say_what_they_would_in_any(text: str) -> None:
+    def read(text: str) -> object:
+        try:
+            return Credentials.parse(f"Digest {text}")
+        except Malformed:
+            return None
+
+    assert read(text) == read(f"{text} ,")  # by which it is no more the usual one
 
 
 @pytest.mark.parametrize("piece", [" ", "\t", "a", "0-", "a=", 'a="', "a b", ',a="b"', '\\"'])
