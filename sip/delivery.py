@@ -170,6 +170,13 @@ class Deliverer:
             elif message.bodies and media_of(request) != PLAIN:
                 request = self._writer.in_plain(message, located, now)
             if not located.flow.reliable and self._too_long(request):
+                parts = self._writer.in_parts(message, located, now, self._settings.max_datagram)
+                if parts:
+                    # The message is settled with the last one; if one before it fails, all are sent again.
+                    lane.ids.update(part.id for part in parts)
+                    lane.waiting.extendleft(reversed(parts[1:]))
+                    self._send(lane, parts[0], located, tried)
+                    return
                 log.info(
                     "message_too_long", address=str(lane.address), endpoint=lane.endpoint, trace=message.trace
                 )

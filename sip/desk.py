@@ -4,7 +4,7 @@ kept nowhere, in messages that fit a packet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import ceil
 
 import structlog
@@ -17,6 +17,7 @@ from presence.service import PresenceService
 from sip.commands import Asked, commands
 from sip.delivery import Deliverer
 from sip.errors import ProtocolError
+from sip.fitting import pieces
 from sip.limits import Rate
 from sip.registrar import Located
 from sip.runtime import Runtime
@@ -85,19 +86,10 @@ def pages(lines: Iterable[str], room: int) -> list[str]:
     """The lines, joined to texts of at most `room` bytes; a line that is longer is cut in pieces."""
     made: list[str] = []
     for line in lines:
-        for piece in _pieces(line, room):
+        for piece in pieces(line, room):
             joined = f"{made[-1]}\n{piece}" if made else ""
             if made and len(joined.encode()) <= room:
                 made[-1] = joined
             else:
                 made.append(piece)
     return made
-
-
-def _pieces(line: str, room: int) -> Iterator[str]:
-    """Cut between characters. `room` is at least 4."""
-    data = line.encode("utf-8", "replace")
-    while data:
-        piece = data[:room].decode(errors="ignore")
-        yield piece
-        data = data[len(piece.encode()) :]

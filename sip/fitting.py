@@ -31,6 +31,21 @@ def fits(request: Request, limit: int) -> bool:
     return at_most <= limit or datagram_size(request) <= limit
 
 
+def pieces(text: str, room: int) -> Iterator[str]:
+    """A text in pieces of at most `room` bytes, 4 or more; cut at a blank where one is near, else between two
+    characters. Together they are the text."""
+    data = text.encode("utf-8", "replace")
+    while len(data) > room:
+        piece = data[:room].decode(errors="ignore").encode()
+        blank = piece.rfind(b" ") + 1
+        if blank > room // 2:
+            piece = piece[:blank]
+        yield piece.decode()
+        data = data[len(piece) :]
+    if data:
+        yield data.decode()
+
+
 def smaller(document: PresenceDocument) -> Iterator[PresenceDocument]:
     """Documents that say less and less: no alternatives, no rich presence and no person's notes; the best
     tuple's note alone, cut; no notes; half of the tuples, and again, best first; the last says open or closed

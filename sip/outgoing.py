@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import unicodedata
 from email.utils import formatdate
 from functools import lru_cache
 
@@ -26,6 +27,10 @@ PLAIN_UTF8 = "text/plain;charset=utf-8"
 _HINTED = 400
 "Bytes of a body beside which any datagram has room for a hint."
 _NO_TEXT = Text("")
+_SIMPLER = str.maketrans(
+    {"‘": "'", "’": "'", "‚": "'", "“": '"', "”": '"', "„": '"', "–": "-", "—": "-", "…": "...", "€": "EUR"}
+)
+"For charsets that have not even these."
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\r\n\x00", " "))
 
 
@@ -71,6 +76,18 @@ def write_report(message: InstantMessage, sent: str) -> tuple[str, bytes]:
     return cpim.CONTENT_TYPE, data
 
 
+def in_charset(text: str, charset: str) -> tuple[str, bytes]:
+    """Content-Type and body of a text, as well as the charset can say it."""
+    if charset == "utf-8":
+        return PLAIN_UTF8, text.encode("utf-8", "replace")
+    media = f"{PLAIN};charset={charset}"
+    composed = unicodedata.normalize("NFC", text)
+    try:
+        return media, composed.encode(charset)
+    except UnicodeEncodeError:
+        return media, composed.translate(_SIMPLER).encode(charset, "replace")
+
+
 def media_of(request: Request) -> str:
     content_type = request.content_type
     return content_type.value.lower() if content_type is not None else PLAIN
@@ -107,7 +124,7 @@ def build_message(
         fields["Subject"] = [message.subjects[0].text.translate(_LINE_BREAKS)[:1024]]
     if body.lang and (lang := language(body.lang)):
         fields["Content-Language"] = [lang]
-    media, data = content or (PLAIN_UTF8, body.text.encode("utf-8", "replace"))
+    media, data = content or in_charset(body.text, profile.charset)
     if message.sender_endpoint.startswith("xmpp:") and len(data) <= _HINTED:
         fields["Call-Info"] = [call_info(message.sender)]
     fields["Content-Type"] = [media]

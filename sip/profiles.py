@@ -34,6 +34,12 @@ class Profile:
     Accept and understand xpidf only."""
     answers_with_to_tag: bool = True
     "False: its responses may lack the To tag."
+    charset: str = "utf-8"
+    """What its texts are written in. Of what that cannot say, quotes, dashes and dots become simpler ones,
+    the rest question marks."""
+    split_texts: bool = False
+    """A text too long for a packet (RFC 3428 §8), to a phone without TCP or TLS, goes in numbered parts. RFC
+    7572 §6 would have it refused to its sender."""
     plain_text_only: bool = False
     """It is sent texts and nothing else, whatever it says it takes: no envelopes (RFC 3862), no typing
     notices (RFC 3994), no markup."""

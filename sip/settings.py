@@ -15,6 +15,21 @@ from presence.listening import split_listen
 from sip.errors import BadUri
 from sip.uri import parse_uri
 
+Charset = Literal[
+    "utf-8",
+    "us-ascii",
+    "iso-8859-1",
+    "iso-8859-2",
+    "iso-8859-5",
+    "iso-8859-7",
+    "iso-8859-9",
+    "iso-8859-15",
+    "windows-1250",
+    "windows-1251",
+    "windows-1252",
+    "koi8-r",
+]
+
 
 class PhoneProfile(BaseModel):
     """What is done differently for some phones; what is not given stays as it is (docs/compliance.md)."""
@@ -31,6 +46,10 @@ class PhoneProfile(BaseModel):
     "From carries the sender's resource; otherwise it does for phones that say they know GRUUs."
     answers_with_to_tag: bool | None = None
     "False: the phone's responses may lack the To tag."
+    charset: Charset | None = None
+    "What its texts are written in, for phones that do not know UTF-8."
+    split_texts: bool | None = None
+    "Texts too long for a packet go to it in numbered parts; otherwise they are refused to their senders."
     plain_text_only: bool | None = None
     "It is sent texts and nothing else."
     bodies: tuple[str, ...] | None = None
@@ -239,7 +258,7 @@ class SipSettings(BaseModel):
     profiles: tuple[PhoneProfile, ...] = ()
     """What to do differently for which phones, beside what is known of them (docs/compliance.md): tables
     `[[sip.profiles]]` with `agents`, a list of beginnings of User-Agent, and some of `digests`,
-    `unique_call_ids`, `gruu_in_from`, `answers_with_to_tag`, `plain_text_only`."""
+    `unique_call_ids`, `gruu_in_from`, `answers_with_to_tag`, `plain_text_only`, `charset`, `split_texts`."""
 
     max_contacts: int = Field(default=10, ge=1, le=100)
     "Registered phones of one account; one more takes the place of the one refreshed longest ago."

@@ -17,6 +17,7 @@ from presence.messages import ChatState, InstantMessage, Report
 from presence.model import Text
 from sip.bodies import cpim, iscomposing
 from sip.bodies.file import CONTENT_TYPE as FILE
+from sip.fitting import datagram_size, pieces
 from sip.message import Request
 from sip.outgoing import HTML, build_message, described, envelope, formatted, stamp, write_report
 from sip.profiles import profile_of
@@ -26,6 +27,10 @@ from sip.tastes import Phone, Tastes
 
 TOLD = frozenset((Report.DELIVERED, Report.DISPLAYED))
 "Reports that cross to the other side; a failure is told by the server that notices it."
+MOST_PARTS = 10
+"A text is sent in."
+_LEAST = 100
+"Bytes of text a part has at least."
 _REMEMBERED = 10_000
 "Promises, and conversations with somebody typing."
 
@@ -99,6 +104,33 @@ class Writer:
         """Its text and nothing else."""
         profile = profile_of(located.binding.agent, self._profiles)
         return self._note_plain(message, build_message(message, located, now, profile))
+
+    def in_parts(
+        self, message: InstantMessage, located: Located, now: float, limit: int
+    ) -> list[InstantMessage]:
+        """A text too long for a packet of `limit` bytes, in numbered parts that fit, the last one under the
+        message's own id; none where the phone's profile does not say so, or there were too many."""
+        profile = profile_of(located.binding.agent, self._profiles)
+        if not profile.split_texts or not message.bodies:
+            return []
+        body = message.bodies[0]
+        bare = replace(message, id=f"{message.id}-{MOST_PARTS}", markup="", file=None)
+        empty = replace(bare, bodies=(replace(body, text=f"({MOST_PARTS}/{MOST_PARTS}) "),))
+        room = limit - datagram_size(build_message(empty, located, now, profile))
+        texts = list(pieces(body.text, room)) if room >= _LEAST else []
+        if not 1 < len(texts) <= MOST_PARTS:
+            return []
+        parts = [
+            replace(
+                bare,
+                id=f"{message.id}-{number}",
+                bodies=(replace(body, text=f"({number}/{len(texts)}) {text}"),),
+                wants=(),
+            )
+            for number, text in enumerate(texts, 1)
+        ]
+        parts[-1] = replace(parts[-1], id=message.id, wants=message.wants)
+        return parts
 
     def _note_plain(self, message: InstantMessage, request: Request) -> Request:
         self._plain[message.recipient, request.call_id] = message.origin_id, message.wants

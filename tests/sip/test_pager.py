@@ -54,6 +54,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         ("grüße".encode("latin-1"), "utf-8", "grüße"),
         (b"a\r\nb\n", "us-ascii", "a\nb\n"),
         (b"a\0b", "utf-8", "ab"),
+        ("\ufeffgrüße".encode(), "utf-8", "grüße"),
+        ("grüße €".encode("utf-16be"), "iso-10646-ucs-2", "grüße €"),
+        ("grüße €".encode("utf-16be"), "utf-16", "grüße €"),
+        ("grüße €".encode("utf-16"), "ucs-2", "grüße €"),
+        ("zażółć".encode("iso-8859-2"), "iso-8859-2", "zażółć"),
+        ("“5 €”".encode("cp1252"), "cp1252", "“5 €”"),
+        ("привіт".encode("koi8-u"), "koi8-u", "привіт"),
     ],
 )
 def test_text_in_many_charsets(body: bytes, charset: str, text: str) -> None:

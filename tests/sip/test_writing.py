@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from presence.errors import Condition
 from presence.files import SharedFile
 from presence.messages import Report
 from presence.ports import Deliver
@@ -194,3 +195,61 @@ async def test_nobody_is_told_by_a_phone_what_its_xmpp_address_is(house: House) 
         assert registered["Call-Info"] == f"<xmpp:{BOB}>;purpose=impp"
         await other.message(str(CAROL), "it is me", Call_Info=claim)
         assert (await phone.hears("it is me")).get("Call-Info") == ""
+
+
+async def test_a_phone_that_does_not_know_utf_8_is_written_to_in_its_charset(tmp_path: Path) -> None:
+    row = {"agents": ["tandem-test"], "charset": "iso-8859-1"}
+    async with open_house(tmp_path, profiles=[row]) as house:
+        await house.desk(ALICE)
+        async with house.phone(BOB) as phone:
+            await phone.register(User_Agent="Tandem-Test/1")
+            await house.say(ALICE, BOB, "Gru\u0308ße – “5 €” 🎉")
+            request = await phone.received("MESSAGE")
+            assert request["Content-Type"] == "text/plain;charset=iso-8859-1"
+            assert request.body == 'Grüße - "5 EUR" ?'.encode("latin-1")
+
+
+def long_text(words: int) -> str:
+    return " ".join(f"Wörter-{number}" for number in range(words))
+
+
+async def test_a_long_text_goes_in_parts_to_a_phone_that_is_to_have_it_so(tmp_path: Path) -> None:
+    row = {"agents": ["tandem-test"], "split_texts": True}
+    async with open_house(tmp_path, profiles=[row]) as house:
+        await house.desk(ALICE)
+        async with house.phone(BOB) as phone:
+            await phone.register(User_Agent="Tandem-Test/1")
+            text = long_text(250)
+            await house.say(ALICE, BOB, text, wants=(Report.DELIVERED,), origin_id="s1")
+            await house.say(ALICE, BOB, "short")
+            parts = [(await phone.received("MESSAGE")).text for _ in range(4)]
+            assert [part[:6] for part in parts] == ["(1/4) ", "(2/4) ", "(3/4) ", "(4/4) "]
+            assert "".join(part[6:] for part in parts) == text
+            assert all(part.endswith(" ") for part in parts[:-1])  # no word is cut
+            await phone.hears("short")
+            assert await house.waiting(BOB) == []
+
+
+async def test_what_a_phone_missed_of_a_long_text_comes_again_whole(tmp_path: Path) -> None:
+    row = {"agents": ["tandem-test"], "split_texts": True}
+    async with open_house(tmp_path, profiles=[row]) as house:
+        await house.desk(ALICE)
+        async with house.phone(BOB) as phone:
+            await phone.register(User_Agent="Tandem-Test/1")
+            phone.answers["MESSAGE"] = (480, "Temporarily Unavailable")
+            await house.say(ALICE, BOB, long_text(120))
+            await phone.received("MESSAGE")
+            phone.answers.pop("MESSAGE")
+            await phone.register(User_Agent="Tandem-Test/1")
+            parts = [(await phone.received("MESSAGE")).text for _ in range(2)]
+            assert "".join(part[6:] for part in parts) == long_text(120)
+
+
+async def test_a_text_that_would_take_too_many_parts_is_refused(tmp_path: Path) -> None:
+    row = {"agents": ["tandem-test"], "split_texts": True}
+    async with open_house(tmp_path, profiles=[row]) as house:
+        await house.desk(ALICE)
+        async with house.phone(BOB) as phone:
+            await phone.register(User_Agent="Tandem-Test/1")
+            await house.say(ALICE, BOB, long_text(2_000))
+            assert (await house.failure()).failure.condition is Condition.POLICY_VIOLATION
