@@ -15,6 +15,8 @@ from sip.bodies import Content, understand
 from sip.bodies.file import CONTENT_TYPE as FILE
 from sip.bodies.file import write_file
 from tests.sip.house import ALICE, BOB, CAROL, House, open_house
+from tests.support.inbox import PATIENCE
+from tests.support.waiting import until
 
 HER = "alice@example.org"
 HTML = "text/html;charset=utf-8"
@@ -227,7 +229,11 @@ async def test_a_long_text_goes_in_parts_to_a_phone_that_is_to_have_it_so(tmp_pa
             assert "".join(part[6:] for part in parts) == text
             assert all(part.endswith(" ") for part in parts[:-1])  # no word is cut
             await phone.hears("short")
-            assert await house.waiting(BOB) == []
+
+            async def nothing_waits() -> bool:
+                return await house.waiting(BOB) == []
+
+            await until("nothing waits", nothing_waits, PATIENCE)
 
 
 async def test_what_a_phone_missed_of_a_long_text_comes_again_whole(tmp_path: Path) -> None:
