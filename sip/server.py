@@ -119,6 +119,7 @@ class SipServer:
             following=self.following,
             pager=self.pager,
             deliverer=self.deliverer,
+            waker=self.waker,
             assistant=self.assistant,
             topology=topology,
             rates=rates,

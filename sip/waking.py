@@ -88,7 +88,9 @@ class _Rest:
     rung: float
     until: float
     "When it may be rung again."
-    unanswered: int = 1
+    unanswered: int
+    taken: bool = True
+    "By the push service, as far as is known."
 
 
 _Phone = tuple[Address, str]
@@ -123,8 +125,10 @@ class Waker:
         """Raises `Unavailable`."""
         phone, now = (address, binding.id), self._runtime.now()
         rest = self._resting.get(phone)
+        if rest is not None and binding.refreshed > rest.rung:
+            rest = None  # it has come, perhaps to another process
         if rest is not None and now < rest.until:
-            return Woken.RUNG if now - rest.rung < BUCKET else Woken.LATER
+            return Woken.RUNG if rest.taken and now - rest.rung < BUCKET else Woken.LATER
         contact = push_contact(parse_uri(binding.contact))
         service = self._services.get(contact.provider) if contact is not None else None
         left = int(binding.expires - now)
@@ -147,7 +151,7 @@ class Waker:
             status=rung.status,
             error=rung.error,
         )
-        rest.rung = now - BUCKET
+        rest.taken = False
         rest.until = max(rest.until, now + min(rung.retry_after, _LONGEST_REST))
         if found is Verdict.GONE:
             self._due.pop(phone, None)
@@ -167,18 +171,19 @@ class Waker:
     # --- registrations ----------------------------------------------------------------------------------
 
     def registered(self, address: Address, binding: Binding) -> None:
-        """The phone is awake."""
+        """It has heard of it: the phone is awake."""
         phone = (address, binding.id)
         self._resting.pop(phone, None)
         if binding.wakes:
-            known = phone in self._due
             self._due[phone] = binding.expires - BEFORE
-            if not known:
-                self._runtime.spawn(self._keep(phone))
         elif self._due.pop(phone, None) is not None:
             self._runtime.spawn(self._forget(phone))
 
-    async def _keep(self, phone: _Phone) -> None:
+    async def keep(self, address: Address, binding: Binding) -> None:
+        """A phone has registered: before it hears of that, the next process of this name is to know, too."""
+        phone = (address, binding.id)
+        if not binding.wakes or phone in self._due:
+            return
         try:
             await self._service.put_records({self._key(phone): b"1"})
         except Unavailable as error:

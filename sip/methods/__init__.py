@@ -23,6 +23,7 @@ from sip.registrar import Registrar
 from sip.runtime import Reply, Runtime
 from sip.settings import SipSettings
 from sip.topology import Topology
+from sip.waking import Waker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Services:
     following: Following
     pager: Pager
     deliverer: Deliverer
+    waker: Waker
     assistant: Assistant
     topology: Topology
     rates: Rates

@@ -14,12 +14,13 @@ async def register(services: Services, incoming: Incoming) -> Reply:
     user, request = incoming.user, incoming.request
     way = services.topology.way(request, incoming.flow)
     response = await services.registrar.register(user, request, way, incoming.trace)
+    phone = services.registrar.speaking(user, way, origin_of(request))
+    if phone is None or phone.flow != way:
+        # It is the other phone at that host: this one has gone.
+        return Reply(response)
+    await services.waker.keep(user, phone.binding)
 
     def then() -> None:
-        phone = services.registrar.speaking(user, way, origin_of(request))
-        if phone is None or phone.flow != way:
-            # It is the other phone at that host: this one has gone.
-            return
         services.pager.announced((user, phone.binding.endpoint), request)
         services.notifier.moved(user, phone.binding.contact, way)
         services.deliverer.registered(user, phone.binding)

@@ -3,7 +3,8 @@
 Each kind of service is one file here with one registration: what a phone has to tell for it, and which HTTP
 request wakes the phone. When somebody is woken is `sip.waking`'s, the HTTP itself `sip.edge.push`'s.
 
-GAP RFC 8599 §6: dialogs have no PURR; a phone that slept through a NOTIFY is sent the state when it registers
+GAP RFC 8599 §6: no PURR: a phone that slept through a NOTIFY is sent the state when it registers, for two
+phones that watch each other would wake each other by waking, for ever
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ from tests.support.tandem import Tandem
 
 pytestmark = pytest.mark.journey
 
+ROUNDS = 8
+"The kernel chooses the process for each connection."
+
 
 @pytest.fixture
 async def push(tmp_path: Path) -> AsyncIterator[PushService]:
@@ -23,14 +26,17 @@ async def push(tmp_path: Path) -> AsyncIterator[PushService]:
         yield opened
 
 
-@pytest.fixture
-async def stage(tmp_path: Path, push: PushService) -> AsyncIterator[Stage]:
-    settings = {
+def reaching(push: PushService) -> dict[str, str]:
+    return {
         "SIP__PUSH__WEBPUSH": "true",
         "SIP__PUSH__AUTHORITIES": str(push.authorities),
         "SIP__PUSH__PRIVATE_NETWORKS": ",".join(PRIVATE),
     }
-    async with open_stage(Tandem(tmp_path / "tandem", **FAST, **settings), "127.0.0.1") as opened:
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, push: PushService) -> AsyncIterator[Stage]:
+    async with open_stage(Tandem(tmp_path / "tandem", **FAST, **reaching(push)), "127.0.0.1") as opened:
         yield opened
 
 
@@ -40,6 +46,13 @@ async def register(phone: Phone, push: PushService) -> None:
     answer = await phone.register(contact=contact)
     assert answer.status == 200
     assert '+sip.pns="webpush"' in answer["Feature-Caps"]
+
+
+@pytest.fixture
+async def two_processes(tmp_path: Path, push: PushService) -> AsyncIterator[Stage]:
+    tandem = Tandem(tmp_path / "tandem", PROCESSES__SIP="2", **FAST, **reaching(push))
+    async with open_stage(tandem, "127.0.0.1") as opened:
+        yield opened
 
 
 async def test_it_is_away_is_woken_and_reads(stage: Stage, push: PushService) -> None:
@@ -71,3 +84,20 @@ async def test_it_slept_through_the_death_of_the_process_it_was_connected_to(
         await phone.connect()
         await register(phone, push)
         await phone.hears("still with us?")
+
+
+async def test_it_comes_back_to_whichever_process_it_is_given(
+    two_processes: Stage, push: PushService
+) -> None:
+    alice, bob = await two_processes.friends("alice", "bob")
+    async with two_processes.client(alice) as desk, two_processes.phone(bob, "tcp") as phone:
+        await register(phone, push)
+        for number in range(ROUNDS):
+            await desk.online(bob.address, show="")
+            phone.close()
+            await desk.online(bob.address, show="away")
+            desk.say(bob.address, f"round {number}")
+            await push.asked("bobs-phone")
+            await phone.connect()
+            await register(phone, push)
+            await phone.hears(f"round {number}")

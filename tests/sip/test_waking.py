@@ -353,6 +353,16 @@ async def test_a_phone_is_rung_once_and_then_left_alone_for_longer_and_longer(be
     assert await bench.waker.wake(BOB, phone) is Woken.RUNG
 
 
+async def test_a_phone_that_came_to_another_process_may_be_rung_again(bench: Bench) -> None:
+    phone = await bench.register()
+    await bench.waker.wake(BOB, phone)
+    bench.clock.time += 5
+    again = await bench.register()
+    bench.clock.time += 1
+    assert await bench.waker.wake(BOB, again) is Woken.RUNG
+    assert len(bench.rung) == 2
+
+
 async def test_one_account_makes_only_so_much_noise(bench: Bench) -> None:
     outcomes = []
     for number in range(40):
@@ -442,8 +452,7 @@ async def test_two_processes_do_not_wake_the_same_phone(bench: Bench) -> None:
 
 async def test_the_next_process_of_that_name_wakes_whom_this_one_would(bench: Bench) -> None:
     phone = await bench.register(600.0, flow="tcp 192.0.2.9:5060 192.0.2.1 4000 7", owner="sip-9/i0")
-    bench.waker.registered(BOB, phone)
-    await bench.clock.done()
+    await bench.waker.keep(BOB, phone)
     bench.waker = bench.made()
     await bench.waker.resume()
     (kept,) = decode_bindings((await bench.service.cell(BOB, CELL)).data)
