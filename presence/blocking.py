@@ -28,9 +28,23 @@ class Blocklist:
     names: tuple[str, ...] = ()
     _index: frozenset[str] = field(init=False, repr=False, compare=False)
     "The same, to look into: each message does."
+    single: dict[str, frozenset[str]] = field(init=False, repr=False, compare=False)
+    "Address or domain → resources that are blocked alone."
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_index", frozenset(self.names))
+        single: dict[str, frozenset[str]] = {}
+        for name in self.names:
+            whose, _, resource = name.partition("/")
+            if resource:
+                single[whose] = single.get(whose, frozenset()) | {resource}
+        object.__setattr__(self, "single", single)
+
+    def resources(self, other: Address) -> frozenset[str]:
+        """Those that are blocked alone."""
+        if not self.single:
+            return frozenset()
+        return self.single.get(str(other), frozenset()) | self.single.get(other.domain, frozenset())
 
     def covers(self, other: Address, resource: str = "") -> bool:
         """In XEP-0191 §5's order; without a resource, only what covers all of them."""
@@ -81,9 +95,11 @@ class Blocking:
             return cached[1] is not NOBODY and cached[1].covers(other, resource)
         return (await self.of(owner)).covers(other, resource)
 
-    async def blocked_by(self, other: Address) -> frozenset[Address]:
-        """Everybody who blocks all of this address."""
-        owners = await self._store.blockers((str(other), other.domain))
+    async def blocked_by(self, other: Address, resource: str = "") -> frozenset[Address]:
+        """Everybody who blocks all of this address, or that resource of it."""
+        names = (str(other), other.domain)
+        alone = tuple(f"{name}/{resource}" for name in names) if resource else ()
+        owners = await self._store.blockers(names + alone)
         return frozenset(owners) - {other}
 
     def forget(self, owner: Address) -> None:
@@ -114,18 +130,27 @@ class Blocking:
         await self._bus.broadcast(AccountChanged(address=owner))
         _, items = await self._store.roster(owner)
         for item in items:
-            was, is_ = before.covers(item.contact), after.covers(item.contact)
-            if was == is_ or item.contact == owner:
+            contact = item.contact
+            was, is_ = before.covers(contact), after.covers(contact)
+            alone = before.resources(contact) | after.resources(contact)
+            if contact == owner or (was == is_ and (is_ or not alone)):
                 continue
-            _, theirs = await self._store.pair(owner, item.contact)
-            await self._in_force(owner, item, is_, trace)
-            await self._in_force(item.contact, theirs, is_, trace)
+            _, theirs = await self._store.pair(owner, contact)
+            if was != is_:
+                await self._in_force(owner, item, is_, trace)
+                await self._in_force(contact, theirs, is_, trace)
+            for resource in sorted(alone) if not is_ else ():
+                hidden = after.covers(contact, resource)
+                if hidden != (not was and before.covers(contact, resource)):
+                    await self._in_force(contact, theirs, hidden, trace, resource)
 
-    async def _in_force(self, owner: Address, item: RosterItem, blocked: bool, trace: str) -> None:
+    async def _in_force(
+        self, owner: Address, item: RosterItem, blocked: bool, trace: str, resource: str = ""
+    ) -> None:
         """Tell the doors what the item is worth now: nothing, or all of it again."""
         nothing = RosterItem(contact=item.contact)
         now, previous = (nothing, item) if blocked else (item, nothing)
-        await self._bus.tell(
-            owner,
-            AuthorisationChanged(owner=owner, contact=item.contact, item=now, previous=previous, trace=trace),
+        change = AuthorisationChanged(
+            owner=owner, contact=item.contact, item=now, previous=previous, resource=resource, trace=trace
         )
+        await self._bus.tell(owner, change)

@@ -202,6 +202,8 @@ class AuthorisationChanged(msgspec.Struct, frozen=True, kw_only=True, tag="autho
     "Owner's item as clients see it changed: roster push (RFC 6121 §2.1.6)."
     version: str = ""
     "Roster version after the change."
+    resource: str = ""
+    "It is about this one of owner's XMPP clients alone, if it is named (XEP-0191)."
     notes: tuple[Any, ...] = ()
     trace: str = ""
 

@@ -56,6 +56,8 @@ class Permissions(msgspec.Struct, frozen=True, array_like=True):
     attributes: frozenset[str] = frozenset()
     "RPID's names, `note`, and those above."
     user_input: UserInput = UserInput.FALSE
+    without: frozenset[str] = frozenset()
+    "Ids of services that the watcher does not want to see (XEP-0191)."
 
     @property
     def whole(self) -> bool:
@@ -137,7 +139,7 @@ def seen(document: PresenceDocument, permissions: Permissions | None) -> Presenc
     tuples = tuple(
         _service(each, permissions)
         for each in document.tuples
-        if _selected(permissions.services, each.id, each.rich)
+        if each.id not in permissions.without and _selected(permissions.services, each.id, each.rich)
     )
     # Who is there unseen did not leave at any time.
     unseen = bool(document.tuples) and not tuples

@@ -7,14 +7,17 @@ ends, drops what is not newer, and tells what a change consists of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from msgspec.structs import replace
 
 from presence.address import Address
 from presence.composition import compose
 from presence.model import PresenceDocument, PresenceTuple, Snapshot
-from presence.privacy import Permissions, Rules, seen
+from presence.privacy import EVERYTHING, Permissions, Rules, seen
 
 W = TypeVar("W", bound=Hashable)
 
@@ -70,12 +73,15 @@ class _Watched(Generic[W]):
 class WatchTable(Generic[W]):
     """Pure; holds documents only of presentities that somebody watches."""
 
-    __slots__ = ("_compose", "_watched", "_watching")
+    __slots__ = ("_compose", "_unwanted", "_unwanting", "_watched", "_watching")
 
     def __init__(self, compose: Callable[[Snapshot], PresenceDocument] = compose) -> None:
         self._compose = compose
         self._watched: dict[Address, _Watched[W]] = {}
         self._watching: dict[W, set[Address]] = {}
+        self._unwanting: dict[Address, Mapping[str, frozenset[str]]] = {}
+        self._unwanted: Counter[str] = Counter()
+        "How many do not want to see all of whom."
 
     def __len__(self) -> int:
         """How many presentities are watched."""
@@ -133,14 +139,39 @@ class WatchTable(Generic[W]):
     def restricted(self, presentity: Address) -> bool:
         """Not everybody sees all of it."""
         watched = self._watched.get(presentity)
-        return watched is not None and watched.rules is not None
+        if watched is None:
+            return False
+        unwanted = self._unwanted
+        return watched.rules is not None or bool(
+            unwanted and (str(presentity) in unwanted or presentity.domain in unwanted)
+        )
 
     def permissions(self, presentity: Address, watcher: Address) -> Permissions | None:
         """What the watcher is provided with; None: all of it."""
         watched = self._watched.get(presentity)
-        if watched is None or watched.rules is None or watcher == presentity:
+        if watched is None or watcher == presentity:
             return None
-        return watched.rules.permissions(watcher)
+        found = watched.rules.permissions(watcher) if watched.rules is not None else None
+        unwanted = self._unwanting.get(watcher)
+        if unwanted is None:
+            return found
+        nothing: frozenset[str] = frozenset()
+        without = unwanted.get(str(presentity), nothing) | unwanted.get(presentity.domain, nothing)
+        return replace(found or EVERYTHING, without=without) if without else found
+
+    def spare(self, watcher: Address, unwanted: Mapping[str, frozenset[str]]) -> None:
+        """From now on the watcher sees nothing of these: address or domain → ids of services."""
+        for whose in self._unwanting.pop(watcher, ()):
+            self._unwanted[whose] -= 1
+            if not self._unwanted[whose]:
+                del self._unwanted[whose]
+        if unwanted:
+            self._unwanting[watcher] = unwanted
+            self._unwanted.update(unwanted.keys())
+
+    def spared(self, watcher: Address) -> Mapping[str, frozenset[str]]:
+        """See `spare`."""
+        return self._unwanting.get(watcher, {})
 
     def add(self, presentity: Address, watcher: W) -> bool:
         """True when it is the presentity's first watcher here: time for `service.watch`."""

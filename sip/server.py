@@ -138,7 +138,7 @@ class SipServer:
                 self.deliverer.deliver(envelope)
             case PresenceChanged():
                 self.notifier.changed(envelope)
-            case AuthorisationChanged():
+            case AuthorisationChanged(resource=""):
                 self.notifier.authorisation(envelope)
                 self.assistant.authorisation(envelope)
             case Word(kind=EndpointKind.SIP, node=node, payload=payload) if node != self._node:

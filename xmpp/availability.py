@@ -250,7 +250,7 @@ class Availability:
             try:
                 _, items = await router.service.roster(session.address)
                 mine_blocked = await router.service.blocking.of(session.address)
-                hidden = await router.service.blocking.blocked_by(session.address)
+                hidden = await router.service.blocking.blocked_by(session.address, session.jid.resource)
                 break
             except Unavailable:
                 await router.runtime.sleep(delay)
@@ -259,6 +259,7 @@ class Availability:
                 return
         if self.tuple is None or mine != self._arrival:
             return
+        router.watching.spare(session.address, mine_blocked.single)
         session.charge(WATCHED * len(items))
         items = [i for i in items if i.contact not in hidden and not mine_blocked.covers(i.contact)]
         contacts = [i.contact for i in items if i.sees and i.contact not in self.revoked]

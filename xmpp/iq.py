@@ -46,6 +46,10 @@ async def answer(session: Session, stanza: Element, to: JID, whom: Target) -> No
     handler = router.registry.iq.get((whom, kind, request.ns, request.name))
     if handler is None or to.resource:
         raise StanzaError("service-unavailable")
+    if whom is Target.USER:  # who is blocked whole is found out by each handler (XEP-0191 §3.3)
+        own, blocklist = session.jid, await router.service.blocking.of(to.bare)
+        if own.resource in blocklist.resources(own.bare):
+            raise StanzaError("service-unavailable")
     router.metrics.count("xmpp_iq_answered_total", spec=router.registry.owner[request.ns, request.name])
     result = write_result(stanza, await handler(Request(session, stanza, request, whom, to)))
     session.send(result, "iq")

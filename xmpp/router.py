@@ -6,7 +6,7 @@ Implements `xmpp.host.Host` towards the listener and `presence.ports.Outlet` tow
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, assert_never
@@ -15,6 +15,7 @@ import structlog
 from msgspec.structs import replace
 
 from presence.address import Address
+from presence.blocking import NOBODY
 from presence.errors import Refused, Unavailable
 from presence.messages import Delivery, Failure, InstantMessage
 from presence.model import Snapshot
@@ -188,6 +189,7 @@ class XmppRouter:
         del mine[session.jid.resource]
         if not mine:
             del self._sessions[session.address]
+            self.watching.spare(session.address, {})
         self._count -= 1
         self.metrics.gauge("xmpp_sessions", self._count)
 
@@ -276,7 +278,9 @@ class XmppRouter:
         if document is None:
             (snapshot,) = await self.service.snapshots([address])
             document = await self.service.show(snapshot, watcher)
-        there = [t for t in document.tuples if t.open and to.resource in ("", t.id)]
+        blocked = await self.service.blocking.of(watcher) if watcher != address else NOBODY
+        wanted = [t for t in document.tuples if t.open and to.resource in ("", t.id)]
+        there = [t for t in wanted if not blocked.covers(address, t.id)]
         if not there:
             return [write_absence(address, document)]
         return [write_presence(address, t, document) for t in there]
@@ -324,7 +328,30 @@ class XmppRouter:
     async def _read_blocklist(self, owner: Address) -> None:
         """It may have changed, and some look at it who cannot wait for it."""
         with suppress(Unavailable):
-            await self.service.blocking.of(owner)
+            self._spare(owner, (await self.service.blocking.of(owner)).single)
+
+    def _spare(self, owner: Address, unwanted: Mapping[str, frozenset[str]]) -> None:
+        """What the owner's clients do not want to see of others; they are shown the difference at once."""
+        concerned = {*unwanted, *self.watching.spared(owner)}
+        sessions = self.sessions_of(owner)
+        if not concerned or not sessions:
+            return
+        watched = {
+            other
+            for session in sessions
+            for other in self.watching.watched_by(session)
+            if str(other) in concerned or other.domain in concerned
+        }
+        before = {other: self.watching.seen(other, owner) for other in watched}
+        self.watching.spare(owner, unwanted)
+        for other, was in before.items():
+            now = self.watching.seen(other, owner)
+            if was is None or now is None:
+                continue
+            change = difference(was, now)
+            for session in sessions:
+                if other in self.watching.watched_by(session):
+                    self._show_change(session, change)
 
     def _deliver(self, message: InstantMessage, endpoints: tuple[str, ...], *, delayed: bool) -> None:
         mine = self._sessions.get(message.recipient)
@@ -427,6 +454,8 @@ class XmppRouter:
 
     def _authorisation_changed(self, event: AuthorisationChanged) -> None:
         sessions = self.sessions_of(event.owner)
+        if event.resource:
+            sessions = [session for session in sessions if session.jid.resource == event.resource]
         if not sessions:
             return
         if event.push:
@@ -450,9 +479,12 @@ class XmppRouter:
                     self._unwatch([event.contact])
 
     async def _begin_to_see(self, session: Session, contact: Address) -> None:
+        revoked = session.availability.revoked
+        if contact in revoked:
+            return
         known = self.watching.document(contact) is not None
         await self.watch(session, [contact])  # shows it to all who watch it, if it is news
-        if known and contact in self.watching.watched_by(session):
+        if known and contact in self.watching.watched_by(session) and contact not in revoked:
             session.availability.show(contact)
 
     def _show_act(self, event: AuthorisationChanged, sessions: list[Session]) -> None:

@@ -346,7 +346,8 @@ class Session:
             return
         if to.bare != self.address:
             decision = await service.decide(self.address, to.bare)
-            if decision.reason == BLOCKED:
+            alone = await service.blocking.blocks(to.bare, self.address, self._jid.resource)
+            if alone or decision.reason == BLOCKED:
                 return
             if decision.standing is not Standing.ACTIVE:
                 self.send(write_subscription(to.bare, "unsubscribed").to(self.escaped), "presence")

@@ -52,3 +52,20 @@ async def test_a_blocked_phone_is_shown_out_and_its_messages_are_refused(stage: 
         await (await phone.subscribe(alice.address)).state("active")
         assert (await phone.message(alice.address, "hello!")).status < 300
         await desk.hears("hello!")
+
+
+async def test_a_blocked_client_of_a_friend_sees_her_leave_and_the_others_do_not(stage: Stage) -> None:
+    alice, carol = await stage.friends("alice", "carol")
+    async with stage.client(alice, plugins=("xep_0191",)) as desk, stage.client(carol) as hers:
+        await hers.online(alice.address)
+        await desk.online(carol.address)
+        one = hers.xmpp.boundjid.full
+        blocking = desk.xmpp.plugin["xep_0191"]
+        await blocking.block(one)
+        await hers.offline(alice.address)
+        await desk.offline(carol.address)
+        async with stage.client(carol, "sofa") as other:
+            await other.online(alice.address)
+            await desk.online(carol.address)
+            await blocking.unblock(one)
+            await hers.online(alice.address)

@@ -169,6 +169,51 @@ async def test_a_blocked_resource_leaves_the_others(xmpp: Scene) -> None:
     assert len(alice.heard("message")) == 1
 
 
+@pytest.mark.parametrize("name", ["bob@example.org/work", "example.org/work"])
+async def test_a_blocked_resource_neither_sees_nor_is_seen(xmpp: Scene, name: str) -> None:
+    """§5, over three processes."""
+    await xmpp.friends("alice", "bob")
+    alice = await xmpp.online("alice")
+    bob, work = await xmpp.online("bob", node="xmpp-2"), await xmpp.online("bob", "work", node="xmpp-3")
+    for client in (alice, bob, work):
+        client.heard()
+    await block(alice, name)
+    assert seen(alice) == [(work.jid, "unavailable")]
+    assert (seen(bob), seen(work)) == ([], [(alice.jid, "unavailable")])
+    await alice.here(E("status", CLIENT_NS, {}, "free of work"))
+    await work.here(E("status", CLIENT_NS, {}, "lonely"))
+    assert seen(alice) == [(alice.jid, "")]
+    assert (seen(bob), seen(work)) == ([(alice.jid, ""), (work.jid, "")], [(work.jid, "")])
+    await work.gone()
+    work = await xmpp.connect("bob", "work", "xmpp-3")
+    sofa = await xmpp.connect("alice", "sofa", "xmpp-2")
+    await work.here()
+    await sofa.here()
+    assert (alice.jid, "") not in seen(work)
+    assert (work.jid, "") not in seen(alice) + seen(sofa)
+    await work.say(E("presence", CLIENT_NS, {"to": bare("alice"), "type": "probe"}))
+    await sofa.say(E("presence", CLIENT_NS, {"to": bare("bob"), "type": "probe"}))
+    assert (seen(work), seen(sofa)) == ([], [(bob.jid, "")])
+    answer = await work.ask("get", E("vCard", "vcard-temp"), bare("alice"))
+    assert condition(answer) == "service-unavailable"
+    bob.heard()
+    await unblock(alice)
+    assert seen(alice) == seen(sofa) == [(work.jid, "")]
+    assert sorted(seen(work)) == [(alice.jid, ""), (sofa.jid, "")]
+    assert seen(bob) == []
+
+
+async def test_all_that_is_unblocked_but_one_resource(xmpp: Scene) -> None:
+    await xmpp.friends("alice", "bob")
+    alice = await xmpp.online("alice")
+    bob, work = await xmpp.online("bob"), await xmpp.online("bob", "work", node="xmpp-2")
+    await block(alice, bare("bob"), work.jid)
+    for client in (alice, bob, work):
+        client.heard()
+    await unblock(alice, bare("bob"))
+    assert (seen(alice), seen(bob), seen(work)) == ([(bob.jid, "")], [(alice.jid, "")], [])
+
+
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [

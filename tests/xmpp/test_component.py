@@ -12,7 +12,8 @@ from presence.errors import Unavailable
 from presence.memory import MemoryBus
 from presence.messages import InstantMessage
 from presence.model import Text
-from presence.ports import Endpoint, EndpointKind, Lease, Update
+from presence.ports import Endpoint, EndpointKind, Lease, RosterChange, Update
+from presence.subscriptions import RosterItem, Subscription
 from tests.xmpp.echo import MemoryAccounts
 from tests.xmpp.scene import Client, Scene, address, bare
 from tests.xmpp.test_archive import asked, form
@@ -24,6 +25,7 @@ from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import StanzaError
 from xmpp.jid import parse_jid
 from xmpp.message import SID_NS
+from xmpp.pubsub import NS as PUBSUB_NS
 from xmpp.realm import Realm
 from xmpp.relay import Carried
 from xmpp.stream import StanzaReceived, StreamOpened
@@ -278,6 +280,23 @@ async def test_a_component_is_told_things_in_their_order(xmpp: Scene) -> None:
         await alice.say(spoken(THERE, "bye", id_=f"m{number}"), leave)
     heard = [each.get("id") for each in program.client.heard()]
     assert heard == ["m0", "p0", "m1", "p1", "m2", "p2"]
+
+
+async def test_what_is_published_comes_to_its_people_as_messages(xmpp: Scene) -> None:
+    """XEP-0163 §4.3.2: to the bare JID, as nothing is known of their clients."""
+    await xmpp.people("alice")
+    program = await connected(xmpp)
+    alice = await xmpp.online("alice")
+    friend = Address("friend", IRC)
+    item = RosterItem(contact=friend, subscription=Subscription.FROM, listed=True)
+    change = RosterChange(owner=address("alice"), previous=RosterItem(contact=friend), item=item)
+    await xmpp.store.save([change])
+    payload = E("item", PUBSUB_NS, {"id": "1"}, E("tune", "http://jabber.org/protocol/tune"))
+    publish = E("publish", PUBSUB_NS, {"node": "http://jabber.org/protocol/tune"}, payload)
+    await alice.ask("set", E("pubsub", PUBSUB_NS, {}, publish))
+    (told,) = program.client.heard()
+    assert (told.name, told.get("from"), told.get("to")) == ("message", bare("alice"), str(friend))
+    assert told.get("type") == "headline"
 
 
 async def test_what_is_said_while_the_program_is_away_comes_back_and_is_nowhere_else(

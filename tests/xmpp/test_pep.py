@@ -291,6 +291,22 @@ async def test_the_blocked_are_neither_told_nor_shown(xmpp: Scene) -> None:
     assert events(again) == []
 
 
+async def test_a_blocked_resource_is_neither_told_nor_shown(xmpp: Scene) -> None:
+    await xmpp.friends("alice", "bob")
+    alice, bob = await xmpp.online("alice"), await interested(xmpp, "bob")
+    work = await interested(xmpp, "bob", "work", node="xmpp-2")
+    await alice.ask("set", E("block", BLOCKING, {}, E("item", BLOCKING, {"jid": work.jid})))
+    for client in (bob, work):
+        client.heard()
+    await publish(alice, tune("One"))
+    assert (events(bob), events(work)) == ([(bare("alice"), TUNE, "One")], [])
+    assert condition(await items(work, bare("alice"))) == "service-unavailable"
+    await work.gone()
+    work = await interested(xmpp, "bob", "work")
+    only_messages(work)
+    assert events(work) == []
+
+
 async def test_who_does_not_see_her_presence_is_not_told(xmpp: Scene) -> None:
     await xmpp.people("alice", "bob")
     await xmpp.roster("alice", "bob", Subscription.TO)

@@ -12,7 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from presence.address import Address
+from presence.blocking import NOBODY
 from presence.errors import PresenceError
 from presence.policy import Standing
 from presence.ports import Kept, KeptStore
@@ -290,9 +293,21 @@ async def _handle(request: Request) -> Element | None:
 # --- notifications --------------------------------------------------------------------------------------
 
 
+class Notice(msgspec.Struct, frozen=True, array_like=True):
+    """What is told to all processes with clients of a contact."""
+
+    event: bytes
+    besides: tuple[str, ...] = ()
+    "Resources that do not hear of it (XEP-0191)."
+
+
+_encode_notice = msgspec.msgpack.Encoder().encode
+_decode_notice = msgspec.msgpack.Decoder(Notice).decode
+
+
 async def _tell(router: XmppRouter, owner: Address, node: str, config: NodeConfig, event: bytes) -> None:
     """In order of publication: the owner's next request waits for it."""
-    whom = [owner]
+    whom, blocklist = [owner], NOBODY
     if config.access is not Access.WHITELIST:
         blocklist = await router.service.blocking.of(owner)
         _, items = await router.service.roster(owner)
@@ -305,16 +320,25 @@ async def _tell(router: XmppRouter, owner: Address, node: str, config: NodeConfi
     id = router.service.new_trace()
     for contact in whom:
         to = JID.of(contact)
-        carried = Carried(pubsub.EVENT_NS, node, sender.full, to.full, id, event)
+        if router.service.serves(contact.domain):
+            besides = tuple(blocklist.resources(contact)) if contact != owner else ()
+            notice = _encode_notice(Notice(event, besides))
+            carried = Carried(pubsub.EVENT_NS, node, sender.full, to.full, id, notice)
+        else:  # through a component; nothing is known of their clients (§4.3.1)
+            data = pubsub.write_notification(sender.full, to.full, id, event)
+            carried = Carried("message", "headline", sender.full, to.full, id, data)
+            to = JID("", contact.domain)
         await router.service.relay(envelope(carried, to))
 
 
 def _heard(router: XmppRouter, carried: Carried, to: JID) -> None:
     """An event, for those of our clients that want to hear of its node (`Carried.type`)."""
     wanted = carried.type + NOTIFY
+    notice = _decode_notice(carried.stanza)
     for session in router.sessions_of(to.bare):
-        if session.available and wanted in features_of(session):
-            data = pubsub.write_notification(carried.sender, session.jid.full, carried.id, carried.stanza)
+        blocked = session.jid.resource in notice.besides
+        if session.available and not blocked and wanted in features_of(session):
+            data = pubsub.write_notification(carried.sender, session.jid.full, carried.id, notice.event)
             session.send(data, "message")
 
 
@@ -329,7 +353,8 @@ async def _show_last(session: Session, nodes: list[str]) -> None:
     service, me = session.router.service, session.address
     try:
         _, items = await service.roster(me)
-        hidden, mine = await service.blocking.blocked_by(me), await service.blocking.of(me)
+        hidden = await service.blocking.blocked_by(me, session.jid.resource)
+        mine = await service.blocking.of(me)
         session.charge(LOOKED_UP * len(items) * len(nodes))
         owners = [me, *(i.contact for i in items if i.sees and i.contact not in hidden)]
         owners = [owner for owner in owners if owner == me or not mine.covers(owner)]

@@ -1,4 +1,8 @@
-"""XEP-0191 Blocking Command. What blocking means is in `presence.blocking`, for phones as well."""
+"""XEP-0191 Blocking Command. What blocking means is in `presence.blocking`, for phones as well.
+
+A single resource that is blocked (§5) concerns XMPP clients alone: phones of who blocks it still see it. Of
+an occupant of a room who is blocked nothing is heard, but it is seen that they are there.
+"""
 
 from __future__ import annotations
 
@@ -80,8 +84,8 @@ EXTENSION = Extension(
     spec="XEP-0191",
     name="Blocking Command",
     version="1.3",
-    status=Status.PARTIAL,
-    notes="Of a single resource, messages and requests are blocked; presence only of all of an account.",
+    status=Status.COMPLETE,
+    notes="One list with phones, which do not know of single resources. Occupants of rooms are still seen.",
     features=(NS,),
     account_features=(NS,),
     marks=(NS,),
