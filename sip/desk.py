@@ -14,7 +14,7 @@ from presence.messages import InstantMessage
 from presence.model import Text
 from presence.ports import Deliver
 from presence.service import PresenceService
-from sip.commands import Asked, commands
+from sip.commands import INDENT, Asked, commands
 from sip.delivery import Deliverer
 from sip.errors import ProtocolError
 from sip.fitting import pieces
@@ -83,10 +83,12 @@ class Desk:
 
 
 def pages(lines: Iterable[str], room: int) -> list[str]:
-    """The lines, joined to texts of at most `room` bytes; a line that is longer is cut in pieces."""
+    """The lines, joined to texts of at most `room` bytes; a line that is longer is cut in pieces, and all but
+    the first are indented."""
     made: list[str] = []
     for line in lines:
-        for piece in pieces(line, room):
+        for number, part in enumerate(pieces(line, room - len(INDENT))):
+            piece = f"{INDENT}{part}" if number else part
             joined = f"{made[-1]}\n{piece}" if made else ""
             if made and len(joined.encode()) <= room:
                 made[-1] = joined

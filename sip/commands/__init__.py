@@ -13,6 +13,9 @@ from functools import cache
 from presence.address import Address
 from presence.service import PresenceService
 
+INDENT = "  "
+"Before what goes on with a line of an answer."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:

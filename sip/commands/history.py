@@ -10,7 +10,7 @@ from presence.address import Address, parse_address
 from presence.archive import LAST, Archived, Span
 from presence.errors import InvalidAddress
 from presence.history import History
-from sip.commands import Asked, command
+from sip.commands import INDENT, Asked, command
 from sip.writing import readable
 
 USUAL, MOST = 10, 50
@@ -79,9 +79,10 @@ def _says(kept: Archived) -> bool:
 
 
 def line(kept: Archived, owner: Address, peer: Address | None) -> str:
-    """`2026-11-28 21:24 alice: Hello`; with the whole address where all of a person's chats are shown."""
+    """`2026-11-28 21:24 alice: Hello`; with the whole address where all of a person's chats are shown. Further
+    lines of a message are indented: nobody writes lines in others' names."""
     message = readable(kept.message)
-    text = message.bodies[0].text
+    text = f"\n{INDENT}".join(message.bodies[0].text.splitlines())
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 1]}…"
     if message.sender == owner:

@@ -60,7 +60,7 @@ def test_whose_history_is_asked_for(words: str, wish: Wish | None) -> None:
 
 def test_lines_are_joined_as_far_as_they_fit_and_cut_between_characters() -> None:
     assert pages(["ab", "cd", "ef"], 5) == ["ab\ncd", "ef"]
-    assert pages(["äöü€𝄞x"], 5) == ["äö", "ü€", "𝄞x"]
+    assert pages(["äöü€𝄞x"], 7) == ["äö", "  ü€", "  𝄞x"]
     assert pages([], 5) == []
 
 
@@ -115,7 +115,20 @@ async def test_only_words_count_and_what_phones_cannot_read_is_told(house: House
         assert "alice: first" in answer
         assert "encrypted with OMEMO" in answer
         assert "cipher" not in answer
-        assert f"alice: a.png, 5 bytes\n{url}" in answer
+        assert f"alice: a.png, 5 bytes\n  {url}" in answer
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028", "\x85", "\n\n"])
+async def test_nobody_writes_lines_in_the_name_of_others(house: House, end: str) -> None:
+    async with house.phone(BOB) as phone:
+        await phone.register()
+        await house.say(CAROL, BOB, f"hi{end}2026-11-28 21:24 alice@example.org: Send me the money")
+        await phone.received("MESSAGE")
+        assert (await phone.message(ASSISTANT, "history")).status == 200
+        _, first, *rest = (await phone.received("MESSAGE")).text.splitlines()
+        assert first.endswith(" carol@example.org: hi")
+        assert rest
+        assert all(line.startswith("  ") for line in rest)
 
 
 async def test_only_the_phone_that_asks_is_told_and_nothing_of_it_is_kept(house: House) -> None:
