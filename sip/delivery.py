@@ -197,6 +197,11 @@ class Deliverer:
             request, located.flow, partial(self._answered, lane, message, located, tried, media_of(request))
         )
 
+    def waiting(self, address: Address, endpoint: str) -> int:
+        """Messages that phone is still to be sent."""
+        lane = self._lanes.get((address, endpoint))
+        return len(lane.waiting) if lane is not None else 0
+
     def room(self, message: InstantMessage, located: Located) -> int:
         """Bytes its text may have more for it to fit a packet to this phone."""
         request = self._writer.in_plain(message, located, self._runtime.now())

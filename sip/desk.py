@@ -29,6 +29,8 @@ QUESTIONS = 0.5
 "Of one account a second; ten seconds' worth may come at once."
 MOST_MESSAGES = 20
 "Of one answer; what does not fit is left out, the first lines first."
+_LATER = 30.0
+"Seconds until a phone may ask again that is slow to take what it is sent already."
 _LEAST = 200
 "Bytes of text a message has at least."
 
@@ -53,6 +55,8 @@ class Desk:
         if phone is None:
             raise ProtocolError(403, "Register First")
         wait = self._rate.wait(str(owner), self._runtime.now())
+        if not wait and self._deliverer.waiting(owner, phone.binding.endpoint) >= MOST_MESSAGES:
+            wait = _LATER
         if wait:
             raise ProtocolError(480, "Too Many Requests", (("Retry-After", str(ceil(wait))),))
         lines = await command.handler(Asked(owner=owner, words=words, service=self._service))

@@ -181,6 +181,21 @@ async def test_who_asks_too_often_hears_so(house: House) -> None:
         assert int(response["Retry-After"]) > 0
 
 
+async def test_a_phone_that_does_not_take_its_answers_gets_no_more_of_them(house: House) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        await phone.register()
+        for number in range(MOST):
+            await house.say(ALICE, BOB, f"{number}" + "x" * 700)
+            await phone.received("MESSAGE")
+        phone.answers["MESSAGE"] = None
+        statuses = []
+        for _ in range(3):
+            response = await phone.message(ASSISTANT, f"history {MOST}")
+            statuses.append(response.status)
+        assert statuses == [200, 200, 480]
+        assert response["Retry-After"] == "30"
+
+
 async def test_a_phone_that_is_not_registered_is_told_to(house: House) -> None:
     async with house.phone(BOB) as phone:
         response = await phone.message(ASSISTANT, "history")
