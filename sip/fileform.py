@@ -8,6 +8,8 @@ import re
 
 MAX_HEAD = 8192
 "Bytes of a part's header."
+MAX_PARTS = 16
+"Parts that are looked at for the file."
 _BOUNDARY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,68}[\x21-\x7e])?", re.ASCII)
 _PARAMETER = re.compile(r';\s*([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"\s]+))')
 _ESCAPED = re.compile(r"\\(.)")
@@ -27,6 +29,7 @@ class FileForm:
         self._delimiter = b"\r\n--" + boundary.encode()
         self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very start
         self._in_head = False
+        self._parts = 0
         self.found = False
         "The file has begun: `name` and `type` are known."
         self.over = False
@@ -52,6 +55,9 @@ class FileForm:
             return False
         del self._buffer[: at + len(self._delimiter)]
         self._in_head = True
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise BadForm("too many parts before the file")
         return True
 
     def _head(self) -> bool:

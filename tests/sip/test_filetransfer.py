@@ -14,7 +14,7 @@ from presence.files import SharedFile
 from presence.uploads import Limits, owner_of
 from sip.bodies import Content, understand
 from sip.bodies.file import CONTENT_TYPE
-from sip.fileform import MAX_HEAD, BadForm, FileForm
+from sip.fileform import MAX_HEAD, MAX_PARTS, BadForm, FileForm
 from tests.sip.house import BOB, PASSWORD, House, open_house
 from xmpp.settings import UploadSettings
 
@@ -59,6 +59,8 @@ def test_what_is_no_form_is_refused_or_never_found() -> None:
             FileForm(boundary)
     with pytest.raises(BadForm):
         FileForm("abc").feed(b"--abc\r\n" + b"x" * (MAX_HEAD + 1))
+    with pytest.raises(BadForm):
+        FileForm("abc").feed(b"--abc\r\n\r\n\r\n" * (MAX_PARTS + 1))
     read = FileForm("abc")
     assert read.feed(b"x" * 1_000_000) == b""
     assert len(read._buffer) < 10
