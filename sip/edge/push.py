@@ -102,6 +102,8 @@ def is_public(text: str) -> bool:
             inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inside is not None:
             return is_public(str(inside))
+        if address.is_site_local:  # what networks had before RFC 4193, and some still have
+            return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

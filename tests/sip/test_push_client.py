@@ -49,6 +49,7 @@ async def test_a_push_service_is_asked(push: PushService) -> None:
     "address",
     [
         "127.0.0.1",
+        "fec0::1",
         "10.1.2.3",
         "172.16.0.1",
         "192.168.1.1",
