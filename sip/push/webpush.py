@@ -58,9 +58,9 @@ class WebPush:
         return Bell(contact.prid, headers)
 
     def _token(self, url: str, now: float) -> str:
-        """RFC 8292 §2: for that service alone, and for some hours."""
-        uri = urlsplit(url)
-        claims: dict[str, str | int] = {"aud": f"https://{uri.netloc.lower()}", "exp": int(now) + _TOKEN_LIFE}
+        """RFC 8292 §2: for that service alone, by its origin (RFC 6454 §6.1), and for some hours."""
+        place = urlsplit(url).netloc.lower().removesuffix(":443")
+        claims: dict[str, str | int] = {"aud": f"https://{place}", "exp": int(now) + _TOKEN_LIFE}
         if self._contact:
             claims["sub"] = self._contact
         signed = f"{_json({'typ': 'JWT', 'alg': 'ES256'})}.{_json(claims)}"

@@ -213,6 +213,20 @@ def test_web_push_is_empty_urgent_and_signed_for_that_service_alone() -> None:
     public.verify(encode_dss_signature(r, s), f"{head}.{claims}".encode(), ec.ECDSA(hashes.SHA256()))
 
 
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Push.example.net:443/x", "https://push.example.net"),
+        ("https://push.example.net:8443/x", "https://push.example.net:8443"),
+        ("https://[2001:4860::1]/x", "https://[2001:4860::1]"),
+    ],
+)
+def test_web_push_is_signed_for_the_origin_of_the_service(url: str, origin: str) -> None:
+    """RFC 8292 §2, RFC 6454 §6.1: a port that goes without saying is not said."""
+    authorization = dict(ALL["webpush"].bell(PushContact("webpush", url), NOW, 60).headers)["Authorization"]
+    assert _decoded(authorization.split(".")[1])["aud"] == origin
+
+
 def test_a_gateway_is_told_all_the_phone_said_and_proves_nothing_itself() -> None:
     bell = ALL["acme"].bell(PushContact("acme", "abc", "acme-param"), NOW, 60)
     assert bell.url == "https://push.example.org/ring"
