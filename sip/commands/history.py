@@ -79,8 +79,8 @@ def _says(kept: Archived) -> bool:
 
 
 def line(kept: Archived, owner: Address, peer: Address | None) -> str:
-    """`2026-11-28 21:24 alice: Hello`; with the whole address where all of a person's chats are shown. Further
-    lines of a message are indented: nobody writes lines in others' names."""
+    """`2026-11-28 21:24 alice: Hello`; with the whole address where all of a person's chats are shown.
+    Further lines of a message are indented: nobody writes lines in others' names."""
     message = readable(kept.message)
     text = f"\n{INDENT}".join(message.bodies[0].text.splitlines())
     if len(text) > LONGEST:
