@@ -22,7 +22,7 @@ from presence.watching import Change
 from xmpp.capabilities import NOTIFY, features_of
 from xmpp.element import Element
 from xmpp.extensions import Request
-from xmpp.extensions.xep_0163_pep import ITEMS
+from xmpp.nodes import ITEMS
 from xmpp.pubsub import item_event, write_notification
 from xmpp.reader import parse_fragment
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from presence.address import Address
 from presence.policy import Standing
 from presence.subscriptions import RosterItem
 from xmpp.element import CLIENT_NS, E, Element
@@ -34,7 +35,7 @@ class Access(StrEnum):
     PRESENCE = "presence"
     ROSTER = "roster"
     WHITELIST = "whitelist"
-    "Here: the owner alone."
+    "The owner and the members."
 
 
 class NodeConfig(msgspec.Struct, frozen=True, array_like=True):
@@ -46,6 +47,10 @@ class NodeConfig(msgspec.Struct, frozen=True, array_like=True):
     send_last: bool = True
     groups: tuple[str, ...] = ()
     "Roster groups allowed by `roster`."
+    members: tuple[str, ...] = ()
+    "Addresses allowed by `whitelist`."
+    outcasts: tuple[str, ...] = ()
+    "Who may read it in no case."
 
     def fields(self) -> dict[str, tuple[str, ...]]:
         return {
@@ -74,9 +79,11 @@ class NodeConfig(msgspec.Struct, frozen=True, array_like=True):
                     changes["groups"] = _groups(values)
         return msgspec.structs.replace(self, **changes)
 
-    def admits(self, standing: Standing, item: RosterItem | None) -> bool:
+    def admits(self, who: Address, standing: Standing, item: RosterItem | None) -> bool:
         """Whether somebody else may read: from where they stand with the owner, and the owner's item for
         them, which is only needed for `roster`."""
+        if self.outcasts and str(who) in self.outcasts:
+            return False
         match self.access:
             case Access.OPEN:
                 return True
@@ -85,10 +92,12 @@ class NodeConfig(msgspec.Struct, frozen=True, array_like=True):
             case Access.ROSTER:
                 return item is not None and not set(self.groups).isdisjoint(item.groups)
             case Access.WHITELIST:
-                return False
+                return str(who) in self.members
 
-    def refusal(self) -> StanzaError:
-        """For whom it does not admit (XEP-0060 §6.5.9)."""
+    def refusal(self, who: Address) -> StanzaError:
+        """For whom it does not admit (XEP-0060 §6.1.3, §6.5.9)."""
+        if str(who) in self.outcasts:
+            return StanzaError("forbidden")
         match self.access:
             case Access.ROSTER:
                 return error("not-authorized", "not-in-roster-group")

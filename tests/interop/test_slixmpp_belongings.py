@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from xml.etree import ElementTree as ET
 
 import pytest
 from slixmpp.exceptions import IqError
@@ -77,3 +78,32 @@ async def test_a_tune_is_told_to_friends_who_want_to_hear_it(stage: Stage) -> No
     finally:
         await desk.close()
         await hers.close()
+
+
+async def test_a_stranger_subscribes_to_what_is_open_and_a_member_reads_what_is_for_few(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    async with stage.client(alice, plugins=PEP) as hers, stage.client(bob, plugins=PEP) as his:
+        mine, theirs = hers.xmpp.plugin["xep_0060"], his.xmpp.plugin["xep_0060"]
+        for node, access in (("urn:open", "open"), ("urn:few", "whitelist")):
+            form = mine.stanza.pubsub.Configure()["form"]
+            form["type"] = "submit"
+            form.add_field(
+                var="FORM_TYPE", ftype="hidden", value="http://jabber.org/protocol/pubsub#node_config"
+            )
+            form.add_field(var="pubsub#access_model", value=access)
+            await mine.create_node(alice.address, node, config=form)
+        answer = await theirs.subscribe(alice.address, "urn:open")
+        assert answer["pubsub"]["subscription"]["subscription"] == "subscribed"
+        payload = ET.fromstring("<entry xmlns='http://www.w3.org/2005/Atom'/>")
+        await mine.publish(alice.address, "urn:open", id="1", payload=payload)
+        told = await his.messages.take("the news", lambda m: m["from"].bare == alice.address)
+        assert told["pubsub_event"]["items"]["node"] == "urn:open"
+        subscribed = await theirs.get_subscriptions(alice.address)
+        assert [str(each["jid"]) for each in subscribed["pubsub"]["subscriptions"]] == [bob.address]
+        await theirs.unsubscribe(alice.address, "urn:open")
+        await mine.publish(alice.address, "urn:few", id="1", payload=payload)
+        with pytest.raises(IqError, match="not-allowed"):
+            await theirs.get_items(alice.address, "urn:few")
+        await mine.modify_affiliations(alice.address, "urn:few", [(bob.address, "member")])
+        read = await theirs.get_items(alice.address, "urn:few")
+        assert len(read["pubsub"]["items"]["substanzas"]) == 1

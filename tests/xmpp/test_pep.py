@@ -8,12 +8,13 @@ from presence.subscriptions import Subscription
 from tests.xmpp.scene import Client, Scene, bare
 from xmpp.element import CLIENT_NS, E, Element
 from xmpp.errors import read_error
-from xmpp.extensions.xep_0030_disco import INFO_NS
+from xmpp.extensions.xep_0030_disco import INFO_NS, ITEMS_NS
 from xmpp.extensions.xep_0115_caps import NS as CAPS
 from xmpp.extensions.xep_0115_caps import verification
 from xmpp.extensions.xep_0163_pep import MAX_NODES
 from xmpp.forms import FORM_TYPE, read_form
 from xmpp.forms import NS as FORM
+from xmpp.nodes import MAX_OF_ONE
 from xmpp.presence import DELAY_NS
 from xmpp.pubsub import ERRORS_NS, EVENT_NS, NS, OWNER_NS
 
@@ -192,7 +193,8 @@ async def test_a_roster_node_is_for_the_groups_it_names(xmpp: Scene) -> None:
         (E("publish", NS, {"node": TUNE}, E("item", NS, {}, tune("x"), tune("y"))), "bad-request"),
         (E("publish", NS, {"node": TUNE}, E("item", NS, {"id": "i" * 513}, tune("x"))), "bad-request"),
         (E("retract", NS, {"node": TUNE}, E("item", NS, {"id": "1"})), "item-not-found"),
-        (E("subscribe", NS, {"node": TUNE, "jid": "alice@example.org"}), "feature-not-implemented"),
+        (E("subscribe", NS, {"node": TUNE, "jid": "alice@example.org"}), "item-not-found"),
+        (E("options", NS, {"node": TUNE, "jid": "alice@example.org"}), "feature-not-implemented"),
     ],
 )
 async def test_bad_commands_are_refused(xmpp: Scene, command: Element, expected: str) -> None:
@@ -317,6 +319,154 @@ async def test_who_does_not_see_her_presence_is_not_told(xmpp: Scene) -> None:
     assert events(bob) == []
 
 
+# --- members, and who asks to hear ---------------------------------------------------------------------
+
+
+async def affiliate(client: Client, node: str = TUNE, **given: str) -> Element:
+    """`bob="member"`."""
+    listed = E("affiliations", OWNER_NS, {"node": node})
+    for who, value in given.items():
+        listed.child("affiliation", attrs={"jid": bare(who), "affiliation": value})
+    return await client.ask("set", E("pubsub", OWNER_NS, {}, listed))
+
+
+async def affiliations(client: Client, ns: str, of: str = "", **attrs: str) -> list[dict[str, str]]:
+    answer = await client.ask("get", E("pubsub", ns, {}, E("affiliations", ns, attrs)), of)
+    return [each.attrs for each in answer.elements[0].elements[0].elements]
+
+
+async def test_the_members_of_a_whitelist_read_it_and_are_told(xmpp: Scene) -> None:
+    """XEP-0060 §8.9."""
+    await xmpp.friends("alice", "bob", "carol")
+    alice = await xmpp.online("alice")
+    bob, carol = await interested(xmpp, "bob", node="xmpp-2"), await interested(xmpp, "carol")
+    await publish(alice, tune("One"), access_model="whitelist")
+    assert pubsub_condition(await items(bob, bare("alice"))) == "closed-node"
+    assert (await affiliate(alice, bob="member", carol="outcast")).get("type") == "result"
+    for client in (bob, carol):
+        only_messages(client)
+        client.heard()
+    assert titles(await items(bob, bare("alice"))) == ["One"]
+    assert condition(await items(carol, bare("alice"))) == "forbidden"
+    await publish(alice, tune("Two"))
+    assert (events(bob), events(carol)) == ([(bare("alice"), TUNE, "Two")], [])
+    assert await affiliations(alice, OWNER_NS, node=TUNE) == [
+        {"jid": bare("alice"), "affiliation": "owner"},
+        {"jid": bare("bob"), "affiliation": "member"},
+        {"jid": bare("carol"), "affiliation": "outcast"},
+    ]
+    assert await affiliations(bob, NS, bare("alice")) == [{"node": TUNE, "affiliation": "member"}]
+    await affiliate(alice, bob="none")
+    assert pubsub_condition(await items(bob, bare("alice"))) == "closed-node"
+    assert await affiliations(bob, NS, bare("alice")) == []
+
+
+async def test_an_outcast_is_told_of_nothing(xmpp: Scene) -> None:
+    await xmpp.friends("alice", "bob")
+    alice, bob = await xmpp.online("alice"), await interested(xmpp, "bob")
+    await publish(alice, tune("One"), access_model="open")
+    await affiliate(alice, bob="outcast")
+    bob.heard()
+    await publish(alice, tune("Two"))
+    assert events(bob) == []
+    again = await interested(xmpp, "bob", "again")
+    only_messages(again)
+    assert events(again) == []
+
+
+async def test_a_node_is_its_owners_alone(xmpp: Scene) -> None:
+    await xmpp.friends("alice", "bob")
+    alice, bob = await xmpp.online("alice"), await xmpp.online("bob")
+    await publish(alice, tune("One"))
+    assert condition(await affiliate(alice, alice="none")) == "not-acceptable"
+    assert condition(await affiliate(alice, bob="owner")) == "not-acceptable"
+    refused = await affiliate(alice, bob="publisher", carol="member")
+    assert (condition(refused), pubsub_condition(refused)) == ("feature-not-implemented", "unsupported")
+    assert await affiliations(alice, OWNER_NS, node=TUNE) == [{"jid": bare("alice"), "affiliation": "owner"}]
+    asked = E("pubsub", OWNER_NS, {}, E("affiliations", OWNER_NS, {"node": TUNE}))
+    assert condition(await bob.ask("get", asked, bare("alice"))) == "forbidden"
+
+
+async def subscribing(client: Client, jid: str, action: str = "subscribe", node: str = TUNE) -> Element:
+    return await client.ask(
+        "set", E("pubsub", NS, {}, E(action, NS, {"node": node, "jid": jid})), bare("alice")
+    )
+
+
+async def subscriptions(client: Client, **attrs: str) -> list[tuple[str, str, str]]:
+    answer = await client.ask("get", E("pubsub", NS, {}, E("subscriptions", NS, attrs)), bare("alice"))
+    found = answer.elements[0].elements[0].elements
+    return [(each.get("node"), each.get("jid"), each.get("subscription")) for each in found]
+
+
+async def test_who_does_not_see_her_asks_to_hear_of_what_is_open(xmpp: Scene) -> None:
+    """XEP-0163 §4, XEP-0060 §6.1, §6.2."""
+    await xmpp.people("alice", "bob")
+    alice = await xmpp.online("alice")
+    bob, sofa = await xmpp.online("bob", node="xmpp-2"), await xmpp.online("bob", "sofa")
+    await publish(alice, tune("One"), access_model="open")
+    await publish(alice, tune("Secret"), node="urn:secret")
+    for client in (bob, sofa):
+        client.heard()
+    refused = await subscribing(bob, bare("bob"), node="urn:secret")
+    assert pubsub_condition(refused) == "presence-subscription-required"
+    assert pubsub_condition(await subscribing(bob, bare("alice"))) == "invalid-jid"
+    answer = await subscribing(bob, bare("bob"))
+    (subscription,) = answer.elements[0].elements
+    assert subscription.attrs == {"node": TUNE, "jid": bare("bob"), "subscription": "subscribed"}
+    assert events(bob) == [(bare("alice"), TUNE, "One")]
+    await publish(alice, tune("Two"))
+    await publish(alice, tune("More"), node="urn:secret")
+    assert events(bob) == events(sofa) == [(bare("alice"), TUNE, "Two")]
+    assert await subscriptions(bob) == [(TUNE, bare("bob"), "subscribed")]
+    assert await subscriptions(bob, node="urn:secret") == []
+    assert pubsub_condition(await subscribing(bob, bob.jid, "unsubscribe")) == "not-subscribed"
+    assert (await subscribing(bob, bare("bob"), "unsubscribe")).get("type") == "result"
+    await publish(alice, tune("Three"))
+    assert (events(bob), await subscriptions(bob)) == ([], [])
+
+
+async def test_a_resource_asks_for_itself_and_is_told_once(xmpp: Scene) -> None:
+    """XEP-0163 §4.3.2."""
+    await xmpp.friends("alice", "bob")
+    alice = await xmpp.online("alice")
+    bob, sofa = await interested(xmpp, "bob"), await xmpp.online("bob", "sofa", "xmpp-2")
+    third = await xmpp.online("bob", "third")
+    await publish(alice, tune("One"))
+    for client in (bob, sofa):
+        await subscribing(client, client.jid)
+    await subscribing(third, bare("bob"))
+    for client in (bob, sofa, third):
+        client.heard()
+    await publish(alice, tune("Two"))
+    assert events(bob) == events(sofa) == [(bare("alice"), TUNE, "Two")]
+    assert events(third) == []  # it does not say that it wants to, and is known
+
+
+async def test_subscriptions_are_bounded_and_go_with_the_node(xmpp: Scene) -> None:
+    await xmpp.people("alice", "bob")
+    alice, bob = await xmpp.online("alice"), await xmpp.online("bob")
+    await publish(alice, tune("One"), access_model="open")
+    for number in range(MAX_OF_ONE):
+        assert (await subscribing(bob, f"{bare('bob')}/{number}")).get("type") == "result"
+    assert pubsub_condition(await subscribing(bob, bare("bob"))) == "too-many-subscriptions"
+    await alice.ask("set", E("pubsub", OWNER_NS, {}, E("delete", OWNER_NS, {"node": TUNE})))
+    await publish(alice, tune("Two"), access_model="open")
+    assert await subscriptions(bob) == []
+
+
+async def test_whom_one_blocks_is_not_heard_either(xmpp: Scene) -> None:
+    """XEP-0191 §3.3."""
+    await xmpp.friends("alice", "bob")
+    alice, bob = await xmpp.online("alice"), await interested(xmpp, "bob")
+    await publish(alice, tune("One"), access_model="open")
+    await subscribing(bob, bare("bob"))
+    await bob.ask("set", E("block", BLOCKING, {}, E("item", BLOCKING, {"jid": bare("alice")})))
+    bob.heard()
+    await publish(alice, tune("Two"))
+    assert events(bob) == []
+
+
 # --- discovery ------------------------------------------------------------------------------------------
 
 
@@ -336,6 +486,22 @@ async def test_an_account_shows_its_nodes_to_whom_may_read_them(xmpp: Scene) -> 
     info = await bob.ask("get", E("query", INFO_NS), bare("alice"))
     identities = [(i.get("category"), i.get("type")) for i in info.elements[0].findall("identity")]
     assert identities == [("account", "registered"), ("pubsub", "pep")]
+
+
+async def test_a_node_says_what_it_is_to_whom_may_read_it(xmpp: Scene) -> None:
+    """XEP-0060 §5.3, §5.5."""
+    await xmpp.friends("alice", "bob")
+    alice, bob = await xmpp.online("alice"), await xmpp.online("bob")
+    await publish(alice, tune("One"), "current")
+    info = (await bob.ask("get", E("query", INFO_NS, {"node": TUNE}), bare("alice"))).elements[0]
+    assert [(each.get("category"), each.get("type")) for each in info.findall("identity")] == [
+        ("pubsub", "leaf")
+    ]
+    listed = (await bob.ask("get", E("query", ITEMS_NS, {"node": TUNE}), bare("alice"))).elements[0]
+    assert [each.get("name") for each in listed.elements] == ["current"]
+    await affiliate(alice, bob="outcast")
+    assert condition(await bob.ask("get", E("query", INFO_NS, {"node": TUNE}), bare("alice"))) == "forbidden"
+    assert condition(await alice.ask("get", E("query", INFO_NS, {"node": "urn:none"}))) == "item-not-found"
 
 
 async def test_nodes_are_not_changed_without_end(xmpp: Scene) -> None:

@@ -127,6 +127,8 @@ class Extension:
     "Further (category, type) of an account."
     account_items: Callable[[Request], Awaitable[list[Element]]] | None = None
     "Service discovery items of an account that whoever asks may see."
+    account_nodes: Callable[[Request], Awaitable[Element]] | None = None
+    "Answers service discovery at a node of an account; raises `StanzaError`. One extension has it."
     stream_features: tuple[Callable[[], Element], ...] = ()
     "Stream features after authentication."
     announces: Callable[[XmppRouter], Element] | None = None
@@ -287,6 +289,7 @@ class Registry:
         self.outgoing = tuple(e.outgoing for e in extensions if e.outgoing is not None)
         self.account_identities = tuple(pair for e in extensions for pair in e.account_identities)
         self.account_items = tuple(e.account_items for e in extensions if e.account_items is not None)
+        self.account_nodes = next((e.account_nodes for e in extensions if e.account_nodes is not None), None)
         self.kept = tuple(e.kept for e in extensions if e.kept is not None)
         self.shows = {collection: show for e in extensions for collection, show in e.shows.items()}
         self.takes = {collection: take for e in extensions for collection, take in e.takes.items()}

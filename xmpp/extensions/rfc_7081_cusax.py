@@ -21,9 +21,9 @@ from xmpp.element import E, Element
 from xmpp.extensions import Extension, Status
 from xmpp.extensions.xep_0054_vcard import COLLECTION
 from xmpp.extensions.xep_0054_vcard import NS as OLD
-from xmpp.extensions.xep_0163_pep import ITEMS
 from xmpp.extensions.xep_0292_vcard4 import NODE
 from xmpp.extensions.xep_0292_vcard4 import NS as NEW
+from xmpp.nodes import ITEMS
 
 if TYPE_CHECKING:
     from xmpp.router import XmppRouter

@@ -61,7 +61,7 @@ async def _items(request: Request) -> Element:
 
 
 async def _check(request: Request) -> Element | None:
-    """The answer of a node of the server; there are no others. Another account is shown to whom it shows its
+    """The answer of a node of the server, or of an account's. Another account is shown to whom it shows its
     presence (§8)."""
     if request.payload.get("node"):
         if request.target is Target.SERVER:
@@ -69,6 +69,8 @@ async def _check(request: Request) -> Element | None:
                 found = await answers(request)
                 if found is not None:
                     return found
+        elif (answer := request.router.registry.account_nodes) is not None:
+            return await answer(request)
         raise StanzaError("item-not-found")
     if request.target is Target.USER:
         service = request.router.service

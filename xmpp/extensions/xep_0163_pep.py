@@ -1,8 +1,8 @@
 """XEP-0163 Personal Eventing: every account is a small publish-subscribe service (XEP-0060) of its owner.
 
-Whoever may see the owner's presence and says `NODE+notify` in its capabilities is told what is published, and
-when it comes online what was published last. The process a client is connected to knows its capabilities: so
-events go to all of a contact's processes, and each tells whom it concerns.
+Who is told what is published is in `xmpp.events`, who may read it in `xmpp.nodes`. There is one publisher of
+a node, its owner. Left out: subscriptions to the collection of all nodes, which can be listed, and
+`replyto` in events (§4.3.1).
 """
 
 from __future__ import annotations
@@ -12,48 +12,35 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from presence.address import Address
-from presence.blocking import NOBODY
-from presence.errors import PresenceError
 from presence.policy import Standing
 from presence.ports import Kept, KeptStore
-from xmpp import belongings, pubsub
-from xmpp.capabilities import NOTIFY, features_of
+from xmpp import belongings, nodes, pubsub
 from xmpp.element import E, Element
 from xmpp.errors import StanzaError
+from xmpp.events import capable, heard, show_newest, tell
 from xmpp.extensions import Extension, Iq, Request, Status, Target
+from xmpp.extensions.xep_0030_disco import INFO_NS, ITEMS_NS
 from xmpp.forms import NS as FORM_NS
 from xmpp.forms import read_form, write_form
-from xmpp.jid import JID
+from xmpp.nodes import CONFIGS, ITEMS
 from xmpp.pubsub import CONFIG_FORM, NS, OWNER_NS, Access, NodeConfig, decode_config, encode_config
 from xmpp.rate import Paces
 from xmpp.reader import parse_fragment
-from xmpp.relay import Carried, envelope
 from xmpp.serialiser import serialise_children
 
 if TYPE_CHECKING:
     from xmpp.router import XmppRouter
-    from xmpp.session import Session
 
-CONFIGS = "pep"
-"Collection of the nodes' configurations."
-ITEMS = "pep:"
-"What the names of the nodes' own collections begin with."
 MAX_NODES = 200
 MAX_NAME = 512
 "Characters of a node's name and of an item's id."
-PAUSE = 0.25
-"Seconds between looks whether a client has taken what it was sent."
 CHANGES_PER_SECOND, CHANGES_AT_ONCE = 10.0, 300
 "Of one person's nodes and items."
 CHANGING = 10_000
 "People at a time."
 WEIGHT = 16_384
 "Bytes of an item that count as one change more."
-LOOKED_UP = 8
-"Bytes that a client's wish to hear of a node counts as for each contact."
 MAX_ANSWER = 1_048_576
 "Bytes of items in one answer."
 
@@ -134,7 +121,7 @@ async def put(
     if config.persist:
         await kept.keep(owner, ITEMS + node, id, serialise_children(payload), config.max_items)
     shown = belongings.shown(router, owner, ITEMS + node, payload)
-    await _tell(router, owner, node, config, pubsub.item_event(node, id, shown))
+    await tell(router, owner, node, config, pubsub.item_event(node, id, shown))
 
 
 async def take_back(
@@ -146,7 +133,7 @@ async def take_back(
     if not found or not await kept.discard(owner, ITEMS + node, id):
         raise StanzaError("item-not-found")
     if not silently:
-        await _tell(router, owner, node, decode_config(found[0].data), pubsub.retract_event(node, id))
+        await tell(router, owner, node, decode_config(found[0].data), pubsub.retract_event(node, id))
 
 
 async def _retract(request: Request, action: Element) -> Element | None:
@@ -192,11 +179,26 @@ async def _configure(request: Request, action: Element) -> Element | None:
     return None
 
 
+async def _affiliated(request: Request, action: Element) -> Element | None:
+    """§8.9.1."""
+    node = _node(action)
+    return nodes.write_affiliations(await _config(request, node), request.session.address, node)
+
+
+async def _affiliate(request: Request, action: Element) -> Element | None:
+    """§8.9.2."""
+    node, owner = _node(action), request.session.address
+    config = nodes.change_affiliations(await _config(request, node), owner, action)
+    await belongings.weigh(request, len(encode_config(config)))
+    await _save(request.router.service.belongings, owner, node, config)
+    return None
+
+
 async def _purge(request: Request, action: Element) -> Element | None:
     node = _node(action)
     config = await _config(request, node)
     await request.router.service.belongings.discard(request.session.address, ITEMS + node)
-    await _tell(request.router, request.session.address, node, config, pubsub.node_event(node, "purge"))
+    await tell(request.router, request.session.address, node, config, pubsub.node_event(node, "purge"))
     await _changed(request, node, [])
     return None
 
@@ -207,7 +209,8 @@ async def _delete(request: Request, action: Element) -> Element | None:
     owner, kept = request.session.address, request.router.service.belongings
     await kept.discard(owner, ITEMS + node)
     await kept.discard(owner, CONFIGS, node)
-    await _tell(request.router, request.session.address, node, config, pubsub.node_event(node, "delete"))
+    await tell(request.router, request.session.address, node, config, pubsub.node_event(node, "delete"))
+    await kept.discard(owner, nodes.SUBSCRIBERS + node)
     await _changed(request, node, [])
     return None
 
@@ -218,13 +221,7 @@ async def _delete(request: Request, action: Element) -> Element | None:
 async def _items(request: Request, action: Element) -> Element | None:
     """§6.5; the latest ones that fit into an answer."""
     node = _node(action)
-    standing = await belongings.standing(request, "item-not-found")
-    config = await _config(request, node)
-    if request.target is Target.USER:
-        if not config.admits(standing, None) and config.access is not Access.ROSTER:
-            raise config.refusal()
-        if config.access is Access.ROSTER and not await _in_group(request, config):
-            raise config.refusal()
+    await _readable(request, node)
     found = await request.router.service.belongings.kept(request.to.bare, ITEMS + node)
     wanted = {item.get("id") for item in action.findall("item")}
     if wanted:
@@ -240,10 +237,59 @@ async def _items(request: Request, action: Element) -> Element | None:
     return E("pubsub", NS, {}, answer)
 
 
-async def _in_group(request: Request, config: NodeConfig) -> bool:
-    _, items = await request.router.service.roster(request.to.bare)
-    item = next((i for i in items if i.contact == request.session.address), None)
-    return config.admits(Standing.PENDING, item)
+async def _readable(request: Request, node: str) -> NodeConfig:
+    """Of a node that the sender may read. Raises `StanzaError`."""
+    standing = await belongings.standing(request, "item-not-found")
+    config = await _config(request, node)
+    if request.target is Target.USER:
+        asker, item = request.session.address, None
+        if config.access is Access.ROSTER:
+            item = await request.router.service.item(request.to.bare, asker)
+        if not config.admits(asker, standing, item):
+            raise config.refusal(asker)
+    return config
+
+
+async def _subscribe(request: Request, action: Element) -> Element | None:
+    """§6.1; without approval. The client is sent what was published last."""
+    node = _node(action)
+    session, owner = request.session, request.to.bare
+    jid = nodes.subscriber(action, session.address, pubsub.error("bad-request", "invalid-jid", "modify"))
+    config = await _readable(request, node)
+    if request.target is Target.USER:  # owners hear of it in any case
+        await nodes.subscribe(request.router.service.belongings, owner, node, jid)
+        if config.send_last and jid.resource in ("", session.jid.resource):
+            session.runtime.spawn(show_newest(session, owner, node))
+    return E("pubsub", NS, {}, nodes.write_subscription(node, jid.full, "subscribed"))
+
+
+async def _unsubscribe(request: Request, action: Element) -> Element | None:
+    """§6.2."""
+    node = _node(action)
+    jid = nodes.subscriber(action, request.session.address, StanzaError("forbidden"))
+    await belongings.standing(request, "item-not-found")
+    await _config(request, node)
+    if request.target is Target.USER:
+        await nodes.unsubscribe(request.router.service.belongings, request.to.bare, node, jid)
+    return E("pubsub", NS, {}, nodes.write_subscription(node, jid.full, "none"))
+
+
+async def _subscriptions(request: Request, action: Element) -> Element | None:
+    await belongings.standing(request, "item-not-found")
+    kept, asker = request.router.service.belongings, request.session.address
+    return await nodes.subscriptions(kept, request.to.bare, asker, action.get("node"))
+
+
+async def _affiliations(request: Request, action: Element) -> Element | None:
+    """§5.7: the sender's; of all nodes, unless one is named."""
+    await belongings.standing(request, "item-not-found")
+    owner, asker, node = request.to.bare, request.session.address, action.get("node")
+    listed = E("affiliations", NS, {"node": node} if node else {})
+    for each in await request.router.service.belongings.kept(owner, CONFIGS, node or None):
+        mine = nodes.affiliation(decode_config(each.data), owner, asker)
+        if mine != "none":
+            listed.child("affiliation", attrs={"node": each.name, "affiliation": mine})
+    return E("pubsub", NS, {}, listed)
 
 
 def _fitting(found: list[Kept]) -> list[Kept]:
@@ -262,11 +308,20 @@ _ACTIONS: dict[tuple[str, str, str], Action] = {
     ("set", NS, "retract"): _retract,
     ("set", NS, "create"): _create,
     ("get", NS, "items"): _items,
+    ("set", NS, "subscribe"): _subscribe,
+    ("set", NS, "unsubscribe"): _unsubscribe,
+    ("get", NS, "subscriptions"): _subscriptions,
+    ("get", NS, "affiliations"): _affiliations,
+    ("get", OWNER_NS, "affiliations"): _affiliated,
+    ("set", OWNER_NS, "affiliations"): _affiliate,
     ("get", OWNER_NS, "configure"): _configuration,
     ("set", OWNER_NS, "configure"): _configure,
     ("set", OWNER_NS, "purge"): _purge,
     ("set", OWNER_NS, "delete"): _delete,
 }
+
+
+_OF_OTHERS = (_items, _subscribe, _unsubscribe, _subscriptions, _affiliations)
 
 
 def _paced(request: Request, weight: int) -> None:
@@ -283,123 +338,47 @@ async def _handle(request: Request) -> Element | None:
     act = _ACTIONS.get((request.stanza.get("type"), request.payload.ns, children[0].name))
     if act is None:
         raise StanzaError("feature-not-implemented")
-    if act is not _items:
+    if act not in _OF_OTHERS:
         belongings.only_own(request)
     if request.stanza.get("type") == "set":
         _paced(request, 1)
     return await act(request, children[0])
 
 
-# --- notifications --------------------------------------------------------------------------------------
-
-
-class Notice(msgspec.Struct, frozen=True, array_like=True):
-    """What is told to all processes with clients of a contact."""
-
-    event: bytes
-    besides: tuple[str, ...] = ()
-    "Resources that do not hear of it (XEP-0191)."
-
-
-_encode_notice = msgspec.msgpack.Encoder().encode
-_decode_notice = msgspec.msgpack.Decoder(Notice).decode
-
-
-async def _tell(router: XmppRouter, owner: Address, node: str, config: NodeConfig, event: bytes) -> None:
-    """In order of publication: the owner's next request waits for it."""
-    whom, blocklist = [owner], NOBODY
-    if config.access is not Access.WHITELIST:
-        blocklist = await router.service.blocking.of(owner)
-        _, items = await router.service.roster(owner)
-        whom += [
-            i.contact
-            for i in items
-            if i.seen and config.admits(Standing.ACTIVE, i) and not blocklist.covers(i.contact)
-        ]
-    sender = JID.of(owner)
-    id = router.service.new_trace()
-    for contact in whom:
-        to = JID.of(contact)
-        if router.service.serves(contact.domain):
-            besides = tuple(blocklist.resources(contact)) if contact != owner else ()
-            notice = _encode_notice(Notice(event, besides))
-            carried = Carried(pubsub.EVENT_NS, node, sender.full, to.full, id, notice)
-        else:  # through a component; nothing is known of their clients (§4.3.1)
-            data = pubsub.write_notification(sender.full, to.full, id, event)
-            carried = Carried("message", "headline", sender.full, to.full, id, data)
-            to = JID("", contact.domain)
-        await router.service.relay(envelope(carried, to))
-
-
-def _heard(router: XmppRouter, carried: Carried, to: JID) -> None:
-    """An event, for those of our clients that want to hear of its node (`Carried.type`)."""
-    wanted = carried.type + NOTIFY
-    notice = _decode_notice(carried.stanza)
-    for session in router.sessions_of(to.bare):
-        blocked = session.jid.resource in notice.besides
-        if session.available and not blocked and wanted in features_of(session):
-            data = pubsub.write_notification(carried.sender, session.jid.full, carried.id, notice.event)
-            session.send(data, "message")
-
-
-def _capable(session: Session, features: frozenset[str]) -> None:
-    wanted = sorted(each.removesuffix(NOTIFY) for each in features if each.endswith(NOTIFY))
-    if wanted:
-        session.runtime.spawn(_show_last(session, wanted))
-
-
-async def _show_last(session: Session, nodes: list[str]) -> None:
-    """What was published last, of everybody the client's user may see (XEP-0163 §4.3.4)."""
-    service, me = session.router.service, session.address
-    try:
-        _, items = await service.roster(me)
-        hidden = await service.blocking.blocked_by(me, session.jid.resource)
-        mine = await service.blocking.of(me)
-        session.charge(LOOKED_UP * len(items) * len(nodes))
-        owners = [me, *(i.contact for i in items if i.sees and i.contact not in hidden)]
-        owners = [owner for owner in owners if owner == me or not mine.covers(owner)]
-        configs = await service.belongings.kept_by(owners, CONFIGS, nodes)
-        latest = await service.belongings.latest(owners, [ITEMS + node for node in nodes])
-        for (owner, collection), item in latest.items():
-            node = collection.removeprefix(ITEMS)
-            found = configs.get((owner, node))
-            if found is None or not session.available:
-                continue
-            while session.congested and not session.ended:
-                await session.runtime.sleep(PAUSE)
-            config = decode_config(found.data)
-            if config.send_last and (owner == me or await _admitted(session, owner, config)):
-                kept = parse_fragment(item.data)
-                shown = belongings.shown(session.router, owner, collection, kept)
-                event = pubsub.item_event(node, item.name, shown)
-                id, to = service.new_trace(), session.jid.full
-                data = pubsub.write_notification(str(owner), to, id, event, item.changed)
-                session.send(data, "message")
-    except PresenceError:
-        session.router.metrics.count("xmpp_last_items_missed_total")
-
-
-async def _admitted(session: Session, owner: Address, config: NodeConfig) -> bool:
-    if config.access is not Access.ROSTER:
-        return config.admits(Standing.ACTIVE, None)
-    _, items = await session.router.service.roster(owner)
-    return any(config.admits(Standing.ACTIVE, i) for i in items if i.contact == session.address)
+# --- discovery ---------------------------------------------------------------------------------------------
 
 
 async def _listed(request: Request) -> list[Element]:
     """The account's nodes (XEP-0060 §5.2): all to the owner, the readable ones to others."""
     found = await request.router.service.belongings.kept(request.to.bare, CONFIGS)
-    own = request.target is Target.ACCOUNT
-    names = [each.name for each in found if own or decode_config(each.data).admits(Standing.ACTIVE, None)]
-    ns = "http://jabber.org/protocol/disco#items"
-    return [E("item", ns, {"jid": str(request.to.bare), "node": name}) for name in names]
+    own, who = request.target is Target.ACCOUNT, request.session.address
+    names = [
+        each.name for each in found if own or decode_config(each.data).admits(who, Standing.ACTIVE, None)
+    ]
+    return [E("item", ITEMS_NS, {"jid": str(request.to.bare), "node": name}) for name in names]
+
+
+async def _described(request: Request) -> Element:
+    """A node (XEP-0060 §5.3, §5.5), to whom may read it."""
+    node, ns = request.payload.get("node"), request.payload.ns
+    await _readable(request, node)
+    query = E("query", ns, {"node": node})
+    if ns == INFO_NS:
+        query.child("identity", attrs={"category": "pubsub", "type": "leaf"})
+        query.child("feature", attrs={"var": NS})
+        return query
+    for each in await request.router.service.belongings.kept(request.to.bare, ITEMS + node):
+        query.child("item", attrs={"jid": str(request.to.bare), "name": each.name})
+    return query
 
 
 FEATURES = (
     "access-open", "access-presence", "access-roster", "access-whitelist", "auto-create", "auto-subscribe",
     "config-node", "config-node-max", "create-and-configure", "create-nodes", "delete-items", "delete-nodes",
-    "filtered-notifications", "item-ids", "last-published", "multi-items", "persistent-items",
-    "presence-notifications", "publish", "publish-options", "purge-nodes", "retract-items", "retrieve-items",
+    "filtered-notifications", "item-ids", "last-published", "member-affiliation", "modify-affiliations",
+    "multi-items", "outcast-affiliation", "persistent-items", "presence-notifications", "publish",
+    "publish-options", "purge-nodes", "retract-items", "retrieve-affiliations", "retrieve-items",
+    "retrieve-subscriptions", "subscribe",
 )  # fmt: skip
 TARGETS = frozenset({Target.ACCOUNT, Target.USER})
 
@@ -407,16 +386,17 @@ EXTENSION = Extension(
     spec="XEP-0163",
     name="Personal Eventing Protocol",
     version="1.2.2",
-    status=Status.PARTIAL,
-    notes="Subscriptions come with presence alone; a whitelist is the owner.",
+    status=Status.COMPLETE,
+    notes="Without `replyto` in events (a SHOULD). The root collection is listed, not subscribed to.",
     account_features=(NS, *(f"{NS}#{feature}" for feature in FEATURES)),
     account_identities=(("pubsub", "pep"),),
     account_items=_listed,
+    account_nodes=_described,
     iq=tuple(
         Iq(type=type_, ns=ns, name="pubsub", targets=TARGETS, handle=_handle, strangers=type_ == "get")
         for type_ in ("get", "set")
         for ns in (NS, OWNER_NS)
     ),
-    words={pubsub.EVENT_NS: _heard},
-    capable=_capable,
+    words={pubsub.EVENT_NS: heard},
+    capable=capable,
 )

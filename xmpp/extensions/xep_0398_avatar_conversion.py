@@ -15,7 +15,8 @@ from xmpp.element import E, Element
 from xmpp.extensions import Extension, Request, Status
 from xmpp.extensions.xep_0054_vcard import COLLECTION as CARD
 from xmpp.extensions.xep_0054_vcard import NS as CARD_NS
-from xmpp.extensions.xep_0163_pep import CONFIGS, ITEMS, put
+from xmpp.extensions.xep_0163_pep import put
+from xmpp.nodes import CONFIGS, ITEMS
 from xmpp.reader import parse_fragment
 from xmpp.serialiser import serialise_children
 

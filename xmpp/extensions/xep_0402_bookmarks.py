@@ -9,8 +9,9 @@ from xmpp.element import E, Element
 from xmpp.extensions import Extension, Request, Status
 from xmpp.extensions.xep_0049_private_xml import COLLECTION as PRIVATE
 from xmpp.extensions.xep_0049_private_xml import MAX_ELEMENTS
-from xmpp.extensions.xep_0163_pep import CONFIGS, ITEMS, put, take_back
+from xmpp.extensions.xep_0163_pep import put, take_back
 from xmpp.jid import parse_jid
+from xmpp.nodes import CONFIGS, ITEMS
 from xmpp.pubsub import MAX_ITEMS
 from xmpp.reader import parse_fragment
 from xmpp.serialiser import serialise_children
