@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from presence.address import canonical_local
 from presence.guarding import Exempt
@@ -29,6 +29,8 @@ Charset = Literal[
     "windows-1252",
     "koi8-r",
 ]
+
+_PATH = re.compile(r"/[\w.~/-]*", re.ASCII)
 
 
 class PhoneProfile(BaseModel):
@@ -127,6 +129,7 @@ class PushSettings(BaseModel):
             if re.fullmatch(r"[a-z0-9][a-z0-9.\-]{0,31}", name) is None or name == "webpush":
                 raise ValueError(f"{name!r} can be no gateway's pn-provider")
             parts = urlsplit(url)
+            _ = parts.port
             near = parts.hostname in ("localhost", "127.0.0.1", "::1")
             if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and near)):
                 raise ValueError(f"{name}: https://HOST/PATH is wanted; http only to this machine")
@@ -317,6 +320,14 @@ class SipSettings(BaseModel):
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         Exempt(value)
+        return value
+
+    @field_validator("xcap_root", "file_transfer")
+    @classmethod
+    def _paths(cls, value: str, info: ValidationInfo) -> str:
+        path = urlsplit(value).path or "/" if info.field_name == "xcap_root" else value
+        if value and _PATH.fullmatch(path) is None:
+            raise ValueError("a path is wanted, such as /phones/files")
         return value
 
     @field_validator("listen_udp", "listen_tcp", "listen_tls", "listen_web", "listen_web_tls", "nameservers")

@@ -170,6 +170,10 @@ def test_effective_configuration_is_toml_and_shows_no_secret(monkeypatch: pytest
         ("XMPP__LISTEN", "localhost", "xmpp.listen: Value error, 'localhost' is no HOST:PORT"),
         ("XMPP__MECHANISMS", "SCRAM-SHA-7", "xmpp.mechanisms: Value error, SCRAM-SHA-7: not one of "),
         ("XMPP__MECHANISMS", "[]", "xmpp.mechanisms: Tuple should have at least 1 item"),
+        ("SIP__FILE_TRANSFER", "files", "sip.file_transfer: Value error, a path is wanted"),
+        ("SIP__FILE_TRANSFER", "https://a.example/files", "sip.file_transfer: Value error, a path is wanted"),
+        ("SIP__XCAP_ROOT", "xcap", "sip.xcap_root: Value error, a path is wanted"),
+        ("SIP__PUSH__GATEWAYS", '{"fcm":"https://a.example:99999/"}', "sip.push.gateways: Value error, Port"),
         ("SIP__MIN_EXPIRES", "3000", "sip.min_expires: greater than sip.max_expires"),
     ],
 )
