@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -56,25 +57,34 @@ def prepare(settings: Settings) -> None:
         raise ConfigError([f"state_dir: {error.filename}: {error.strerror}"]) from error
     except certs.CertificateError as error:
         raise ConfigError([f"tls.certificate, tls.key: {error}"]) from error
-    if settings.processes.sip:
-        _prepare_push(settings)
+    if settings.processes.sip and (problems := push_problems(settings, make=True)):
+        raise ConfigError(problems)
 
 
-def _prepare_push(settings: Settings) -> None:
-    """The key web push services know this server by, and the files that are named. Raises `ConfigError`."""
-    push = settings.sip.push
+def push_problems(settings: Settings, *, make: bool = False) -> list[str]:
+    """Of the key web push services know this server by, and the files that are named. `make`: a key that is
+    none of the operator's where there is none yet."""
+    push, key = settings.sip.push, settings.vapid_key
     named: list[tuple[str, Callable[[], object]]] = []
-    if push.webpush:
-        named.append(("vapid_key", lambda: certs.ensure_key(settings.vapid_key, make=push.vapid_key is None)))
+    if push.webpush and (push.vapid_key is not None or make or key.exists()):
+        named.append(("vapid_key", lambda: certs.ensure_key(key, make=push.vapid_key is None)))
     if push.gateway_token_file is not None:
-        named.append(("gateway_token_file", push.gateway_token_file.read_bytes))
+        named.append(("gateway_token_file", partial(_check_token, push.gateway_token_file)))
     if push.authorities:
         named.append(("authorities", lambda: ssl.create_default_context(cafile=push.authorities)))
+    found = []
     for name, try_it in named:
         try:
             try_it()
-        except (OSError, certs.CertificateError) as error:
-            raise ConfigError([f"sip.push.{name}: {error}"]) from error
+        except (OSError, ValueError, certs.CertificateError) as error:
+            found.append(f"sip.push.{name}: {error}")
+    return found
+
+
+def _check_token(file: Path) -> None:
+    """Raises `OSError`, `ValueError`."""
+    if not file.read_text("ascii").strip().isprintable():
+        raise ValueError(f"{file}: one line is wanted")
 
 
 def valkey_dir(settings: Settings) -> Path:

@@ -340,6 +340,17 @@ def test_check_tells_the_record_with_which_phones_find_their_buddy_lists(shell: 
     assert f'DNS needs xcap.chat.invalid TXT "{root}"' in result.output
 
 
+def test_check_tells_what_push_lacks_and_makes_no_key(shell: Shell) -> None:
+    wrong = {"SIP__PUSH__VAPID_KEY": "nowhere.pem", "SIP__PUSH__GATEWAY_TOKEN_FILE": "nowhere.txt"}
+    result = shell.run("check", **free(SIP__PUSH__WEBPUSH="true", **wrong))
+    assert result.exit_code == Exit.CONFIG
+    for name in ("vapid_key", "gateway_token_file"):
+        assert f"sip.push.{name}: " in result.output
+    result = shell.run("check", **free(SIP__PUSH__WEBPUSH="true"))
+    assert result.exit_code == 0, result.output
+    assert not list(shell.directory.rglob("vapid.pem"))
+
+
 def test_the_demo_is_refused_where_accounts_cannot_be_made(shell: Shell) -> None:
     file = shell.directory / "users.txt"
     file.write_text("alice:secret:localhost:authorized\n")

@@ -27,3 +27,13 @@ def test_a_file_for_push_that_is_not_there_is_named_with_its_setting(tmp_path: P
     wrong = settings(tmp_path, webpush=True, **{name: str(tmp_path / "nowhere")})
     with pytest.raises(ConfigError, match=rf"sip\.push\.{name}: .*"):
         prepare(wrong)
+
+
+@pytest.mark.parametrize("token", [b"two\nlines", b"\xff"])
+def test_a_token_no_gateway_can_be_shown_is_told_with_its_setting(tmp_path: Path, token: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(token)
+    with pytest.raises(ConfigError, match=r"sip\.push\.gateway_token_file: "):
+        prepare(settings(tmp_path, gateway_token_file=str(file)))
+    file.write_bytes(b"one line\n")
+    prepare(settings(tmp_path, gateway_token_file=str(file)))

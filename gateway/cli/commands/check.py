@@ -17,6 +17,7 @@ from gateway.cli.app import app, out, settings
 from gateway.config import Settings
 from gateway.exits import Exit
 from gateway.listeners import listeners
+from gateway.wiring import push_problems
 from presence.edge.accounts import account_problems, backends
 from presence.edge.redis import RedisBus
 from presence.edge.sql import SqlStore
@@ -37,6 +38,7 @@ def check(context: typer.Context) -> None:
     serving = api.is_running(chosen)
     opened = [] if serving else list(ports(chosen))
     problems = [*opened, *certificates(chosen), *account_problems(chosen.accounts), *demo.problems(chosen)]
+    problems += push_problems(chosen) if chosen.processes.sip else []
     problems += packages()
     problems += asyncio.run(reachable(chosen))
     for problem in problems:
