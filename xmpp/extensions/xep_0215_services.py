@@ -73,8 +73,8 @@ EXTENSION = Extension(
     spec="XEP-0215",
     name="External Service Discovery",
     version="1.0.0",
-    status=Status.PARTIAL,
-    notes="Changes of the settings are not pushed to clients.",
+    status=Status.COMPLETE,
+    notes="Without pushes (§3.2, MAY): the settings change with a restart, after which clients ask again.",
     features=(NS,),
     iq=(
         Iq(type="get", ns=NS, name="services", targets=TARGETS, handle=_services),
