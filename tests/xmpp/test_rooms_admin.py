@@ -34,6 +34,7 @@ from xmpp.rooms.names import (
     VCARD_NS,
     VCARD_UPDATE_NS,
 )
+from xmpp.rooms.requests import RSM_NS
 
 
 async def listed(client: Client, **wanted: str) -> list[dict[str, str]]:
@@ -414,6 +415,27 @@ async def test_the_list_of_rooms_is_not_asked_for_without_end(xmpp: Scene) -> No
     alice, _, _ = await three(xmpp)
     answers = [(await alice.ask("get", E("query", ITEMS_NS), ROOMS)).get("type") for _ in range(60)]
     assert answers.count("error") > 10
+
+
+async def test_a_page_of_the_list_of_rooms_begins_where_it_is_wanted(xmpp: Scene) -> None:
+    """XEP-0059 §2.6."""
+    alice, bob, _ = await three(xmpp)
+    for name in ("assam", "water"):
+        await opened(alice, "ali", f"{name}@{ROOMS}")
+
+    async def page(**words: str) -> tuple[list[str], str]:
+        asked = E("set", RSM_NS, {}, *(E(name, RSM_NS, {}, text) for name, text in words.items()))
+        listed = (await bob.ask("get", E("query", ITEMS_NS, {}, asked), ROOMS)).elements[0]
+        first = listed.elements[-1].find("first")
+        items = [each.get("jid").partition("@")[0] for each in listed.findall("item")]
+        return items, first.get("index") if first is not None else ""
+
+    assert await page(index="1", max="1") == (["tea"], "1")
+    assert await page(index="1", max="5") == (["tea", "water"], "1")
+    assert await page(index="3", max="5") == ([], "")
+    assert await page(before="", max="2") == (["tea", "water"], "1")
+    assert await page(max="2") == (["assam", "tea"], "0")
+    assert await page(max="0") == ([], "")
 
 
 # --- what a room says of itself ------------------------------------------------------------------------

@@ -139,25 +139,26 @@ async def _reply(request: RoomRequest, result: Element | None) -> None:
 
 async def _list(request: RoomRequest, domain: str) -> Element:
     """§6.3: the rooms that are listed, page by page (XEP-0059)."""
-    page = read_page_request(request.payload)
+    page = read_page_request(request.payload, by_index=True)
     listed = await request.rooms.listing(domain)
     names = [str(each.room) for each in listed]
-    begin, end = 0, len(listed)
+    begin, end = min(page.index or 0, len(listed)), len(listed)
     if page.after:
         begin = next((i for i, name in enumerate(names) if name > page.after), end)
     if page.before:
         end = next((i for i, name in enumerate(names) if name >= page.before), end)
     wanted = request.payload.find("set", RSM_NS)
     limit = min(page.max if page.max is not None else LARGEST_PAGE, LARGEST_PAGE)
-    chosen = listed[begin:end]
-    chosen = (chosen[-limit:] if page.backwards else chosen[:limit]) if limit else []
+    if page.backwards:
+        begin = max(begin, end - limit)
+    chosen = listed[begin : min(end, begin + limit)]
     query = E("query", ITEMS_NS)
     for each in chosen:
         name = each.name or each.room.local
         query.child("item", attrs={"jid": str(each.room), "name": name})
     if wanted is not None or len(chosen) < len(listed):
         first, last = (str(chosen[0].room), str(chosen[-1].room)) if chosen else ("", "")
-        query.append(write_page(first, last, len(listed)))
+        query.append(write_page(first, last, len(listed), begin))
     return query
 
 
