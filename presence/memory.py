@@ -220,6 +220,21 @@ class MemoryBus:
     async def submit(
         self, message: InstantMessage, now: float, dedup: str = "", through: Address | None = None
     ) -> Submission:
+        return self._submit(message, now, dedup, through)
+
+    def accept(
+        self, message: InstantMessage, now: float, then: Callable[[Submission | Refused | Unavailable], None]
+    ) -> None:
+        outcome: Submission | Refused
+        try:
+            outcome = self._submit(message, now)
+        except Refused as refusal:
+            outcome = refusal
+        then(outcome)
+
+    def _submit(
+        self, message: InstantMessage, now: float, dedup: str = "", through: Address | None = None
+    ) -> Submission:
         person = self._person(through or message.recipient)
         key = dedup or message.id
         until, seen_id, answer = person.seen.get(key, (0.0, "", Submission(Accepted.STORED)))

@@ -14,7 +14,7 @@ import msgspec
 
 from presence.address import Address
 from presence.archive import Archived, Filed, Page, Preferences, Span
-from presence.errors import Unavailable
+from presence.errors import Refused, Unavailable
 from presence.messages import Accepted, Delivery, Failure, InstantMessage
 from presence.model import LastSeen, Snapshot, Source
 from presence.rooms.ports import RoomChanged
@@ -348,6 +348,11 @@ class Bus(Protocol):
         endpoints take it in the recipient's place; where none does, nobody hears of it. Raises `Refused`
         (RESOURCE_CONSTRAINT) when the recipient's queue is full, or has too many of the sender's.
         """
+
+    def accept(
+        self, message: InstantMessage, now: float, then: Callable[[Submission | Refused | Unavailable], None]
+    ) -> None:
+        """`submit` where nobody waits: `then` hears what came of it."""
 
     async def settle(
         self, recipient: Address, message_id: str, endpoint: str, delivery: Delivery, now: float

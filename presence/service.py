@@ -507,19 +507,8 @@ class PresenceService:
         REMOTE_TIMEOUT (expired already; the neighbour is not connected), SERVICE_UNAVAILABLE (the recipient
         blocks the sender), RESOURCE_CONSTRAINT (queue full).
         """
-        recipient = message.recipient
-        if not self.reaches(recipient.domain):
-            raise self._refusal(message, Condition.REMOTE_NOT_FOUND, f"{recipient.domain} is not served here")
-        ours = self.serves(recipient.domain)
-        if ours:
-            account = await self._accounts.find(recipient)
-            if account is None or not account.enabled:
-                raise self._refusal(message, Condition.ITEM_NOT_FOUND, "no such user")
-            if await self.blocking.blocks(recipient, message.sender, message.sender_tuple):
-                raise self._refusal(message, Condition.SERVICE_UNAVAILABLE, "")
+        await self.admit(message)
         now = self._clock()
-        if message.expires is not None and message.expires <= now:
-            raise self._refusal(message, Condition.REMOTE_TIMEOUT, "it expired before it came")
         if not (message.id and message.trace and message.created):
             given = self._new_id()
             message = replace(
@@ -528,16 +517,47 @@ class PresenceService:
                 trace=message.trace or given,
                 created=message.created or now,
             )
-        if ours:
+        if self.serves(message.recipient.domain):
             submission = await self._bus.submit(message, now, dedup)
         else:
             submission = await self._hand_over(message, now, dedup)
+        if self._accepted(message, submission):
+            await self.wake(message)
+        return submission
+
+    async def admit(self, message: InstantMessage) -> None:
+        """Whether it may be submitted. Raises `Refused` as `submit` does, but for what only the bus knows."""
+        recipient = message.recipient
+        if not self.reaches(recipient.domain):
+            raise self._refusal(message, Condition.REMOTE_NOT_FOUND, f"{recipient.domain} is not served here")
+        if self.serves(recipient.domain):
+            account = await self._accounts.find(recipient)
+            if account is None or not account.enabled:
+                raise self._refusal(message, Condition.ITEM_NOT_FOUND, "no such user")
+            if await self.blocking.blocks(recipient, message.sender, message.sender_tuple):
+                raise self._refusal(message, Condition.SERVICE_UNAVAILABLE, "")
+        if message.expires is not None and message.expires <= self._clock():
+            raise self._refusal(message, Condition.REMOTE_TIMEOUT, "it expired before it came")
+
+    def accept(
+        self,
+        message: InstantMessage,
+        then: Callable[[InstantMessage, Submission | Refused | Unavailable, bool], None],
+    ) -> None:
+        """`submit`, of a message for one of our people that `admit` has let pass, without anybody waiting.
+        `then` hears what came of it, and whether its bell is to be rung (`wake`)."""
+
+        def told(outcome: Submission | Refused | Unavailable) -> None:
+            then(message, outcome, isinstance(outcome, Submission) and self._accepted(message, outcome))
+
+        self._bus.accept(message, self._clock(), told)
+
+    def _accepted(self, message: InstantMessage, submission: Submission) -> bool:
+        """Whether somebody may want to be told in another way."""
         accepted = submission.accepted
         self._metrics.count("messages_submitted_total", outcome=accepted)
-        self.note(message.trace, "submitted", recipient, message.sender, accepted)
-        if accepted is not Accepted.DUPLICATE and self.alarms.concerns(message, submission.endpoints):
-            await self._wake(message)
-        return submission
+        self.note(message.trace, "submitted", message.recipient, message.sender, accepted)
+        return accepted is not Accepted.DUPLICATE and self.alarms.concerns(message, submission.endpoints)
 
     async def _hand_over(self, message: InstantMessage, now: float, dedup: str) -> Submission:
         """To the neighbour, as to a server that is connected (RFC 6120 §10.4)."""
@@ -548,7 +568,7 @@ class PresenceService:
             raise self._refusal(message, Condition.REMOTE_TIMEOUT, "the service is not connected")
         return submission
 
-    async def _wake(self, message: InstantMessage) -> None:
+    async def wake(self, message: InstantMessage) -> None:
         """Nobody with an XMPP client hears of it now: somebody may want to be told in another way."""
         with suppress(Unavailable):  # the message is safe; only its bell does not ring
             if await self.alarms.wanted(message.recipient):

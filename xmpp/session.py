@@ -7,6 +7,7 @@ A session has an `Outbound` while its client is connected; extensions may keep i
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -52,6 +53,12 @@ STALLED = 120.0
 "Seconds a client may take nothing while messages wait for it in its session."
 REMEMBERED = 256
 "Messages a session remembers to have sent, against a second delivery."
+
+
+def _hidden(refusal: Refused) -> Refused | StanzaError:
+    """Who is not there answers as who does not take messages (RFC 6121 §8.5.1)."""
+    unknown = refusal.condition is Condition.ITEM_NOT_FOUND
+    return StanzaError("service-unavailable") if unknown else refusal
 
 
 class Session:
@@ -199,10 +206,7 @@ class Session:
         way = route(message_type(stanza), to)
         match way:
             case Submit(store):
-                # known from here on, so that no message overtakes another one on its way to the bus
-                await self.router.accounts.find(to.bare)
-                message = self.said(stanza, to, store=store)
-                await self._launch(stanza, number, self.submit(stanza, message))
+                await self._submit(stanza, number, self.said(stanza, to, store=store))
                 return True
             case Forward(otherwise):
                 await self._launch(stanza, number, self._forward(stanza, to, otherwise))
@@ -232,11 +236,38 @@ class Session:
         try:
             await service.submit(message)
         except Refused as refusal:
-            if refusal.condition is Condition.ITEM_NOT_FOUND:  # RFC 6121 §8.5.1
-                raise StanzaError("service-unavailable") from None
-            raise
+            raise _hidden(refusal) from None
         for hook in self.router.registry.accepted:
             hook(self, stanza, message)
+
+    async def _submit(self, stanza: Element, number: int, message: InstantMessage) -> None:
+        """`submit` of a message for one of our people; returns when it is on its way to the bus, behind all
+        before it, and without a task of its own."""
+        service = self.router.service
+        service.note(message.trace, "xmpp.in", message.recipient, message.sender, self.endpoint)
+        try:
+            await service.admit(message)
+        except Refused as refusal:
+            raise _hidden(refusal) from None
+        self._launched()
+        service.accept(message, partial(self._submitted, stanza, number))
+        await self._room.passed()
+
+    def _submitted(
+        self, stanza: Element, number: int, message: InstantMessage, outcome: object, bell: bool
+    ) -> None:
+        try:
+            if isinstance(outcome, PresenceError):
+                self.refuse(stanza, outcome)
+                return
+            if bell:
+                self.runtime.spawn(self.router.service.wake(message))
+            for hook in self.router.registry.accepted:
+                hook(self, stanza, message)
+        except Exception as error:
+            self._crashed(stanza, error)
+        finally:
+            self._landed(number)
 
     async def _forward(self, stanza: Element, to: JID, otherwise: StanzaError | None) -> None:
         """To exactly the resource `to`, now."""
@@ -360,29 +391,38 @@ class Session:
 
     async def _launch(self, stanza: Element, number: int, work: Coroutine[Any, Any, None]) -> None:
         """Begin work that waits for the bus; return at once unless too much of it is under way."""
+        self._launched()
+        self.runtime.spawn(self._carry_out(stanza, number, work))
+        await self._room.passed()
+
+    def _launched(self) -> None:
         self._in_flight += 1
         self._quiet.shut()
         if self._in_flight >= WINDOW:
             self._room.shut()
-        self.runtime.spawn(self._carry_out(stanza, number, work))
-        await self._room.passed()
+
+    def _landed(self, number: int) -> None:
+        self._in_flight -= 1
+        if self._in_flight < WINDOW:
+            self._room.open()
+        if not self._in_flight:
+            self._quiet.open()
+        self.progress.done(number)
 
     async def _carry_out(self, stanza: Element, number: int, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except (StanzaError, PresenceError) as refusal:
             self.refuse(stanza, refusal)
-        except Exception:
-            log.exception("xmpp_stanza_crashed", jid=self._jid.full, name=stanza.name)
-            self.router.metrics.count("xmpp_stanza_crashes_total")
-            self.refuse(stanza, StanzaError("internal-server-error"))
+        except Exception as error:
+            self._crashed(stanza, error)
         finally:
-            self._in_flight -= 1
-            if self._in_flight < WINDOW:
-                self._room.open()
-            if not self._in_flight:
-                self._quiet.open()
-            self.progress.done(number)
+            self._landed(number)
+
+    def _crashed(self, stanza: Element, error: Exception) -> None:
+        log.error("xmpp_stanza_crashed", jid=self._jid.full, name=stanza.name, exc_info=error)
+        self.router.metrics.count("xmpp_stanza_crashes_total")
+        self.refuse(stanza, StanzaError("internal-server-error"))
 
     def refuse(self, stanza: Element, refusal: StanzaError | PresenceError) -> None:
         """Tell the client that its stanza was not taken; errors and results are never answered."""

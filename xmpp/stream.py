@@ -10,8 +10,9 @@ Until `whole` is set, one call returns at most one top-level element and leaves 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from xml.parsers import expat
+
+import msgspec
 
 from xmpp.element import CLIENT_NS, LANG, STREAM_NS, Element
 from xmpp.errors import StreamError
@@ -37,8 +38,7 @@ MAX_ELEMENTS = 10_000
 _MAX_PREFIXES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class StreamOpened:
+class StreamOpened(msgspec.Struct, frozen=True):
     """The client's stream header (RFC 6120 §4.7), attributes as sent; empty when absent."""
 
     to: str
@@ -47,20 +47,17 @@ class StreamOpened:
     lang: str
 
 
-@dataclass(frozen=True, slots=True)
-class StanzaReceived:
+class StanzaReceived(msgspec.Struct, frozen=True):
     """A complete top-level element, stanza or not."""
 
     element: Element
 
 
-@dataclass(frozen=True, slots=True)
-class StreamClosed:
+class StreamClosed(msgspec.Struct, frozen=True):
     """The client sent `</stream:stream>`."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamFailed:
+class StreamFailed(msgspec.Struct, frozen=True):
     """The client broke a rule: nothing more is read."""
 
     error: StreamError

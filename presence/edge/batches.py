@@ -61,6 +61,24 @@ class Batch:
                 waiting.set_exception(lost)
 
 
+class Asked:
+    """Implements `presence.edge.link.Waiting` for somebody who is called back."""
+
+    __slots__ = ("_then",)
+
+    def __init__(self, then: Callable[[Any], None]) -> None:
+        self._then = then
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: object, /) -> None:
+        self._then(result)
+
+    def set_exception(self, lost: Unavailable, /) -> None:
+        self._then(lost)
+
+
 class Told:
     """Implements `presence.edge.link.Waiting` for somebody who only wants to be told."""
 
@@ -99,6 +117,10 @@ class Batches:
         future: asyncio.Future[Any] = self._loop.create_future()
         self._add(now, key, words, future)
         return future
+
+    def ask(self, then: Callable[[Any], None], now: float, key: Word, *words: Word) -> None:
+        """One call; `then` hears its answer, or `Unavailable`."""
+        self._add(now, key, words, Asked(then))
 
     def tell(self, then: Callable[[Unavailable | None], None], now: float, key: Word, *words: Word) -> None:
         """One call whose answer nobody waits for."""

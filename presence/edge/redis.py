@@ -328,6 +328,27 @@ class RedisBus:
         self, message: InstantMessage, now: float, dedup: str = "", through: Address | None = None
     ) -> Submission:
         address = str(through or message.recipient)
+        words = self._submission(message, now, address, dedup, anyway=through is None)
+        outcome = self._outcome(address, await self._submissions.call(now, f"t:{{{address}}}", *words))
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    def accept(
+        self, message: InstantMessage, now: float, then: Callable[[Submission | Refused | Unavailable], None]
+    ) -> None:
+        address = str(message.recipient)
+
+        def heard(answer: bytes | Unavailable) -> None:
+            then(self._outcome(address, answer) if isinstance(answer, bytes) else answer)
+
+        words = self._submission(message, now, address, "", anyway=True)
+        self._submissions.ask(heard, now, f"t:{{{address}}}", *words)
+
+    def _submission(
+        self, message: InstantMessage, now: float, address: str, dedup: str, *, anyway: bool
+    ) -> tuple[Word, ...]:
+        """`anyway`: the sender's other clients get a copy though it is dropped."""
         marked = self._marks.get(address, 0) - MARK_MARGIN_MS > now * 1000
         flags = bytes(
             (
@@ -335,13 +356,11 @@ class RedisBus:
                 49 - marked,
                 48 + (message.archived and self._archives),
                 48 + message.copied,
-                48 + (through is None),
+                48 + anyway,
                 48 + (message.audience is Audience.XMPP),
             )
         )
-        answer = await self._submissions.call(
-            now,
-            f"t:{{{address}}}",
+        return (
             message.id,
             dedup,
             encode(message),
@@ -350,11 +369,13 @@ class RedisBus:
             str(message.sender),
             message.sender_endpoint,
         )
+
+    def _outcome(self, address: str, answer: bytes) -> Submission | Refused:
         status, due, endpoints = answer.split(b"\0", 2)
         if status == b"F":
-            raise Refused(Condition.RESOURCE_CONSTRAINT, "too many messages wait for the recipient")
+            return Refused(Condition.RESOURCE_CONSTRAINT, "too many messages wait for the recipient")
         if status == b"M":
-            raise Refused(Condition.RESOURCE_CONSTRAINT, "too many of your messages wait for the recipient")
+            return Refused(Condition.RESOURCE_CONSTRAINT, "too many of your messages wait for the recipient")
         if due != b"0":
             if len(self._marks) >= MARKS_KEPT:
                 self._marks.clear()
