@@ -285,7 +285,7 @@ Inbound = Envelope | Inquiry
 "What a node finds in its inbox."
 
 
-class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TraceEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One hop of one story."""
 
     trace: str
@@ -807,7 +807,8 @@ class Guard(Protocol):
 
 
 class Metrics(Protocol):
-    """Counters and gauges, by Prometheus conventions, without the `tandem_` prefix."""
+    """Counters and gauges, by Prometheus conventions, without the `tandem_` prefix. What is counted with each
+    message has its labels in its name, as Prometheus writes them."""
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None: ...
     def gauge(self, name: str, value: float, /, **labels: str) -> None: ...

@@ -71,6 +71,8 @@ MAX_REQUEST = 4096
 MAX_NAME = 1023
 "Bytes of an item's name and of a group's (RFC 6121 §2.3.3)."
 MAX_GROUPS = 100
+SUBMITTED = {each: f'messages_submitted_total{{outcome="{each.value}"}}' for each in Accepted}
+SETTLED = {each: f'messages_settled_total{{outcome="{each.value}"}}' for each in Delivery}
 _CONDITIONS = frozenset(c.value for c in Condition)
 
 
@@ -168,15 +170,7 @@ class PresenceService:
         """One hop for `tandem trace`."""
         if trace:
             self._bus.trace(
-                TraceEntry(
-                    trace=trace,
-                    at=self._clock(),
-                    node=self._node,
-                    hop=hop,
-                    address=str(address),
-                    peer=str(peer),
-                    detail=detail,
-                )
+                TraceEntry(trace, self._clock(), self._node, hop, str(address), str(peer), detail)
             )
 
     # --- presence -----------------------------------------------------------------------------
@@ -555,7 +549,7 @@ class PresenceService:
     def _accepted(self, message: InstantMessage, submission: Submission) -> bool:
         """Whether somebody may want to be told in another way."""
         accepted = submission.accepted
-        self._metrics.count("messages_submitted_total", outcome=accepted)
+        self._metrics.count(SUBMITTED[accepted])
         self.note(message.trace, "submitted", message.recipient, message.sender, accepted)
         return accepted is not Accepted.DUPLICATE and self.alarms.concerns(message, submission.endpoints)
 
@@ -590,7 +584,7 @@ class PresenceService:
         """What became of it at one endpoint. When all refused, the sender is told (`Failed`) with the last
         `condition`."""
         settled = await self._bus.settle(message.recipient, message.id, endpoint, delivery, self._clock())
-        self._metrics.count("messages_settled_total", outcome=delivery)
+        self._metrics.count(SETTLED[delivery])
         self.note(message.trace, delivery, message.recipient, message.sender, endpoint)
         if settled.failed is not None:
             known = condition in _CONDITIONS
@@ -625,7 +619,7 @@ class PresenceService:
             if unavailable is not None:
                 lost(message, unavailable)
                 return
-            self._metrics.count("messages_settled_total", outcome=Delivery.DELIVERED)
+            self._metrics.count(SETTLED[Delivery.DELIVERED])
             self.note(message.trace, Delivery.DELIVERED, message.recipient, message.sender, endpoint)
 
         self._bus.delivered(message.recipient, message.id, endpoint, self._clock(), told)

@@ -16,7 +16,7 @@ from xmpp.element import CLIENT_NS, LANG, Element
 from xmpp.errors import StanzaError, from_condition
 from xmpp.extensions import Hint
 from xmpp.jid import JID, parse_jid
-from xmpp.notices import read_notices, write_notices
+from xmpp.notices import NOTHING, read_notices, write_notices
 from xmpp.presence import DELAY_NS, OPAQUE
 from xmpp.serialiser import escape_attribute, escape_text, serialise, serialise_children
 from xmpp.timestamps import stamp
@@ -37,6 +37,9 @@ class MessageType(StrEnum):
 
 
 _TYPES = {t.value: t for t in MessageType}
+_KINDS: dict[MessageType, Kind] = {
+    type_: Kind(type_.value) for type_ in MessageType if type_ is not MessageType.ERROR
+}
 
 
 def without_ids(stanza: Element, ours: Callable[[str], bool]) -> Element:
@@ -86,6 +89,7 @@ class Drop:
 
 
 Way = Submit | Forward | Drop
+_KEPT, _NOW = Submit(store=True), Submit(store=False)
 
 
 def route(type_: MessageType, to: JID) -> Way:
@@ -99,11 +103,11 @@ def route(type_: MessageType, to: JID) -> Way:
     if not to.local:  # the server itself reads no messages
         raise StanzaError("service-unavailable")
     if type_ in (MessageType.NORMAL, MessageType.CHAT):
-        return Submit(store=True)
+        return _KEPT
     if not to.resource:
         if type_ is MessageType.GROUPCHAT:
             raise StanzaError("service-unavailable")
-        return Submit(store=False)
+        return _NOW
     return Forward(StanzaError("service-unavailable") if type_ is MessageType.GROUPCHAT else None)
 
 
@@ -169,7 +173,7 @@ def read_message(
             if child.get("parent"):  # RFC 6121 §5.2.5; nobody else has a place for it
                 extras.append(child)
     type_ = message_type(stanza)
-    kind = Kind(type_.value)
+    kind = _KINDS[type_]
     lasting = store and bool(bodies or subjects or worth)
     talk = kind is Kind.CHAT or (kind is Kind.NORMAL and bool(bodies or conversational))
     archived, copied = lasting, talk
@@ -182,7 +186,7 @@ def read_message(
         for payload, read in rules.reads.items():
             if payload in told:
                 said |= read(told[payload])
-    notices = read_notices(extras)
+    notices = read_notices(extras) if extras else NOTHING
     return InstantMessage(
         id=trace,
         trace=trace,
@@ -235,7 +239,8 @@ def write_message(message: InstantMessage, *, delayed: bool, by: Address | None 
     """A message for a client. `delayed` adds when and where it was kept (XEP-0203). `by`: whose client it is,
     when not the recipient's; the archive's id is shown to whom the archive belongs (XEP-0359)."""
     sender = f"{message.sender}/{message.sender_tuple}" if message.sender_tuple else str(message.sender)
-    out = [f"<message from='{escape_attribute(sender)}' to='{escape_attribute(addressee(message))}'"]
+    to = escape_attribute(addressee(message))
+    out = [f"<message from='{escape_attribute(sender)}' to='{to}'"]
     write_content(message, out)
     end = "</message>"
     if message.archived:
@@ -244,13 +249,16 @@ def write_message(message: InstantMessage, *, delayed: bool, by: Address | None 
     if delayed:
         domain = escape_attribute(message.recipient.domain)
         end = f"<delay xmlns='{DELAY_NS}' from='{domain}' stamp='{stamp(message.created)}'/>{end}"
+    if not message.opaque:
+        out.append(end)
+        return "".join(out).encode()
     return "".join(out).encode() + message.opaque.get(OPAQUE, b"") + end.encode()
 
 
 def write_content(message: InstantMessage, out: list[str]) -> None:
     """What follows the addresses, up to the payloads that only XMPP reads."""
     if message.kind is not Kind.NORMAL:
-        out.append(f" type='{message.kind.value}'")
+        out.append(f" type='{message.kind}'")
     if message.origin_id:
         out.append(f" id='{escape_attribute(message.origin_id)}'")
     texts = message.bodies or message.subjects

@@ -37,7 +37,7 @@ class Notices:
     wants: tuple[Report, ...] = ()
 
 
-_NONE = Notices()
+NOTHING = Notices()
 
 
 def read_notices(payloads: Iterable[Element]) -> Notices:
@@ -57,7 +57,7 @@ def read_notices(payloads: Iterable[Element]) -> Notices:
         elif name in _WANTS:
             wants.append(_WANTS[name])
     if state is None and report is None and not wants:
-        return _NONE
+        return NOTHING
     return Notices(state, report, about, () if report else tuple(wants))
 
 

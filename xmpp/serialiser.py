@@ -97,6 +97,8 @@ def _attribute(key: str, escaped: str, number: int) -> str:
 
 def escape_text(text: str) -> str:
     """Character data as XML content."""
+    if text.isprintable() and not ("&" in text or "<" in text or ">" in text):
+        return text  # as nearly all of it
     if not text.isprintable():
         text = text.translate(_UNFIT)
     if "&" in text:
@@ -107,6 +109,8 @@ def escape_text(text: str) -> str:
 
 def escape_attribute(value: str) -> str:
     """An attribute's value, to stand between apostrophes; white space is kept (XML 1.0 §3.3.3)."""
+    if value.isprintable() and not ("&" in value or "<" in value or ">" in value or "'" in value):
+        return value
     if not value.isprintable():
         value = value.translate(_UNFIT)
     value = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("'", "&apos;")
