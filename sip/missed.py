@@ -54,6 +54,9 @@ _PER_SECOND, _AT_ONCE = 1 / 60, 20
 _PEOPLE = 10_000
 _MAX_NAME = 100
 "Characters of a contact's name."
+_MAX_CALLER = 120
+"""Characters of a caller's address: who calls chooses it, and could say something in it, or lead somewhere
+with its slashes, in the domain's name."""
 _NUMBER = re.compile(r"\+?[0-9A-Fa-f*#().-]{1,40}")
 
 
@@ -141,9 +144,10 @@ def caller_of(text: str) -> tuple[str, Address | None]:
         address = to_address(uri)
     except ProtocolError:
         return "", None
-    if not address.local or address.domain.endswith(".invalid"):
+    shown = to_uri(address)
+    if not address.local or address.domain.endswith(".invalid") or len(shown) > _MAX_CALLER or "/" in shown:
         return "", None
-    return to_uri(address), address
+    return shown, address
 
 
 class MissedCalls:

@@ -94,6 +94,9 @@ def test_of_very_many_calls_some_are_not_noticed() -> None:
         ("sip:anonymous@anonymous.invalid", "", None),
         ("sip:gw.example", "", None),
         ("http://evil.example/", "", None),
+        ("sip:locked,see//evil.example@example.org", "", None),
+        ("sip:locked%2fsee@example.org", "", None),
+        (f"sip:{'your.account.is.locked.' * 6}@example.org", "", None),
         ("", "", None),
     ],
 )
