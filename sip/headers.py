@@ -75,6 +75,9 @@ class Via(msgspec.Struct, frozen=True, eq=False):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Via) and _said(self) == _said(other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # a Struct has one of its own, which does not ask `__eq__`
+
     __hash__ = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
@@ -196,7 +199,7 @@ class NameAddr(msgspec.Struct, frozen=True, eq=False):
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         # most: the same person as before, and a tag of its own each time
-        if len(text) <= _CACHEABLE and text.count(">") == 1:
+        if len(text) <= _CACHEABLE and text.count(">") == 1 and "<" in text:
             address, _, rest = text.partition(">")
             uri, display, _ = _address(address + ">")
         else:
@@ -235,6 +238,9 @@ class NameAddr(msgspec.Struct, frozen=True, eq=False):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NameAddr) and _said(self) == _said(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # a Struct has one of its own, which does not ask `__eq__`
 
     __hash__ = None  # type: ignore[assignment]
 

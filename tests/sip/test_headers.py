@@ -142,6 +142,20 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         NameAddr.parse(text)
 
 
+def test_values_are_equal_by_what_they_say_or_not_equal() -> None:
+    for parse, one, same, other in (
+        (NameAddr.parse, "<sip:a@b>;tag=x", "<sip:a@b> ;tag=x", "<sip:a@b>;tag=y"),
+        (Via.parse, "SIP/2.0/UDP a;branch=x", "SIP/2.0/udp  A;branch=x", "SIP/2.0/UDP a;branch=y"),
+    ):
+        value = parse(one)
+        assert (value == parse(same), value != parse(same)) == (True, False)
+        assert (value == parse(other), value != parse(other)) == (False, True)
+
+
+def test_a_bracket_that_was_never_opened_is_part_of_a_parameter() -> None:
+    assert NameAddr.parse("sip:a@b;tag=x>").tag == "x>"
+
+
 def test_unknown_contact_parameters_survive_a_change() -> None:
     text = (
         '"x" <sip:u@h:5;transport=tcp>;+sip.instance="<urn:uuid:1>";methods="INVITE, MESSAGE";'
