@@ -104,7 +104,9 @@ def _plain_fields(text: str, lines: list[str]) -> dict[str, list[str]] | None:
     if ":  " in text or " \r\n" in text or "\t" in text or "\0" in text or text[-1:] == " ":
         return None
     fields = {name: [value] for name, _, value in [line.partition(": ") for line in lines[1:]]}
-    return fields if len(fields) == breaks and CANONICAL.issuperset(fields) else None
+    # Without a value it is a line without a colon: one with a colon and nothing else ended with the blank.
+    usual = len(fields) == breaks and CANONICAL.issuperset(fields) and [""] not in fields.values()
+    return fields if usual else None
 
 
 def _fields(lines: list[str]) -> tuple[dict[str, list[str]], str]:
@@ -120,7 +122,7 @@ def _fields(lines: list[str]) -> tuple[dict[str, list[str]], str]:
         name, colon, value = line.partition(":")
         known = spelling(name) or _unusual(name)
         if not colon or not known or len(line) > MAX_LINE:
-            complaint = complaint or ("header field too long" if known else "malformed header line")
+            complaint = complaint or ("header field too long" if colon and known else "malformed header line")
         elif known not in fields:
             fields[known] = [value.strip(" \t")]
         elif known in _ONCE:

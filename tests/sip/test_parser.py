@@ -125,6 +125,7 @@ def test_unknown_fields_and_parameters_survive_byte_for_byte() -> None:
         (wire().replace(b"Call-ID: c", b"Call-ID: c\rEvil: 1"), 400),
         (wire().replace(b"Call-ID: c", b"Call-ID: c\0"), 400),
         (wire().replace(b"Call-ID: c", b"Call-ID: c\r\nno colon"), 400),
+        (wire().replace(b"Call-ID: c", b"Call-ID: c\r\nSubject"), 400),
         (wire().replace(b"Call-ID: c", b"Call-ID: c\r\nSub ject: x"), 400),
         (wire().replace(b"\r\n\r\nhello", b""), 400),
         (wire(Subject="x" * MAX_LINE), 400),
