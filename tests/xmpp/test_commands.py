@@ -210,6 +210,14 @@ async def test_other_domains_people_are_nobodys_to_administer(xmpp: Scene, jid: 
 # --- XEP-0401, XEP-0379 --------------------------------------------------------------------------------
 
 
+async def test_an_invitation_has_the_address_of_its_page(xmpp: Scene) -> None:
+    alice = await admin(xmpp, registration="invited")
+    fields = told((await ask(alice, "urn:xmpp:invite#invite")).elements[0])
+    token = re.search("preauth=([0-9a-f]+)", fields["uri"][0])
+    assert token is not None
+    assert fields["landing-url"] == (f"https://example.org:5281/invite/{token[1]}",)
+
+
 async def invite(client: Client) -> str:
     command = (await ask(client, "urn:xmpp:invite#invite")).elements[0]
     fields = told(command)

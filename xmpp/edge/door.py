@@ -18,6 +18,7 @@ from presence.ports import AccountChanged, Accounts, Envelope, Metrics
 from presence.service import PresenceService
 from xmpp.component import Component
 from xmpp.edge.fileserver import FileServer
+from xmpp.edge.landing import Landing
 from xmpp.edge.listener import Listener, Listening
 from xmpp.edge.runtime import LoopRuntime
 from xmpp.edge.tls import load_identities
@@ -138,7 +139,7 @@ class XmppDoor:
 
     def routes(self) -> list[BaseRoute]:
         """See `presence.ports.Web`."""
-        routes = self._web.routes()
+        routes = [*self._web.routes(), *Landing(self._settings, self.router.service).routes()]
         if self._uploads is not None:
             routes += FileServer(self._uploads, self._metrics).routes()
         return routes

@@ -1,7 +1,5 @@
 """XEP-0401 Ad-hoc Account Invitation Generation: a link for somebody who has no account here yet, or is to
-become a buddy. `tandem user invite` makes them, too.
-
-GAP XEP-0401 §4.2: no landing page is hosted.
+become a buddy. `tandem user invite` makes them, too. The page for browsers is `xmpp.landing`.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from presence.invitations import Ticket, uri
 from xmpp.commands import Command, Field, Outcome, Values, is_admin, one
 from xmpp.errors import StanzaError
 from xmpp.extensions import Extension, Request, Status
+from xmpp.landing import landing_url
 from xmpp.timestamps import stamp
 
 NS = "urn:xmpp:invite"
@@ -38,7 +37,7 @@ async def _invite(request: Request, values: Values) -> Outcome:
         befriends=True,
         seconds=settings.invitation_days * 86_400,
     )
-    return _told(ticket, may_register=open_)
+    return _told(request, ticket, may_register=open_)
 
 
 async def _create(request: Request, values: Values) -> Outcome:
@@ -60,12 +59,14 @@ async def _create(request: Request, values: Values) -> Outcome:
         local=local,
         seconds=settings.invitation_days * 86_400,
     )
-    return _told(ticket, may_register=True)
+    return _told(request, ticket, may_register=True)
 
 
-def _told(ticket: Ticket, *, may_register: bool) -> Outcome:
+def _told(request: Request, ticket: Ticket, *, may_register: bool) -> Outcome:
+    page = landing_url(ticket.invitation.domain, request.router.settings, ticket.token)
     fields = {
         "uri": [uri(ticket, may_register=may_register)],
+        **({"landing-url": [page]} if page else {}),
         "expire": [stamp(ticket.invitation.expires)],
     }
     return Outcome(fields, form_type=FORM)
@@ -75,8 +76,8 @@ EXTENSION = Extension(
     spec="XEP-0401",
     name="Ad-hoc Account Invitation Generation",
     version="0.6.0",
-    status=Status.PARTIAL,
-    notes="The link's page is left to the client.",
+    status=Status.COMPLETE,
+    notes="With a page for browsers that names a client for each platform, whatever the browser is.",
     commands=(
         Command(node=f"{NS}#invite", name="Invite somebody", run=_invite, allowed=_may_invite),
         Command(

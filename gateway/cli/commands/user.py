@@ -19,6 +19,7 @@ from presence.address import Address, parse_address
 from presence.errors import Condition, InvalidAddress, Refused
 from presence.invitations import Ticket, uri
 from presence.ports import AccountChanged, Accounts
+from xmpp.landing import landing_url
 
 user = typer.Typer(no_args_is_help=True, help="Manage accounts.")
 app.add_typer(user, name="user")
@@ -99,8 +100,8 @@ def invite(
         float | None, typer.Option(help="Good for so long; else xmpp.invitation_days.", min=0.01, max=366)
     ] = None,
 ) -> None:
-    """Print a link with which somebody makes an account themselves, with a password nobody else knows. It is
-    good once."""
+    """Print a link with which somebody makes an account themselves, with a password nobody else knows, and
+    the address of a page that has it, for a browser. It is good once."""
     chosen = settings(context)
     if chosen.xmpp.registration == "closed":
         fail("accounts are not made by clients here (setting: xmpp.registration = invited)")
@@ -112,6 +113,9 @@ def invite(
     seconds = (days if days is not None else chosen.xmpp.invitation_days) * 86_400
     ticket = with_store(chosen, lambda made: _invite(made, where, wanted, inviter, seconds))
     typer.echo(uri(ticket, may_register=True))
+    page = landing_url(where, chosen.xmpp, ticket.token)
+    if page:
+        typer.echo(page)
     ends = datetime.datetime.fromtimestamp(ticket.invitation.expires, datetime.UTC)
     err.print(f"Good once, until {ends:%Y-%m-%d %H:%M} UTC.", markup=False)
 
