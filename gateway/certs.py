@@ -88,9 +88,17 @@ def write_private(path: Path, data: bytes) -> None:
 def verify(certificate: Path, key: Path) -> None:
     """A server can show these. Raises `CertificateError`."""
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        for file in (certificate, key):
+            file.open("rb").close()
+    except OSError as error:
+        raise CertificateError(f"{error.filename}: {error.strerror}") from error
+    try:
+        # A passphrase would be asked for on the terminal, by every process; with an empty one it is an error.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (OSError, ssl.SSLError) as error:
-        raise CertificateError(f"{certificate} with {key}: {error}") from error
+        foreign = getattr(error, "reason", "") == "KEY_VALUES_MISMATCH"
+        why = "they do not belong together" if foreign else error
+        raise CertificateError(f"{certificate} with {key}: {why}") from error
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:

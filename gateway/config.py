@@ -12,6 +12,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -69,8 +70,8 @@ class ProcessSettings(Section):
     xmpp: int = Field(default=1, ge=0, le=64)
     "XMPP processes. More than one share the listening ports."
     sip: int = Field(default=1, ge=0, le=64)
-    """SIP processes. More than one share the listening ports; a phone that reconnects to another one than
-    before has to subscribe anew, which phones do by themselves."""
+    """SIP processes. More than one share the listening ports; a phone may come to any of them, and what it
+    has subscribed to goes on there."""
     admin: int = Field(default=1, ge=0, le=1)
     "Admin processes: 1, or 0 to run without health, metrics and inspection."
     drain: float = Field(default=10.0, ge=0, le=600)
@@ -281,8 +282,13 @@ class Settings(BaseSettings):
         return self.sip.own_names if self.processes.sip else frozenset()
 
     @property
+    def store_file(self) -> Path | None:
+        """The database under the state directory, where none is configured."""
+        return None if self.store.url else (self.state_dir / "tandem.sqlite").resolve()
+
+    @property
     def store_url(self) -> str:
-        return self.store.url or f"sqlite+aiosqlite:///{(self.state_dir / 'tandem.sqlite').resolve()}"
+        return self.store.url or f"sqlite+aiosqlite:///{self.store_file}"
 
 
 def environment_values(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -390,5 +396,21 @@ def _problem(item: Any, environment: dict[str, Any], file: Path | None) -> str:
     for part in path:
         here = here.get(part) if isinstance(here, dict) else here
     where = f"environment {PREFIX}{'__'.join(path).upper()}" if here is not None else str(file or "defaults")
-    text = "there is no such setting" if item["type"] == "extra_forbidden" else item["msg"]
-    return f"{name}: {text} ({where})"
+    return f"{name}: {_told(item, name)} ({where})"
+
+
+def _told(item: Any, name: str) -> str:
+    if item["type"] == "extra_forbidden":
+        meant = get_close_matches(name, list(_names(Settings, "")), 1, 0.8)
+        return f"there is no such setting; {meant[0]} perhaps" if meant else "there is no such setting"
+    if item["type"] == "tuple_type":
+        return f"a list is wanted: [{json.dumps(item['input'], default=str)}]"
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _names(model: type[BaseModel], path: str) -> Iterator[str]:
+    """Every setting, e.g. `sip.listen_udp`, and every section."""
+    for name, field in model.model_fields.items():
+        yield f"{path}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _names(field.annotation, f"{path}{name}.")

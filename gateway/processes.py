@@ -15,14 +15,15 @@ import structlog
 
 from gateway import config, demo
 from gateway import log as logging
+from gateway.alone import alone
 from gateway.cli.app import err
 from gateway.config import Role, Settings
 from gateway.exits import Exit
 from gateway.listeners import listeners, on_loopback
 from gateway.node import Node
 from gateway.readiness import die_with_supervisor, ready
-from gateway.supervisor import Supervisor, role_commands
-from gateway.wiring import DOORS, backend, prepare, valkey_dir, web
+from gateway.supervisor import GRACE, Supervisor, role_commands
+from gateway.wiring import DOORS, backend, make_state_dir, prepare, valkey_dir, web
 from presence.edge.accounts import account_problems
 from presence.edge.embedded import EmbeddedValkey
 from presence.errors import Unavailable
@@ -47,14 +48,16 @@ def supervise(settings: Settings, file: Path | None) -> Exit:
     settings = placed(settings)
     logging.configure(settings.log.level, settings.log.format, node="supervisor")
     try:
-        prepare(settings)
-        wrong = [problem for listener in listeners(settings) if (problem := listener.problem())]
-        wrong += [*account_problems(settings.accounts), *demo.problems(settings)]
-        if wrong:
-            raise config.ConfigError(wrong)
+        make_state_dir(settings)
+        with alone(settings.state_dir, "supervisor", "stop that one, or name another directory"):
+            prepare(settings)
+            wrong = [problem for listener in listeners(settings) if (problem := listener.problem())]
+            wrong += [*account_problems(settings.accounts), *demo.problems(settings)]
+            if wrong:
+                raise config.ConfigError(wrong)
+            return _run(_supervise(settings, file))
     except config.ConfigError as error:
         return _refuse(error)
-    return _run(_supervise(settings, file))
 
 
 async def _supervise(settings: Settings, file: Path | None) -> Exit:
@@ -103,17 +106,21 @@ async def _first_start(settings: Settings) -> list[demo.Person]:
 
 def serve(settings: Settings, file: Path | None, role: Role, index: int) -> Exit:
     """One role in this process."""
-    die_with_supervisor()
+    supervised = die_with_supervisor()
     settings = placed(settings)
     name = f"{role}-{index}"
     if role is Role.ADMIN:
         os.nice(_BEHIND)
     logging.configure(settings.log.level, settings.log.format, node=name)
+    # What a killed supervisor has left may still be saying goodbye to its clients.
+    patience = settings.processes.drain + GRACE if supervised else 0.0
     try:
-        prepare(settings)
+        make_state_dir(settings)
+        with alone(settings.state_dir, name, "stop that one, or choose another --index", patience):
+            prepare(settings)
+            return _run(_serve(settings, file, role, name))
     except config.ConfigError as error:
         return _refuse(error)
-    return _run(_serve(settings, file, role, name))
 
 
 async def _serve(settings: Settings, file: Path | None, role: Role, name: str) -> Exit:

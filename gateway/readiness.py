@@ -33,12 +33,12 @@ def ready() -> None:
     notify("READY=1")
 
 
-def die_with_supervisor() -> None:
-    """Ask the kernel for a SIGTERM when the supervisor goes, however it goes. Without a supervisor nothing
-    happens."""
+def die_with_supervisor() -> bool:
+    """Ask the kernel for a SIGTERM when the supervisor goes, however it goes. False without a supervisor."""
     parent = os.environ.get(SUPERVISOR_PID, "")
     if not parent:
-        return
+        return False
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != int(parent):  # it was gone before the request took effect
         os.kill(os.getpid(), signal.SIGTERM)
+    return True

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,17 @@ def make_state_dir(settings: Settings) -> None:
         raise ConfigError([f"state_dir: {error.filename}: {error.strerror}"]) from error
 
 
+def certificate_problems(settings: Settings) -> Iterator[str]:
+    """Certificates that cannot be shown, by the settings that name them."""
+    pairs = {"tls": (settings.certificate, settings.key)}
+    pairs |= {f"tls.domains.{name}": files for name, files in settings.named_certificates.items()}
+    for setting, files in pairs.items():
+        try:
+            certs.verify(*files)
+        except certs.CertificateError as error:
+            yield f"{setting}.certificate, {setting}.key: {error}"
+
+
 def prepare(settings: Settings) -> None:
     """The state directory and, where none is configured, a certificate. Raises `ConfigError`."""
     make_state_dir(settings)
@@ -50,13 +61,10 @@ def prepare(settings: Settings) -> None:
             settings.certificate, settings.key, settings.domains
         ):
             log.info("certificate_made", file=str(settings.certificate), domains=",".join(settings.domains))
-        certs.verify(settings.certificate, settings.key)
-        for files in settings.named_certificates.values():
-            certs.verify(*files)
     except OSError as error:
         raise ConfigError([f"state_dir: {error.filename}: {error.strerror}"]) from error
-    except certs.CertificateError as error:
-        raise ConfigError([f"tls.certificate, tls.key: {error}"]) from error
+    if unusable := list(certificate_problems(settings)):
+        raise ConfigError(unusable)
     if settings.processes.sip and (problems := push_problems(settings, make=True)):
         raise ConfigError(problems)
 

@@ -81,12 +81,15 @@ def authorised(request: Request, token: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
 
 
-def address_of(text: str) -> Address:
-    """An address from a request. Raises `ApiError` 400."""
+def address_of(text: str, desk: Desk) -> Address:
+    """An address from a request; a word alone is none, unless it is a domain here. Raises `ApiError` 400."""
     try:
-        return parse_address(text)
+        address = parse_address(text)
     except InvalidAddress as error:
         raise ApiError(400, f"not an address: {text!r}") from error
+    if not address.local and "." not in address.domain and address.domain not in desk.settings.domains:
+        raise ApiError(400, f"an address is written USER@DOMAIN, not {text}")
+    return address
 
 
 def plain(value: Any) -> Any:

@@ -36,6 +36,10 @@ def with_store(chosen: config.Settings, use: Callable[[Backend], Awaitable[T]]) 
     log.configure("warning", chosen.log.format, node="cli")
     try:
         make_state_dir(chosen)
+        if chosen.store_file is not None and not chosen.store_file.exists():
+            err.print(
+                f"A new database is made in {chosen.state_dir} (state_dir)", style="yellow", markup=False
+            )
         return asyncio.run(work())
     except config.ConfigError as error:
         fail(str(error), Exit.CONFIG)

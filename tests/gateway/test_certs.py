@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from gateway import certs
 
@@ -62,8 +63,26 @@ def test_key_of_another_certificate_is_refused_by_name(pair: tuple[Path, Path], 
     certs.ensure_self_signed(*pair, ["localhost"])
     other = tmp_path / "other.pem", tmp_path / "other.key"
     certs.ensure_self_signed(*other, ["localhost"])
-    with pytest.raises(certs.CertificateError, match=r"self-signed\.pem with .*other\.key"):
+    with pytest.raises(
+        certs.CertificateError, match=r"self-signed\.pem with .*other\.key: they do not belong"
+    ):
         certs.verify(pair[0], other[1])
+
+
+def test_a_file_that_is_missing_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    certs.ensure_self_signed(*pair, ["localhost"])
+    with pytest.raises(certs.CertificateError, match=r"^\S*absent\.key: No such file or directory$"):
+        certs.verify(pair[0], tmp_path / "absent.key")
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked(pair: tuple[Path, Path]) -> None:
+    certs.ensure_self_signed(*pair, ["localhost"])
+    key = serialization.load_pem_private_key(pair[1].read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    pair[1].write_bytes(pem)
+    with pytest.raises(certs.CertificateError, match="self-signed"):
+        certs.verify(*pair)
 
 
 def test_a_key_is_made_once_and_only_where_it_may_be(tmp_path: Path) -> None:

@@ -161,9 +161,23 @@ def test_check_tells_problems_of_all_kinds_at_once(shell: Shell) -> None:
         ),
     )
     assert result.exit_code == Exit.CONFIG
-    assert "tls.certificate, tls.key: absent.pem with absent.key: " in result.output
+    assert "tls.certificate, tls.key: absent.pem: No such file or directory" in result.output
     assert "bus.url: no bus at /nowhere/at/all.sock" in result.output
     assert "xmpp.listen: 192.0.2.1 is not an address of this machine" in result.output
+
+
+def test_check_tells_what_to_install_whole(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presence.edge.accounts.ldap.find_spec", lambda _: None)
+    result = shell.run("check", **free(ACCOUNTS__BACKEND="ldap"))
+    assert "pip install tandem-gateway[ldap]" in result.output
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_check_tells_that_the_state_is_another_users(shell: Shell) -> None:
+    (shell.directory / "state").mkdir(mode=0)
+    result = shell.run("check", **free())
+    assert result.exit_code == Exit.CONFIG
+    assert "state is another user's; call this as the user who runs Tandem" in result.output
 
 
 def test_check_hints_at_a_certificate_for_another_domain(shell: Shell) -> None:
@@ -175,6 +189,11 @@ def test_check_hints_at_a_certificate_for_another_domain(shell: Shell) -> None:
     assert result.exit_code == 0
     assert "it does not cover chat.invalid, only localhost, other.example" in result.output
     assert "chat.invalid has no address in DNS" in result.output
+
+
+def test_a_new_database_is_told_once(shell: Shell) -> None:
+    assert "A new database is made in " in shell.run("user", "list").output
+    assert "new database" not in shell.run("user", "list").output
 
 
 # --- accounts ----------------------------------------------------------------------------------------

@@ -114,6 +114,14 @@ def test_all_mistakes_are_told_at_once_with_name_and_place(
         assert any(line.startswith(f"{name}: ") and place in line for line in found), (name, found)
 
 
+def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    write(tmp_path / "tandem.toml", '[sip]\nlisten_upd = []\nlisten_tcp = "0.0.0.0:5060"\n')
+    assert problems() == [
+        'sip.listen_tcp: a list is wanted: ["0.0.0.0:5060"] (tandem.toml)',
+        "sip.listen_upd: there is no such setting; sip.listen_udp perhaps (tandem.toml)",
+    ]
+
+
 def test_broken_toml_is_told_with_file_and_line(tmp_path: Path) -> None:
     write(tmp_path / "tandem.toml", "domains = nobody\n")
     (found,) = problems()
@@ -164,16 +172,16 @@ def test_effective_configuration_is_toml_and_shows_no_secret(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("DOMAINS", "bad domain", "domains: Value error, not a domain"),
-        ("SIP__LISTEN_UDP", "localhost", "sip.listen_udp: Value error, 'localhost' is no HOST:PORT"),
-        ("SIP__LISTEN_TLS", "1.2.3.4:99999", "sip.listen_tls: Value error, '1.2.3.4:99999' is no HOST:PORT"),
-        ("XMPP__LISTEN", "localhost", "xmpp.listen: Value error, 'localhost' is no HOST:PORT"),
-        ("XMPP__MECHANISMS", "SCRAM-SHA-7", "xmpp.mechanisms: Value error, SCRAM-SHA-7: not one of "),
+        ("DOMAINS", "bad domain", "domains: not a domain"),
+        ("SIP__LISTEN_UDP", "localhost", "sip.listen_udp: 'localhost' is no HOST:PORT"),
+        ("SIP__LISTEN_TLS", "1.2.3.4:99999", "sip.listen_tls: '1.2.3.4:99999' is no HOST:PORT"),
+        ("XMPP__LISTEN", "localhost", "xmpp.listen: 'localhost' is no HOST:PORT"),
+        ("XMPP__MECHANISMS", "SCRAM-SHA-7", "xmpp.mechanisms: SCRAM-SHA-7: not one of "),
         ("XMPP__MECHANISMS", "[]", "xmpp.mechanisms: Tuple should have at least 1 item"),
-        ("SIP__FILE_TRANSFER", "files", "sip.file_transfer: Value error, a path is wanted"),
-        ("SIP__FILE_TRANSFER", "https://a.example/files", "sip.file_transfer: Value error, a path is wanted"),
-        ("SIP__XCAP_ROOT", "xcap", "sip.xcap_root: Value error, a path is wanted"),
-        ("SIP__PUSH__GATEWAYS", '{"fcm":"https://a.example:99999/"}', "sip.push.gateways: Value error, Port"),
+        ("SIP__FILE_TRANSFER", "files", "sip.file_transfer: a path is wanted"),
+        ("SIP__FILE_TRANSFER", "https://a.example/files", "sip.file_transfer: a path is wanted"),
+        ("SIP__XCAP_ROOT", "xcap", "sip.xcap_root: a path is wanted"),
+        ("SIP__PUSH__GATEWAYS", '{"fcm":"https://a.example:99999/"}', "sip.push.gateways: Port"),
         ("SIP__MIN_EXPIRES", "3000", "sip.min_expires: greater than sip.max_expires"),
     ],
 )
@@ -195,7 +203,7 @@ def test_a_driver_that_is_not_installed_is_told_with_its_extra(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     monkeypatch.setenv("TANDEM_STORE__URL", "postgresql+asyncpg://tandem@db/tandem")
     (problem,) = problems()
-    assert problem.startswith("store.url: Value error, the driver asyncpg is not installed; pip install")
+    assert problem.startswith("store.url: the driver asyncpg is not installed; pip install")
 
 
 def test_a_component_has_a_domain_of_its_own_and_its_secret_is_not_shown(

@@ -63,6 +63,12 @@ async def test_one_message_is_followed_across_both_protocols(stage: Stage, direc
         assert "xmpp-1" in told
 
 
+async def test_a_word_that_is_no_address_is_told(stage: Stage) -> None:
+    for command in (("who-sees", "bob", "alice"), ("sessions", "bob"), ("presence", "show", "bob")):
+        with pytest.raises(AssertionError, match="an address is written USER@DOMAIN, not bob"):
+            await stage.tandem.command(*command)
+
+
 async def test_presence_sessions_and_who_sees_tell_the_truth(stage: Stage) -> None:
     alice, bob = await stage.friends("alice", "bob")
     async with stage.client(alice) as desk, stage.phone(bob) as phone:

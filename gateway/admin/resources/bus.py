@@ -42,7 +42,7 @@ async def tail(request: Request, desk: Desk) -> Response:
     if len(_open_tails) >= MOST_TAILS:
         raise ApiError(503, f"{MOST_TAILS} tails are open already")
     wanted = request.query_params.get("address", "")
-    address = str(address_of(wanted)) if wanted else ""
+    address = str(address_of(wanted, desk)) if wanted else ""
     after = request.query_params.get("after", "$")
     if not _CURSOR.fullmatch(after):
         raise ApiError(400, "after: not a cursor")

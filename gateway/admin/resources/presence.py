@@ -12,7 +12,7 @@ from gateway.admin.resource import ApiError, Desk, address_of, answer, resource
 @resource("/api/presence/{address}")
 async def show(request: Request, desk: Desk) -> Response:
     """The composed document, the account, and what the bus keeps."""
-    address = address_of(request.path_params["address"])
+    address = address_of(request.path_params["address"], desk)
     account = await desk.accounts.find(address)
     if account is None and not desk.service.serves(address.domain):
         raise ApiError(404, f"{address.domain} is not a domain of this gateway")

@@ -13,5 +13,5 @@ from gateway.admin.resource import Desk, address_of, answer, resource
 async def sessions(request: Request, desk: Desk) -> Response:
     """What the nodes answer; those that did not in time are listed as silent."""
     wanted = request.query_params.get("address", "")
-    found, silent = await ask_sessions(desk, str(address_of(wanted)) if wanted else "")
+    found, silent = await ask_sessions(desk, str(address_of(wanted, desk)) if wanted else "")
     return answer({"now": desk.clock(), "sessions": found, "silent": silent})

@@ -15,7 +15,9 @@ async def who_sees(request: Request, desk: Desk) -> Response:
     """The decision with its reason, both roster items, the presentity's document as the watcher sees it
     (`partly`: rules of the presentity keep something from them), the watcher's sessions and dialogs."""
     try:
-        watcher, presentity = (address_of(request.query_params[name]) for name in ("watcher", "presentity"))
+        watcher, presentity = (
+            address_of(request.query_params[name], desk) for name in ("watcher", "presentity")
+        )
     except KeyError as error:
         raise ApiError(400, "watcher and presentity are needed") from error
     now = desk.clock()

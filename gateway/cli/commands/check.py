@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import socket
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from urllib.parse import urlsplit
 
 import typer
+from rich.markup import escape
 
 from gateway import certs, demo
 from gateway.cli import api
@@ -36,13 +38,15 @@ def check(context: typer.Context) -> None:
     """
     chosen = settings(context)
     serving = api.is_running(chosen)
-    opened = [] if serving else list(ports(chosen))
-    problems = [*opened, *certificates(chosen), *account_problems(chosen.accounts), *demo.problems(chosen)]
+    kept = list(state(chosen))
+    opened = [] if serving or kept else list(ports(chosen))
+    problems = [*kept, *opened, *certificates(chosen), *account_problems(chosen.accounts)]
+    problems += demo.problems(chosen)
     problems += push_problems(chosen) if chosen.processes.sip else []
     problems += packages()
     problems += asyncio.run(reachable(chosen))
     for problem in problems:
-        out.print(f"[red]problem[/]  {problem}", soft_wrap=True)
+        out.print(f"[red]problem[/]  {escape(problem)}", soft_wrap=True)
     running = ["Tandem is running with this state directory; its ports were not checked"] if serving else []
     for hint in [
         *running,
@@ -52,10 +56,20 @@ def check(context: typer.Context) -> None:
         *relay_hints(chosen),
         *xcap_hints(chosen),
     ]:
-        out.print(f"[yellow]hint[/]     {hint}", soft_wrap=True)
+        out.print(f"[yellow]hint[/]     {escape(hint)}", soft_wrap=True)
     if problems:
         raise typer.Exit(Exit.CONFIG)
     out.print("[green]ok[/]       Tandem can start with this configuration")
+
+
+def state(chosen: Settings) -> Iterator[str]:
+    """A directory that is there and not ours: a gateway in it cannot even be asked whether it runs."""
+    try:
+        there = chosen.state_dir.exists()
+    except PermissionError:
+        there = True
+    if there and not os.access(chosen.state_dir, os.R_OK | os.W_OK | os.X_OK):
+        yield f"state_dir: {chosen.state_dir} is another user's; call this as the user who runs Tandem"
 
 
 def ports(chosen: Settings) -> Iterator[str]:

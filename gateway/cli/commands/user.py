@@ -104,7 +104,7 @@ def invite(
     the address of a page that has it, for a browser. It is good once."""
     chosen = settings(context)
     if chosen.xmpp.registration == "closed":
-        fail("accounts are not made by clients here (setting: xmpp.registration = invited)")
+        fail('clients make no accounts here: set xmpp.registration = "invited"')
     inviter = account_address(buddy) if buddy else None
     where = domain or (inviter.domain if inviter is not None else chosen.domains[0])
     wanted = account_address(f"{name}@{where}") if name else None
