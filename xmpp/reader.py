@@ -18,6 +18,10 @@ MAX_NAMES = 262_144
 """Characters of all names that count, in one stanza. A prefix is short and its namespace long: whoever writes
 the stanza anew says the namespace again and again."""
 
+TEXT = 1024
+"""Bytes of text that come in one piece whatever is in it; longer text may come in several, at line breaks and
+references. By itself a parser would have room for eight times as much, from its start to its end."""
+
 
 class Restricted(Exception):
     """XML features that RFC 6120 §11.1 forbids."""
@@ -71,6 +75,7 @@ def new_expat(start: Callable[[str, dict[str, str]], None], end: Callable[[str],
               text: Callable[[str], None]) -> expat.XMLParserType:  # fmt: skip
     """A UTF-8 parser that calls back for elements and character data and raises `Restricted` for all else."""
     parser = expat.ParserCreate("UTF-8", "}", {})
+    parser.buffer_size = TEXT
     parser.buffer_text = True
     if hasattr(parser, "SetReparseDeferralEnabled"):  # expat >= 2.6 would hold events back
         parser.SetReparseDeferralEnabled(False)
