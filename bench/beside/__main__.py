@@ -17,7 +17,7 @@ from bench.beside.kamailio import Kamailio
 from bench.beside.prosody import Prosody
 from bench.beside.scenes import SCENES, Scene, person
 from bench.beside.tandem import TandemContender
-from bench.generator import Silent, generator
+from bench.generator import Generator, Silent, generator
 
 CONTENDERS: dict[str, tuple[type[Contender], str, str]] = {
     "tandem": (TandemContender, "", "python3"),
@@ -48,13 +48,14 @@ async def _load(contender: Contender, name: str, scene: Scene, seconds: float) -
             "bench.beside.scenes", scene=name, host=contender.host, domain=DOMAIN, password=PASSWORD,
             xmpp=contender.xmpp, sip=contender.sip, per=scene.per, groups=len(scene.friends),
         ) as load:  # fmt: skip
-            if name != "idle":
-                await load.begin(min(2.0, seconds))  # to warm up
-                await load.end()
+            if scene.rest:
+                return await _rest(contender, load, name, scene)
+            await load.begin(min(2.0, seconds))  # to warm up
+            await load.end()
             await load.begin(seconds)
-            cpu, memory = contender.cpu(), contender.memory()
+            cpu = contender.cpu()
             result = await load.end()
-            used, grown = contender.cpu() - cpu, contender.memory() - memory
+            used = contender.cpu() - cpu
     except Silent as error:
         raise RuntimeError(f"{error}, {name} beside {contender.name}\n{contender.printed()}") from None
     done = result["done"] * scene.per
@@ -65,7 +66,23 @@ async def _load(contender: Contender, name: str, scene: Scene, seconds: float) -
         "scene": name,
         "ops": done / result["seconds"],
         "cpu": 1e6 * used / done if done else float("nan"),
-        "memory": grown / done if done else float("nan"),
+    }
+
+
+async def _rest(contender: Contender, load: Generator, name: str, scene: Scene) -> dict[str, Any]:
+    """Memory that one operation leaves behind, at first and in the end."""
+    await asyncio.sleep(scene.rest)
+    before = contender.memory()
+    await load.begin(0)
+    result = await load.end()
+    first = contender.memory()
+    await asyncio.sleep(scene.rest)
+    last = contender.memory()
+    return result | {
+        "contender": contender.name,
+        "scene": name,
+        "first": (first - before) / result["done"],
+        "memory": (last - before) / result["done"],
     }
 
 
@@ -74,12 +91,11 @@ def table(results: list[dict[str, Any]]) -> str:
     ours = {r["scene"]: r for r in results if r["contender"] == TandemContender.name}
     rows = [["scene", "server", "ops/s", "p50 ms", "p99 ms", "CPU µs/op", "× ours"]]
     for result in results:
-        idle = result["scene"] == "idle"
-        what = "memory" if idle else "cpu"
+        what = "memory" if "memory" in result else "cpu"
         mine = ours.get(result["scene"])
         ratio = f"{result[what] / mine[what]:.2f}" if mine and mine is not result else ""
-        if idle:
-            figures = ["", "", "", f"{result['memory']:.0f} kB"]
+        if what == "memory":
+            figures = ["", f"at first {result['first']:.0f} kB", "", f"{result['memory']:.0f} kB"]
         else:
             figures = [f"{result['ops']:.0f}", *(f"{result[key]:.1f}" for key in ("p50", "p99"))]
             figures.append(f"{result['cpu']:.0f}")

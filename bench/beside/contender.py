@@ -52,12 +52,11 @@ class Contender(Server):
         return total
 
     def memory(self) -> float:
-        """Resident kB of all its processes, shared pages counted once (PSS)."""
+        """Resident kB of all its processes that are in no file: what other processes have mapped of the same
+        libraries changes nothing. Shared pages are counted once (PSS)."""
         total = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):
-                found = re.search(
-                    r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE
-                )
-                total += int(found[1]) if found else 0
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                total += sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+)", rollup, re.MULTILINE)))
         return float(total)

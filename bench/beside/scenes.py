@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha1
 from itertools import count
 from typing import Any
 
@@ -28,6 +30,9 @@ class Scene:
     friends: dict[str, list[str]] = field(default_factory=dict)
     per: int = 1
     "Deliveries of one operation; what is told is the cost of one delivery."
+    rest: float = 0.0
+    """Where it is memory that counts: it is looked at when all has been quiet for so many seconds, when the
+    operations are done, and so many seconds later."""
 
 
 async def prepare(task: Task) -> Load:
@@ -133,20 +138,92 @@ def _say_plainly(stream: Stream, to: str, number: int, mark: str) -> None:
 
 
 async def idle(task: Task) -> Load:
-    """Connections over TLS that do nothing; what counts is the memory they take."""
-    kept: list[Stream] = []
+    """Clients over TLS that come as real ones do, and then say nothing more; what counts is the memory they
+    take.
 
-    async def once(name: str) -> None:
-        kept.append(await stream(task, name, ignore).open())
+    Each enables carbons and stream management, asks for its roster, and is available with what it can do
+    (XEP-0115), all of them the same; one in ten is there before the first look at the memory, so that what is
+    made but once is no connection's.
+    """
+    kept: list[RestingClient] = []
 
-    class Connected(Repeated):
+    async def come(first: int, last: int) -> None:
+        for start in range(first, last, 25):
+            clients = [RestingClient(task, person(n)) for n in range(start, start + 25)]
+            await asyncio.gather(*(client.come() for client in clients))
+            kept.extend(clients)
+
+    class Coming(Load):
         async def run(self, seconds: float, rate: float = 0) -> None:
-            for start in range(0, IDLE, 20):
-                await asyncio.gather(*(once(person(n)) for n in range(start, start + 20)))
-            self.done = len(kept)
-            await asyncio.sleep(12)  # what is given back while nobody speaks, is
+            await come(EARLY, EARLY + IDLE)
+            self.done = len(kept) - EARLY
 
-    return Connected([])
+    await come(0, EARLY)
+    return Coming()
+
+
+class RestingClient:
+    """Comes, and answers what it is asked."""
+
+    def __init__(self, task: Task, name: str) -> None:
+        self._name = name
+        self._password = task["password"]
+        self._raw = RawStream((task["host"], task["xmpp"]), task["domain"])
+        self._received = 0
+
+    async def come(self) -> None:
+        raw = self._raw
+        await raw.__aenter__()
+        await raw.login(self._name, self._password, "load")
+        raw.send("<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+        raw.send(f"<enable xmlns='{SM}' resume='true'/>")
+        while (await raw.element()).tag != f"{{{SM}}}enabled":
+            pass
+        raw.send("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>")
+        raw.send(f"<presence><c xmlns='{CAPS}' hash='sha-1' node='{CLIENT}' ver='{VER}'/></presence>")
+        here = asyncio.Event()
+        self._living = asyncio.create_task(self._live(here))
+        await here.wait()
+
+    async def _live(self, here: asyncio.Event) -> None:
+        """`here`: its own presence has come back to it."""
+        raw = self._raw
+        while True:
+            element = await raw.element(patience=3600)
+            kind = element.tag.rpartition("}")[2]
+            if kind == "r":
+                raw.send(f"<a xmlns='{SM}' h='{self._received}'/>")
+                continue
+            self._received += kind in ("message", "presence", "iq")
+            if kind == "presence":
+                here.set()
+            query = element.find(f"{{{INFO}}}query")
+            if query is not None and element.get("type") == "get":
+                to = f" to='{element.get('from')}'" if element.get("from") else ""
+                node = f" node='{query.get('node')}'" if query.get("node") else ""
+                answer = f"<query xmlns='{INFO}'{node}>{ABILITIES}</query>"
+                raw.send(f"<iq type='result' id='{element.get('id')}'{to}>{answer}</iq>")
+
+
+CAPS, INFO = "http://jabber.org/protocol/caps", "http://jabber.org/protocol/disco#info"
+CLIENT = "https://load.example"
+FEATURES = sorted(
+    [
+        CAPS,
+        INFO,
+        "http://jabber.org/protocol/chatstates",
+        "http://jabber.org/protocol/nick+notify",
+        "urn:xmpp:avatar:metadata+notify",
+        "urn:xmpp:bookmarks:1+notify",
+        "urn:xmpp:ping",
+        "urn:xmpp:receipts",
+    ]
+)
+ABILITIES = "<identity category='client' type='pc' name='load'/>" + "".join(
+    f"<feature var='{var}'/>" for var in FEATURES
+)
+VER = b64encode(sha1("<".join(["client/pc//load", *FEATURES, ""]).encode()).digest()).decode()
+"XEP-0115 §5.1."
 
 
 WANTED = "Event: presence\r\nAccept: application/pidf+xml\r\n"
@@ -241,7 +318,7 @@ def _page(one: LoadPhone, to: str, number: int, mark: str) -> None:
 # --- all --------------------------------------------------------------------------------------------------
 
 PAIRS = 20
-IDLE = 200
+EARLY, IDLE = 50, 500
 
 
 def _groups(groups: int, watchers: int) -> dict[str, list[str]]:
@@ -259,7 +336,7 @@ SCENES = {
     "presence-10": Scene("XMPP presence to 10 contacts, each", "xmpp", fan_out, 110, _groups(10, 10), 10),
     "presence-100": Scene("XMPP presence to 100 contacts, each", "xmpp", fan_out, 303, _groups(3, 100), 100),
     "archive": Scene("the last 50 of the archive", "xmpp", query, 2 * PAIRS, _PAIRED),
-    "idle": Scene("an idle XMPP connection over TLS", "xmpp", idle, IDLE),
+    "idle": Scene("an idle XMPP connection over TLS", "xmpp", idle, EARLY + IDLE, rest=30.0),
     "register": Scene("SIP REGISTER", "sip", register, PAIRS),
     "subscribe": Scene("SIP SUBSCRIBE, with its first NOTIFY", "sip", subscribe, PAIRS,
                        {person(n): [person((n + 1) % PAIRS)] for n in range(PAIRS)}),
