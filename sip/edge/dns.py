@@ -1,11 +1,18 @@
-"""Asking the DNS for `sip.locating`: each question once, and kept as long as its answer is good."""
+"""Asking the DNS, for `sip.locating` and for push services: each question once, and kept as long as its
+answer is good.
+
+Names may be strangers', and their servers slow: what is asked of the system has threads of its own, so that
+nothing else waits for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import dns.asyncresolver
@@ -15,7 +22,7 @@ import dns.resolver
 import structlog
 
 from presence.listening import split_listen
-from sip.locating import Naptr, Question, Record, Srv, Target, locate
+from sip.locating import Kind, Naptr, Question, Record, Srv, Target, locate
 from sip.record_cache import RecordCache
 from sip.uri import Uri
 
@@ -25,22 +32,35 @@ _PATIENCE = 5.0
 "Seconds for one question."
 _AT_ONCE = 100
 "Questions that are out."
+_SYSTEM_THREADS = 4
 _SYSTEM_TTL = 60.0
 "Seconds an address of the system's own (`/etc/hosts`) is kept."
+_ADDRESSES: tuple[Kind, ...] = ("A", "AAAA")
 _CHANCE = random.SystemRandom()
 
 
 class Resolver:
     """To be made inside the running loop."""
 
-    def __init__(self, nameservers: Sequence[str] = ()) -> None:
-        """`nameservers` as `HOST:PORT`; without them those of the system. Raises `ValueError`."""
+    def __init__(
+        self, nameservers: Sequence[str] = (), system: Callable[..., list[Any]] = socket.getaddrinfo
+    ) -> None:
+        """`nameservers` as `HOST:PORT`; without them those of the system, and what else it knows. Raises
+        `ValueError`."""
         self._loop = asyncio.get_running_loop()
         self._cache = RecordCache()
         self._asked: dict[Question, asyncio.Future[tuple[Record, ...]]] = {}
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._own = bool(nameservers)
         self._resolver = _resolver(nameservers)
+        self._system = system
+        self._threads = ThreadPoolExecutor(_SYSTEM_THREADS, "names")
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """The IP addresses of a host, IPv4 first; none when there are none, or nobody answers."""
+        name = host.lower().removesuffix(".")
+        found = await asyncio.gather(*(self._records(Question(kind, name)) for kind in _ADDRESSES))
+        return tuple(str(address) for records in found for address in records)
 
     async def locate(self, uri: Uri) -> tuple[Target, ...]:
         """Where a URI leads (RFC 3263), best first; none when the DNS says so, or does not answer."""
@@ -73,7 +93,7 @@ class Resolver:
         return tuple(records)
 
     async def _from_dns(self, question: Question) -> tuple[list[Record], float]:
-        if self._resolver is None:
+        if self._resolver is None or f".{question.name}".endswith(".localhost"):  # RFC 6761 §6.3
             return [], 0.0
         try:
             answer = await self._resolver.resolve(
@@ -90,8 +110,10 @@ class Resolver:
 
     async def _from_system(self, question: Question) -> tuple[list[Record], float]:
         family = socket.AF_INET if question.kind == "A" else socket.AF_INET6
+        look = partial(self._system, question.name, None, family=family, type=socket.SOCK_DGRAM)
         try:
-            found = await self._loop.getaddrinfo(question.name, None, family=family, type=socket.SOCK_DGRAM)
+            async with asyncio.timeout(_PATIENCE):
+                found = await self._loop.run_in_executor(self._threads, look)
         except (OSError, UnicodeError):
             return [], 0.0
         return [str(where[0]) for *_, where in found], _SYSTEM_TTL

@@ -254,7 +254,7 @@ class SipDoor:
             return {}
         from sip.edge.push import PushClient, read_vapid_key  # an HTTP client weighs something
 
-        self._ring = PushClient(chosen)
+        self._ring = PushClient(chosen, self._settings.nameservers)
         token, vapid = chosen.gateway_token_file, self._vapid_key
         proofs = push.Secrets(
             read_vapid_key(vapid) if chosen.webpush and vapid is not None else None,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from presence.guarding import Exempt
+from sip.edge.dns import Resolver
 from sip.push import Bell
 from sip.settings import PushSettings
 from sip.waking import Rung
@@ -31,8 +32,8 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 class PushClient:
     """Implements `sip.waking.Ringer`."""
 
-    def __init__(self, settings: PushSettings) -> None:
-        """To be made where files may be read. Raises `OSError`."""
+    def __init__(self, settings: PushSettings, nameservers: Sequence[str] = ()) -> None:
+        """To be made where files may be read. `nameservers`: see `sip.edge.dns`. Raises `OSError`."""
         self._timeout = settings.timeout
         self._allowed = Exempt(settings.private_networks)
         context = ssl.create_default_context(cafile=settings.authorities or None)
@@ -46,6 +47,8 @@ class PushClient:
             trust_env=False,
         )
         self._places = asyncio.Semaphore(_AT_ONCE)
+        self._nameservers = nameservers
+        self._resolver: Resolver | None = None
 
     async def __call__(self, bell: Bell) -> Rung:
         try:
@@ -61,7 +64,7 @@ class PushClient:
         if url.scheme != "https":
             raise ValueError("not https")
         headers["Host"] = url.netloc.decode()
-        *others, last = await self._public(url.raw_host.decode(), url.port or 443)
+        *others, last = await self._public(url.raw_host.decode())
         name = {"sni_hostname": url.raw_host.decode()}
         for address in others:
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
@@ -74,21 +77,31 @@ class PushClient:
         async with asked as answer:
             return Rung(answer.status_code, _seconds(answer.headers.get("Retry-After", "")))
 
-    async def _public(self, host: str, port: int) -> list[str]:
+    async def _public(self, host: str) -> list[str]:
         """The host's addresses. Raises `OSError`, `ValueError`."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return checked([str(each[4][0]) for each in found], self._allowed)
+        if is_address(host):
+            return checked([host], self._allowed)
+        if self._resolver is None:
+            self._resolver = Resolver(self._nameservers)
+        return checked(await self._resolver.addresses(host), self._allowed)
 
     async def close(self) -> None:
         await self._client.aclose()
 
 
-def checked(addresses: list[str], allowed: Exempt) -> list[str]:
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def checked(addresses: Sequence[str], allowed: Exempt) -> list[str]:
     """A host's addresses, all of which have to be public, or allowed. Raises `ValueError`."""
     if not addresses or not all(address in allowed or is_public(address) for address in addresses):
         raise ValueError("not at a public address")
-    return addresses
+    return list(addresses)
 
 
 def is_public(text: str) -> bool:

@@ -16,15 +16,18 @@ from sip.push import Bell
 from sip.settings import PushSettings
 from sip.waking import Rung
 from tests.sip.house import certify
+from tests.support.names import serve_names
 from tests.support.pushservice import PRIVATE, PushService, push_service
 
 BODY = b'{"prid":"abc"}'
 
 
 @asynccontextmanager
-async def client(push: PushService | None = None, **settings: Any) -> AsyncIterator[PushClient]:
+async def client(
+    push: PushService | None = None, nameservers: tuple[str, ...] = (), **settings: Any
+) -> AsyncIterator[PushClient]:
     given = {} if push is None else push.settings()
-    opened = PushClient(PushSettings(**{**given, **settings}))
+    opened = PushClient(PushSettings(**{**given, **settings}), nameservers)
     try:
         yield opened
     finally:
@@ -107,6 +110,15 @@ async def test_what_cannot_be_asked_is_an_answer_too(push: PushService, url: str
     async with client(push) as ring:
         answer = await ring(Bell(url.replace("{port}", str(push.port))))
     assert (answer.status, bool(answer.error)) == (0, True)
+    assert push.pushed.history == []
+
+
+async def test_a_name_that_leads_here_too_is_asked_for_once_and_leads_nowhere(push: PushService) -> None:
+    zone = {"push.example.net. A": ("9.9.9.9", "127.0.0.1")}
+    async with serve_names(zone) as names, client(push, (names.address,), private_networks=()) as ring:
+        answer = await ring(Bell(f"https://push.example.net:{push.port}/push/a"))
+        assert answer.error == "not at a public address"
+        assert sorted(names.asked) == ["push.example.net. A", "push.example.net. AAAA"]
     assert push.pushed.history == []
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import ssl
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sip.edge.dns import Resolver
 from sip.uri import parse_uri
 from tests.sip.house import ALICE, BOB, PASSWORD, open_house
 from tests.support.authority import Authority
+from tests.support.inbox import PATIENCE
 from tests.support.names import serve_names
 from tests.support.ports import free_port
 from tests.support.sipclient import Phone
@@ -310,3 +313,23 @@ async def test_the_resolver_asks_once_and_follows_naptr_to_addresses() -> None:
 async def test_the_systems_own_names_count() -> None:
     targets = await Resolver().locate(parse_uri("sip:localhost:5060"))
     assert "127.0.0.1" in {target.host for target in targets}
+
+
+async def test_names_the_system_is_slow_about_hold_up_nothing_else() -> None:
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object, **__: object) -> list[Any]:
+        asked.release()
+        answer.wait(PATIENCE)
+        return []
+
+    resolver = Resolver(system=slow)
+    # The DNS is not asked for these (RFC 6761 §6.3).
+    asking = [asyncio.ensure_future(resolver.addresses(f"n{number}.localhost")) for number in range(50)]
+    try:
+        await until("the system is asked", lambda: asked.acquire(blocking=False), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            assert await asyncio.to_thread(str, "free") == "free"
+    finally:
+        answer.set()
+    assert await asyncio.gather(*asking) == [()] * 50
