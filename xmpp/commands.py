@@ -51,6 +51,8 @@ class Outcome:
     "For people to read."
     failed: bool = False
     form_type: str = ""
+    inside: Sequence[Element] = ()
+    "What else is in the form."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,37 @@ async def test_who_is_there_is_counted_over_all_processes(xmpp: Scene) -> None:
     assert statistics == {"FORM_TYPE": (ADMIN,), "rostersize": ("0",), "onlineresources": ("desk",)}
 
 
+async def test_who_is_there_is_active_or_idle(xmpp: Scene) -> None:
+    """XEP-0133 §4.16, §4.17."""
+    alice = await admin(xmpp)
+    await xmpp.people("bob", "carol")
+    bob = await xmpp.online("bob", node="xmpp-2")
+    desk, sofa = await xmpp.online("carol"), await xmpp.online("carol", "sofa", "xmpp-2")
+    idle = E("idle", "urn:xmpp:idle:1", {"since": "2026-01-01T00:00:00Z"})
+    await bob.here(E("show", CLIENT_NS, {}, "away"))
+    await desk.here(idle)
+    assert told(await run(alice, "get-active-users-num"))["activeusersnum"] == ("2",)
+    assert told(await run(alice, "get-idle-users"))["idleuserjids"] == (bare("bob"),)
+    await sofa.here(idle.copy())
+    assert told(await run(alice, "get-idle-users-num"))["idleusersnum"] == ("2",)
+    assert told(await run(alice, "get-active-users"))["activeuserjids"] == (bare("alice"),)
+
+
+async def test_an_administrator_reads_a_users_roster(xmpp: Scene) -> None:
+    """XEP-0133 §4.8."""
+    alice = await admin(xmpp)
+    await xmpp.friends("bob", "carol")
+    answer = await run(alice, "get-user-roster", accountjids=bare("carol"))
+    form = answer.find("x", FORMS)
+    assert form is not None
+    query = form.find("query", "jabber:iq:roster")
+    assert query is not None
+    assert [(each.get("jid"), each.get("subscription")) for each in query.elements] == [(bare("bob"), "both")]
+    assert told(answer)["accountjids"] == (bare("carol"),)
+    sent = submit(ADMIN, accountjids=bare("nobody"))
+    assert condition(await ask(alice, f"{ADMIN}#get-user-roster", sent, sessionid="s")) == "item-not-found"
+
+
 async def test_an_announcement_reaches_who_is_there(xmpp: Scene) -> None:
     alice = await admin(xmpp)
     await xmpp.people("carol")

@@ -55,7 +55,9 @@ async def _execute(request: Request) -> Element:
     if outcome.note:
         said.append(E("note", NS, {"type": "error" if outcome.failed else "info"}, outcome.note))
     if outcome.fields:
-        said.append(write_form("result", outcome.form_type or command.form_type, outcome.fields))
+        shown = write_form("result", outcome.form_type or command.form_type, outcome.fields)
+        shown.children.extend(outcome.inside)
+        said.append(shown)
     return _answer(command, session or _new_session(), "completed", *said)
 
 

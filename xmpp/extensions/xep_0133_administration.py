@@ -1,7 +1,7 @@
 """XEP-0133 Service Administration: what `xmpp.admins` may do with their clients.
 
-GAP XEP-0133 §4: no blacklists and whitelists, messages of the day and welcome messages; who is an admin is a
-setting, and processes are started and stopped by the operator.
+GAP XEP-0133 §4.9, §4.11, §4.12, §4.24 to §4.31: no times of last logins, blacklists and whitelists, messages
+of the day and welcome messages; who is an admin is a setting, and the operator starts and stops processes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable
 
 from presence.address import Address
 from presence.errors import Condition, Refused
-from presence.model import Snapshot
+from presence.model import Show, Snapshot
 from xmpp.commands import Command, Field, Outcome, Values, address_of, is_admin, one
 from xmpp.element import CLIENT_NS, E
 from xmpp.errors import StanzaError, StreamError
 from xmpp.extensions import Extension, Request, Status
 from xmpp.jid import JID, parse_jid
 from xmpp.relay import Carried, envelope
+from xmpp.roster import ROSTER_NS, write_item
 from xmpp.router import XmppRouter
 from xmpp.serialiser import serialise
 
@@ -93,6 +94,18 @@ async def _password(request: Request, values: Values) -> Outcome:
     return Outcome()
 
 
+async def _roster(request: Request, values: Values) -> Outcome:
+    """§4.8: of one account after the other."""
+    addresses = [address_of(text, request) for text in values.get("accountjids", ())]
+    shown = E("query", ROSTER_NS)
+    for address in addresses:
+        if await request.router.accounts.find(address) is None:
+            raise StanzaError("item-not-found")
+        _, items = await request.router.service.roster(address)
+        shown.children.extend(write_item(item) for item in items if item.listed)
+    return Outcome({"accountjids": [str(address) for address in addresses]}, inside=[shown])
+
+
 async def _statistics(request: Request, values: Values) -> Outcome:
     """§4.10."""
     router, address = request.router, address_of(one(values, "accountjid"), request)
@@ -114,15 +127,33 @@ async def _disabled(request: Request) -> list[str]:
     return [str(a.address) for a in everybody if a.address.domain == request.to.domain and not a.enabled]
 
 
-async def _online(request: Request) -> list[str]:
-    """Who has an XMPP client that is available, in whichever process."""
+async def _there(request: Request) -> list[Snapshot]:
+    """Of whom an XMPP client is available, in whichever process."""
     everybody = [a.address for a in await request.router.accounts.list()]
     here = [address for address in everybody if address.domain == request.to.domain]
-    found: list[str] = []
+    found: list[Snapshot] = []
     for start in range(0, len(here), AT_ONCE):
         snapshots = await request.router.service.snapshots(here[start : start + AT_ONCE])
-        found += [str(snapshot.address) for snapshot in snapshots if _resources(snapshot)]
+        found += [snapshot for snapshot in snapshots if _resources(snapshot)]
     return found
+
+
+async def _online(request: Request) -> list[str]:
+    return [str(each.address) for each in await _there(request)]
+
+
+async def _active(request: Request) -> list[str]:
+    return [str(each.address) for each in await _there(request) if not _idles(each)]
+
+
+async def _idle(request: Request) -> list[str]:
+    return [str(each.address) for each in await _there(request) if _idles(each)]
+
+
+def _idles(snapshot: Snapshot) -> bool:
+    """All clients say that nobody is there at them (XEP-0319), or that their user is away."""
+    shown = [t for source in snapshot.sources if source.id.startswith("xmpp:") for t in source.tuples]
+    return all(t.idle_since is not None or t.show in (Show.AWAY, Show.XA) for t in shown)
 
 
 def _resources(snapshot: Snapshot) -> list[str]:
@@ -176,7 +207,7 @@ EXTENSION = Extension(
     name="Service Administration",
     version="1.3.1",
     status=Status.PARTIAL,
-    notes="Accounts, their sessions, who is there, and announcements; for `xmpp.admins`.",
+    notes="Without last logins, black and white lists, messages of the day and welcomes. For `xmpp.admins`.",
     words={KICK: _kick},
     commands=(
         _command(
@@ -192,13 +223,18 @@ EXTENSION = Extension(
         _command("reenable-user", "Let disabled users in again", _enable, _MANY),
         _command("end-user-session", "End sessions", _end_session, _MANY),
         _command("change-user-password", "Change a password", _password, _ONE, _SECRET),
+        _command("get-user-roster", "Show users' rosters", _roster, _MANY),
         _command("user-stats", "Show a user's statistics", _statistics, _ONE),
         _number("get-registered-users-num", "Count the users", "registeredusersnum", _registered),
         _number("get-disabled-users-num", "Count the disabled users", "disabledusersnum", _disabled),
         _number("get-online-users-num", "Count the users online", "onlineusersnum", _online),
+        _number("get-active-users-num", "Count the users who are active", "activeusersnum", _active),
+        _number("get-idle-users-num", "Count the users who are idle", "idleusersnum", _idle),
         _list("get-registered-users-list", "List the users", "registereduserjids", _registered),
         _list("get-disabled-users-list", "List the disabled users", "disableduserjids", _disabled),
         _list("get-online-users-list", "List the users online", "onlineuserjids", _online),
+        _list("get-active-users", "List the users who are active", "activeuserjids", _active),
+        _list("get-idle-users", "List the users who are idle", "idleuserjids", _idle),
         _command(
             "announce",
             "Announce something to all who are online",
