@@ -8,6 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Options of `make run`, e.g. make run ARGS=--no-demo
 ARGS ?= --demo
+# make run ADDRESS=192.168.1.5 is there for phones and clients on other machines: this one's address, which is then the domain, too.
+ADDRESS ?=
+REACHABLE = $(if $(ADDRESS),TANDEM_DOMAINS=$(ADDRESS) TANDEM_XMPP__LISTEN=$(ADDRESS):5222 TANDEM_XMPP__LISTEN_TLS=$(ADDRESS):5223 \
+  TANDEM_SIP__LISTEN_UDP=$(ADDRESS):5060 TANDEM_SIP__LISTEN_TCP=$(ADDRESS):5060 TANDEM_SIP__LISTEN_TLS=$(ADDRESS):5061)
 # Processes of `make test`: auto is two for each processor
 JOBS ?= auto
 
@@ -17,8 +21,8 @@ JOBS ?= auto
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
 
-run: $(VENV)/.run ## Set up what is missing and start the gateway with the accounts alice and bob
-	@$(BIN)/tandem run $(ARGS)
+run: $(VENV)/.run ## Set up what is missing and start the gateway with the accounts alice and bob (for other machines: ADDRESS=this one's)
+	@$(REACHABLE) $(BIN)/tandem run $(ARGS)
 
 test: $(VENV)/.dev interop-peers ## Run the whole test suite, in several processes (in one: make test JOBS=0)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder

@@ -48,14 +48,15 @@ def secrets_file(state_dir: Path) -> Path:
 
 
 def people(settings: Settings) -> list[Person]:
-    """Alice and bob with their passwords, made at the first start."""
+    """Alice and bob with their passwords, made at the first start; under another domain they keep them."""
     path = secrets_file(settings.state_dir)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Person])
+        kept = msgspec.json.decode(path.read_bytes(), type=list[Person])
     except FileNotFoundError:
-        made = [Person(f"{name}@{settings.domains[0]}", readable_password()) for name in NAMES]
-        write_private(path, msgspec.json.encode(made))
-        return made
+        kept = [Person(name, readable_password()) for name in NAMES]
+        write_private(path, msgspec.json.encode(kept))
+    domain = settings.domains[0]
+    return [Person(f"{each.address.partition('@')[0]}@{domain}", each.password) for each in kept]
 
 
 def readable_password() -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import stat
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from gateway import demo
-from gateway.config import Settings
+from gateway.config import Settings, environment_values
 from gateway.listeners import listeners, on_loopback
 from gateway.metrics import DictMetrics
 from presence.address import parse_address
@@ -21,6 +22,8 @@ from presence.ports import Accounts
 from presence.service import PresenceService
 from presence.subscriptions import Subscription
 from tests.support.stores import new_store
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -53,6 +56,26 @@ def test_passwords_are_made_once_and_kept_in_a_private_file(settings: Settings) 
     assert all(re.fullmatch(r"([a-z]{4}-){3}[0-9]{2}", person.password) for person in first)
     assert demo.people(settings) == first
     assert stat.S_IMODE(demo.secrets_file(settings.state_dir).stat().st_mode) == 0o600
+
+
+def test_under_another_domain_the_passwords_are_the_same(settings: Settings) -> None:
+    first = demo.people(settings)
+    moved = demo.people(settings.model_copy(update={"domains": ("192.0.2.1",)}))
+    assert [each.address for each in moved] == ["alice@192.0.2.1", "bob@192.0.2.1"]
+    assert [each.password for each in moved] == [each.password for each in first]
+
+
+def test_make_run_names_the_address_to_reach_it_under_by_settings_that_exist() -> None:
+    said = subprocess.run(
+        ["make", "-n", "run", "ADDRESS=192.0.2.1"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    environment = dict(re.findall(r"\b(TANDEM_\w+)=(\S+)", said.stdout))
+    chosen = Settings.model_validate(environment_values(environment) | {"demo": True})
+    placed = {each.setting: str(each) for each in listeners(on_loopback(chosen)) if each.host == "192.0.2.1"}
+    assert chosen.domains == ("192.0.2.1",)
+    assert sorted(placed) == [
+        *("sip.listen_tcp", "sip.listen_tls", "sip.listen_udp", "xmpp.listen", "xmpp.listen_tls")
+    ]
 
 
 async def test_alice_and_bob_can_log_in_and_are_each_others_buddies(
