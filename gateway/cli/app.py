@@ -39,12 +39,17 @@ def root(
             "-c",
             envvar="TANDEM_CONFIG",
             help="TOML file. Else ./tandem.toml, else /etc/tandem/tandem.toml, else defaults only. "
-            "TANDEM_SECTION__NAME in the environment wins.",
+            "TANDEM_SECTION__NAME in the environment wins. It goes before the command.",
         ),
     ] = None,
 ) -> None:
     context.obj = config_file
     log.configure("error", log.LogFormat.TEXT, node="cli")  # what a role says is its own to configure
+
+
+def example(*lines: str) -> str:
+    """The foot of a command's help."""
+    return "For example:\n\n" + "\n\n".join(f"`tandem {line}`" for line in lines)
 
 
 def fail(text: str, code: Exit = Exit.FAILED) -> NoReturn:

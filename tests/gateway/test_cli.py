@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -102,6 +104,18 @@ def test_every_command_option_and_argument_is_explained(path: str) -> None:
     command = ALL[path]
     assert command.help
     assert [parameter.name for parameter in command.params if not parameter.help] == []
+
+
+@pytest.mark.parametrize("path", sorted(ALL))
+def test_every_command_that_takes_something_has_examples_it_understands(path: str) -> None:
+    command = ALL[path]
+    examples = re.findall(r"`tandem ([^`>]+)", command.epilog or "")
+    assert examples or not any(each.param_type_name == "argument" for each in command.params)
+    for text in examples:
+        before, found, after = f" {text} ".partition(f" {path} ")
+        assert found
+        assert not before.split() or before.split()[0] == "--config"
+        command.make_context(path, shlex.split(after))
 
 
 def test_the_documentation_names_every_command_and_exit_code() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from gateway.cli import listing
-from gateway.cli.app import app, err, fail, out, settings
+from gateway.cli.app import app, err, example, fail, out, settings
 from gateway.cli.bus import with_bus
 
 bans = typer.Typer(no_args_is_help=True, help="See and end bans after failed logins.")
@@ -37,10 +37,10 @@ def list_(
     listing.show(("kind", "who", "seconds left"), table)
 
 
-@bans.command()
+@bans.command(epilog=example("bans lift alice@example.org"))
 def lift(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A network or an account, as listed.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A network or an account, as listed.")],
 ) -> None:
     """End every ban of a network or an account, and forget its failures."""
     lifted = with_bus(settings(context), lambda made: made.service.guard.lift(name))

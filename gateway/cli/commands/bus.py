@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import api
-from gateway.cli.app import app, fail, out, settings
+from gateway.cli.app import app, example, fail, out, settings
 from gateway.cli.wording import hop_line
 from gateway.exits import Exit
 
@@ -16,7 +16,7 @@ bus = typer.Typer(no_args_is_help=True, help="Look at the bus.")
 app.add_typer(bus, name="bus")
 
 
-@bus.command()
+@bus.command(epilog=example("bus tail --address alice@example.org --lines 50"))
 def tail(
     context: typer.Context,
     address: Annotated[str, typer.Option("--address", "-a", help="Only what concerns this address.")] = "",

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from gateway import certs, demo
 from gateway.cli import api
-from gateway.cli.app import app, out, settings
+from gateway.cli.app import app, example, out, settings
 from gateway.config import Settings
 from gateway.exits import Exit
 from gateway.listeners import listeners
@@ -30,7 +30,7 @@ OUR_PACKAGES = ("gateway", "presence", "sip", "xmpp")
 SOON = datetime.timedelta(days=14)
 
 
-@app.command()
+@app.command(epilog=example("--config /etc/tandem/tandem.toml check"))
 def check(context: typer.Context) -> None:
     """Check configuration, ports, certificates, bus, store, DNS and packages, and tell everything at once.
 

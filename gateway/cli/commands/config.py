@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.app import app, settings
+from gateway.cli.app import app, example, settings
 
 
-@app.command()
+@app.command(epilog=example("config > tandem.toml", "config --effective"))
 def config(
     context: typer.Context,
     effective: Annotated[

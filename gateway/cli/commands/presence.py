@@ -8,17 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import api
-from gateway.cli.app import app, out, settings
+from gateway.cli.app import app, example, out, settings
 from gateway.cli.wording import ago
 
 presence = typer.Typer(no_args_is_help=True, help="Look at one person's presence.")
 app.add_typer(presence, name="presence")
 
 
-@presence.command()
+@presence.command(epilog=example("presence show alice@example.org"))
 def show(
     context: typer.Context,
-    address: Annotated[str, typer.Argument(help="Whose presence, e.g. alice@example.org.")],
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose presence.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Show what a fully authorised watcher sees of someone, and what it is made of: sources, leases,

@@ -10,7 +10,7 @@ import typer
 
 from gateway import config
 from gateway.cli import listing
-from gateway.cli.app import app, err, fail, out, settings
+from gateway.cli.app import app, err, example, fail, out, settings
 from gateway.cli.bus import with_bus
 from gateway.wiring import Backend
 from presence.address import Address, parse_address
@@ -52,7 +52,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     listing.show(("room", "occupants", "listed", "name"), table, right=("occupants",))
 
 
-@rooms.command()
+@rooms.command(epilog=example("rooms show tea@rooms.example.org"))
 def show(context: typer.Context, room: RoomArgument, as_json: AsJson = False) -> None:
     """Show who is in a room, and who stands to it how."""
     found = _with_rooms(settings(context), lambda all_: all_.find(_address(room)))
@@ -90,12 +90,15 @@ def show(context: typer.Context, room: RoomArgument, as_json: AsJson = False) ->
         listing.show(("who", "affiliation", "nickname"), table)
 
 
-@rooms.command()
+@rooms.command(epilog=example("rooms grant tea@rooms.example.org alice@example.org owner"))
 def grant(
     context: typer.Context,
     room: RoomArgument,
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whom.")],
-    affiliation: Annotated[Affiliation, typer.Argument(help="What they are to the room from now on.")],
+    affiliation: Annotated[
+        Affiliation,
+        typer.Argument(metavar="AFFILIATION", help="`owner`, `admin`, `member`, `outcast`, or `none` again."),
+    ],
 ) -> None:
     """Make somebody owner, admin, member or outcast of a room, or nothing again."""
     whom = _address(address)
@@ -112,7 +115,7 @@ def grant(
     err.print(f"{whom}: {affiliation.value}", markup=False, soft_wrap=True)
 
 
-@rooms.command()
+@rooms.command(epilog=example('rooms destroy tea@rooms.example.org --reason "moved to coffee"'))
 def destroy(
     context: typer.Context,
     room: RoomArgument,

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.app import app, settings
+from gateway.cli.app import app, example, settings
 from gateway.config import Role
 
 
-@app.command()
+@app.command(epilog=example("--config /etc/tandem/tandem.toml run", "run --only sip --index 2"))
 def run(
     context: typer.Context,
     only: Annotated[

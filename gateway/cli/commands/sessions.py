@@ -8,16 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import api, listing
-from gateway.cli.app import app, out, settings
+from gateway.cli.app import app, example, out, settings
 from gateway.cli.wording import ago, details
 
 LEADING = ("address", "kind", "node")
 
 
-@app.command()
+@app.command(epilog=example("sessions alice@example.org"))
 def sessions(
     context: typer.Context,
-    address: Annotated[str, typer.Argument(help="Only what concerns this address.")] = "",
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Only what concerns this address.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List XMPP sessions, SIP bindings and subscription dialogs of all nodes."""

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import api, listing
-from gateway.cli.app import app, out, settings
+from gateway.cli.app import app, example, out, settings
 from gateway.cli.wording import clock, people
 
 
-@app.command()
+@app.command(epilog=example("trace 1a2247317350000f1fb0c277ce2"))
 def trace(
     context: typer.Context,
     id: Annotated[str, typer.Argument(help="Trace id, as `bus tail` and the logs show it.", metavar="ID")],

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli import listing, users_file
 from gateway.cli.accounts import tell, with_accounts, with_store
-from gateway.cli.app import app, err, fail, settings
+from gateway.cli.app import app, err, example, fail, settings
 from gateway.exits import Exit
 from gateway.wiring import Backend
 from presence.address import Address, parse_address
@@ -29,7 +29,7 @@ AddressArgument = Annotated[
 ]
 
 
-@user.command()
+@user.command(epilog=example("user add alice@example.org"))
 def add(context: typer.Context, address: AddressArgument) -> None:
     """Make an account. The password is asked for, or is the first line of standard input when that is no
     terminal."""
@@ -42,7 +42,7 @@ def add(context: typer.Context, address: AddressArgument) -> None:
     err.print(f"{wanted} can log in now.", markup=False)
 
 
-@user.command()
+@user.command(epilog=example("user passwd alice@example.org"))
 def passwd(context: typer.Context, address: AddressArgument) -> None:
     """Change a password, asked for or read from standard input like `user add` does. Sessions, registrations
     and dialogs that began with the old one end."""
@@ -53,7 +53,7 @@ def passwd(context: typer.Context, address: AddressArgument) -> None:
     err.print(f"{wanted} has a new password.", markup=False)
 
 
-@user.command()
+@user.command(epilog=example("user delete alice@example.org --yes"))
 def delete(
     context: typer.Context,
     address: AddressArgument,
@@ -68,7 +68,7 @@ def delete(
     err.print(f"{wanted} is deleted.", markup=False)
 
 
-@user.command()
+@user.command(epilog=example("user disable alice@example.org"))
 def disable(context: typer.Context, address: AddressArgument) -> None:
     """Keep an account's owner out: sessions, registrations and dialogs end at once; nothing is deleted."""
     chosen, wanted = settings(context), account_address(address)
@@ -77,7 +77,7 @@ def disable(context: typer.Context, address: AddressArgument) -> None:
     err.print(f"{wanted} cannot log in any more.", markup=False)
 
 
-@user.command()
+@user.command(epilog=example("user enable alice@example.org"))
 def enable(context: typer.Context, address: AddressArgument) -> None:
     """Let the owner of a disabled account in again."""
     chosen, wanted = settings(context), account_address(address)
@@ -86,16 +86,19 @@ def enable(context: typer.Context, address: AddressArgument) -> None:
     err.print(f"{wanted} can log in again.", markup=False)
 
 
-@user.command()
+@user.command(epilog=example("user invite --name juliet", "user invite --buddy alice@example.org --days 3"))
 def invite(
     context: typer.Context,
     name: Annotated[
         str, typer.Option(help="The account to be made; else they choose.", metavar="LOCAL")
     ] = "",
     buddy: Annotated[
-        str, typer.Option(help="Whoever accepts and this account become each other's buddies.")
+        str,
+        typer.Option(help="Whoever accepts and this account become each other's buddies.", metavar="ADDRESS"),
     ] = "",
-    domain: Annotated[str, typer.Option(help="Where; the first of the domains if not given.")] = "",
+    domain: Annotated[
+        str, typer.Option(help="Where; the first of the domains if not given.", metavar="DOMAIN")
+    ] = "",
     days: Annotated[
         float | None, typer.Option(help="Good for so long; else xmpp.invitation_days.", min=0.01, max=366)
     ] = None,
@@ -120,10 +123,12 @@ def invite(
     err.print(f"Good once, until {ends:%Y-%m-%d %H:%M} UTC.", markup=False)
 
 
-@user.command("import")
+@user.command("import", epilog=example("user import /etc/reTurn/users.txt"))
 def import_(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="login:password-or-HA1:realm:state, one account a line.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="login:password-or-HA1:realm:state, one account a line.")
+    ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Give known accounts the file's password and state, too.")
     ] = False,
@@ -134,7 +139,7 @@ def import_(
     users_file.take_over(settings(context), file, replace_known=replace)
 
 
-@user.command()
+@user.command(epilog=example("user export --format coturn"))
 def export(
     context: typer.Context,
     form: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import api
-from gateway.cli.app import app, out, settings
+from gateway.cli.app import app, example, out, settings
 from gateway.cli.commands.presence import document_lines
 from gateway.cli.wording import details
 from gateway.exits import Exit
@@ -16,11 +16,11 @@ from gateway.exits import Exit
 KNOWN = ("node", "kind", "address")
 
 
-@app.command("who-sees")
+@app.command("who-sees", epilog=example("who-sees bob@example.org alice@example.org"))
 def who_sees(
     context: typer.Context,
-    watcher: Annotated[str, typer.Argument(help="Who wants to see.")],
-    presentity: Annotated[str, typer.Argument(help="Who is to be seen.")],
+    watcher: Annotated[str, typer.Argument(metavar="WATCHER", help="Who wants to see.")],
+    presentity: Annotated[str, typer.Argument(metavar="PRESENTITY", help="Who is to be seen.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Tell whether WATCHER sees PRESENTITY, why or why not, what there is to see and where it is shown. Exit
