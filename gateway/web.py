@@ -321,6 +321,7 @@ class WebServer:
                 ws_ping_timeout=PING,
                 ws_per_message_deflate=False,
                 log_config=None,
+                log_level="error",  # what is no HTTP is the peer's mistake, as often as it likes
                 access_log=False,
                 lifespan="off",
                 server_header=False,

@@ -270,13 +270,14 @@ async def test_one_network_does_not_take_all_connections() -> None:
             each.close()
 
 
-async def test_what_is_no_http_is_answered_400() -> None:
+async def test_what_is_no_http_is_answered_400_and_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(plain=["127.0.0.1:0"]) as server:
         ((_, host, port),) = server.listening
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(b"OPTIONS sip:localhost SIP/2.0\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 400")
         writer.close()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 async def test_a_taken_port_is_named() -> None:
