@@ -56,6 +56,17 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_names_in_files_that_are_named_exist(page: Path) -> None:
+    missing = [
+        f"{file}: {name}"
+        for file, names in re.findall(r"`((?:\w+/)+\w+\.py): ([\w.]+)`", prose(page))
+        for name in names.split(".")
+        if not re.search(rf"\b(?:def|class) {name}\b", (ROOT / file).read_text())
+    ]
+    assert missing == []
+
+
 # --- settings ----------------------------------------------------------------------------------------
 
 

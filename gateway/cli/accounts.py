@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -37,9 +38,7 @@ def with_store(chosen: config.Settings, use: Callable[[Backend], Awaitable[T]]) 
     try:
         make_state_dir(chosen)
         if chosen.store_file is not None and not chosen.store_file.exists():
-            err.print(
-                f"A new database is made in {chosen.state_dir} (state_dir)", style="yellow", markup=False
-            )
+            _new_database(chosen)
         return asyncio.run(work())
     except config.ConfigError as error:
         fail(str(error), Exit.CONFIG)
@@ -47,6 +46,15 @@ def with_store(chosen: config.Settings, use: Callable[[Backend], Awaitable[T]]) 
         fail(refused.text or "there is such an account already")
     except Unavailable as error:
         fail(f"the account store cannot be reached: {error}", Exit.NOT_RUNNING)
+
+
+def _new_database(chosen: config.Settings) -> None:
+    """Say that one is made, for nobody may have meant this directory; root makes none that another user's
+    gateway could not write to."""
+    owner = chosen.state_dir.stat().st_uid
+    if os.geteuid() == 0 != owner:
+        fail(f"state_dir: {chosen.state_dir} is another user's (id {owner}); call this as that user")
+    err.print(f"A new database is made in {chosen.state_dir} (state_dir)", style="yellow", markup=False)
 
 
 def tell(chosen: config.Settings, *changes: AccountChanged) -> None:

@@ -205,6 +205,16 @@ def test_check_hints_at_a_certificate_for_another_domain(shell: Shell) -> None:
     assert "chat.invalid has no address in DNS" in result.output
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes into others' directories")
+def test_root_makes_no_database_that_the_gateway_could_not_write_to(shell: Shell) -> None:
+    (shell.directory / "state").mkdir()
+    os.chown(shell.directory / "state", 65534, -1)
+    result = shell.run("user", "add", "alice@localhost", stdin="secret\n")
+    assert result.exit_code == Exit.FAILED
+    assert "state is another user's (id 65534); call this as that user" in result.output
+    assert not list((shell.directory / "state").iterdir())
+
+
 def test_a_new_database_is_told_once(shell: Shell) -> None:
     assert "A new database is made in " in shell.run("user", "list").output
     assert "new database" not in shell.run("user", "list").output
