@@ -124,7 +124,10 @@ async def run(scenes: list[str], beside: list[str], seconds: float) -> list[dict
                 print(f"{kind.name} is not installed (apt install {kind.package})", file=sys.stderr)
                 continue
             print(f"{scene.title}: {kind.name} …", file=sys.stderr, flush=True)
-            results.append(await measure(kind, name, scene, seconds))
+            try:
+                results.append(await measure(kind, name, scene, seconds))
+            except RuntimeError as failed:  # the others are worth knowing all the same
+                print(failed, file=sys.stderr)
     return results
 
 

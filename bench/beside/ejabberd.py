@@ -25,7 +25,8 @@ shaper_rules: {{max_user_sessions: 100, max_user_offline_messages: 5000}}
 api_permissions:
   "all": {{from: [mod_http_api], who: all, what: "*"}}
 listen:
-  - {{port: {port}, ip: "{host}", module: ejabberd_c2s, starttls_required: true, max_stanza_size: 262144}}
+  - {{port: {port}, ip: "{host}", module: ejabberd_c2s, starttls_required: true, backlog: 512,
+     max_stanza_size: 262144}}
   - {{port: {api}, ip: "{host}", module: ejabberd_http, request_handlers: {{/api: mod_http_api}}}}
 modules:
   mod_roster: {{versioning: true}}
