@@ -6,8 +6,10 @@ a call that rang and ended without ever being confirmed (RFC 4235 §3.7.1) was m
 elsewhere is known a moment later, and while any phone of theirs rings, nothing is certain.
 
 What the processes have to know of each other are two marks on the bus by Call-ID: that it rang, and its fate,
-answered or told, whichever came first. A process that dies between a call's end and its notice tells nobody;
-phones have lists of their own.
+answered or told, whichever came first. A PBX that rings several phones makes a call of its own to each of
+them; these are one by who calls and when, for which there are two more marks, for seconds.
+
+A process that dies between a call's end and its notice tells nobody; phones have lists of their own.
 """
 
 from __future__ import annotations
@@ -47,6 +49,10 @@ _RINGING = 3600.0
 "Seconds for which it is known that a call rang."
 _DAY = 86_400.0
 "Seconds for which a call's fate is known."
+_LEGS = 10.0
+"Seconds for which it is known that a caller was answered: its PBX ends its calls to the other phones."
+_TOGETHER = 3.0
+"Seconds within which a PBX ends its calls to all phones."
 _MOST = 20_000
 "Calls remembered."
 _PER_SECOND, _AT_ONCE = 1 / 60, 20
@@ -132,6 +138,11 @@ def _name(address: Address, call_id: str) -> str:
     return hashlib.blake2b(f"{address} {call_id}".encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
+def _legs(call: Received) -> str:
+    """Names all calls of that caller to that person."""
+    return _name(call.address, caller_of(call.caller)[0])
+
+
 def caller_of(text: str) -> tuple[str, Address | None]:
     """The URI of a caller without anything that is not their address, and the address where it is one; empty
     for nobody, for who withholds it (RFC 3323 §4.1.1.3) and for what cannot be shown."""
@@ -198,6 +209,7 @@ class MissedCalls:
                     await self._service.first(f"rang {call.name}", "rang", _RINGING)
                 case Turn.ANSWERED:
                     await self._service.first(f"call {call.name}", "answered", _DAY)
+                    await self._service.first(f"talk {_legs(call)}", "answered", _LEGS)
                 case Turn.OVER:
                     await self._decide(call)
         except Unavailable as error:
@@ -213,10 +225,14 @@ class MissedCalls:
         # Another process may have heard it ring, or this one in an earlier life: then the mark is taken.
         if not call.rang and await self._service.first(f"rang {call.name}", "never", 0.001):
             return
+        if not await self._service.first(f"talk {_legs(call)}", "nobody", 0.001):
+            return
         uri, caller = caller_of(call.caller)
         if not await self._wanted(call.address, caller):
             return
-        if await self._service.first(f"call {call.name}", self._service.owner, _DAY):
+        if not await self._service.first(f"call {call.name}", self._service.owner, _DAY):
+            return
+        if await self._service.first(f"missed {_legs(call)}", call.name, _TOGETHER):
             await self._tell(call, await self._words(call.address, uri, caller))
 
     async def _rings(self, address: Address) -> bool:

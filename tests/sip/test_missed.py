@@ -260,6 +260,31 @@ async def test_what_another_process_heard_answered_is_not_missed(scene: Scene) -
     assert scene.told() == []
 
 
+async def test_the_calls_a_pbx_makes_to_each_phone_are_one(scene: Scene) -> None:
+    first, second = scene.process(), scene.process()
+    says(first, call("early", id="one"))
+    says(second, call("early", id="two"))
+    says(first, call("terminated", id="one"))
+    await scene.clock.passes(0.5)
+    says(second, call("terminated", id="two"))
+    await scene.clock.passes(60)
+    assert len(scene.told()) == 1
+    says(first, call("early", id="three"), call("terminated", id="three"))
+    await scene.clock.passes(60)
+    assert len(scene.told()) == 1
+
+
+async def test_what_was_answered_at_another_phone_of_a_pbx_is_not_missed(scene: Scene) -> None:
+    first, second = scene.process(), scene.process()
+    says(first, call("early", id="one"))
+    says(second, call("early", id="two"), call("confirmed", id="two"))
+    await scene.clock.passes(0.5)
+    says(first, call("terminated", id="one", event="cancelled"))
+    says(first, call("early", id="x", caller="sip:x@gw.example"), call("terminated", id="x"))
+    await scene.clock.passes(60)
+    assert [each.bodies[0].text for each in scene.told()] == ["Missed call from sip:x@gw.example"]
+
+
 async def test_while_another_phone_rings_nothing_is_missed_yet(scene: Scene) -> None:
     first, second = scene.process(), scene.process()
     says(first, call("early", tag="one"), call("terminated", tag="one", event="rejected"))
