@@ -87,6 +87,8 @@ class Received:
     since: float
     turn: Turn
     rang: bool = False
+    alone: bool = False
+    "When it began to ring, no other call of its caller had just been answered."
     over: float = 0.0
     "When it was over. Unix seconds."
 
@@ -207,6 +209,7 @@ class MissedCalls:
             match turn:
                 case Turn.RANG:
                     await self._service.first(f"rang {call.name}", "rang", _RINGING)
+                    call.alone = await self._unanswered(call)
                 case Turn.ANSWERED:
                     await self._service.first(f"call {call.name}", "answered", _DAY)
                     await self._service.first(f"talk {_legs(call)}", "answered", _LEGS)
@@ -225,7 +228,7 @@ class MissedCalls:
         # Another process may have heard it ring, or this one in an earlier life: then the mark is taken.
         if not call.rang and await self._service.first(f"rang {call.name}", "never", 0.001):
             return
-        if not await self._service.first(f"talk {_legs(call)}", "nobody", 0.001):
+        if call.alone and not await self._unanswered(call):
             return
         uri, caller = caller_of(call.caller)
         if not await self._wanted(call.address, caller):
@@ -234,6 +237,10 @@ class MissedCalls:
             return
         if await self._service.first(f"missed {_legs(call)}", call.name, _TOGETHER):
             await self._tell(call, await self._words(call.address, uri, caller))
+
+    async def _unanswered(self, call: Received) -> bool:
+        """No call of that caller to that person was answered in the last seconds."""
+        return await self._service.first(f"talk {_legs(call)}", "nobody", 0.001)
 
     async def _rings(self, address: Address) -> bool:
         """A phone of theirs does, of which perhaps another process has heard."""

@@ -276,13 +276,21 @@ async def test_the_calls_a_pbx_makes_to_each_phone_are_one(scene: Scene) -> None
 
 async def test_what_was_answered_at_another_phone_of_a_pbx_is_not_missed(scene: Scene) -> None:
     first, second = scene.process(), scene.process()
-    says(first, call("early", id="one"))
-    says(second, call("early", id="two"), call("confirmed", id="two"))
+    says(first, call("early", id="one"), call("early", id="x", caller="sip:x@gw.example"))
+    says(second, call("early", id="two"))
+    await scene.clock.passes(3)
+    says(second, call("confirmed", id="two"))
     await scene.clock.passes(0.5)
-    says(first, call("terminated", id="one", event="cancelled"))
-    says(first, call("early", id="x", caller="sip:x@gw.example"), call("terminated", id="x"))
+    says(first, call("terminated", id="one", event="cancelled"), call("terminated", id="x"))
+    await scene.clock.passes(1)
+    assert scene.told() == []
+    # She hangs up, and they try again at once: that is another call.
+    says(second, call("early", id="again"), call("terminated", id="again"))
     await scene.clock.passes(60)
-    assert [each.bodies[0].text for each in scene.told()] == ["Missed call from sip:x@gw.example"]
+    assert [each.bodies[0].text for each in scene.told()] == [
+        "Missed call from sip:x@gw.example",
+        f"Missed call from xmpp:{CAROL}",
+    ]
 
 
 async def test_while_another_phone_rings_nothing_is_missed_yet(scene: Scene) -> None:
