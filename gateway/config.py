@@ -405,6 +405,8 @@ def _told(item: Any, name: str) -> str:
         return f"there is no such setting; {meant[0]} perhaps" if meant else "there is no such setting"
     if item["type"] == "tuple_type":
         return f"a list is wanted: [{json.dumps(item['input'], default=str)}]"
+    if item["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return f"a table is wanted: [{name}], or {{…}}"
     return str(item["msg"]).removeprefix("Value error, ")
 
 

@@ -167,8 +167,12 @@ async def _reload(running: Settings, file: Path | None, node: Node, name: str) -
         return
     logging.configure(wanted.log.level, wanted.log.format, node=name)
     await node.reload()
-    changed = [field for field in Settings.model_fields if getattr(wanted, field) != getattr(running, field)]
-    log.info("reloaded", needs_restart=",".join(field for field in changed if field != "log"))
+    fields = Settings.model_fields.keys() - {"log"}
+    changed = sorted(field for field in fields if getattr(wanted, field) != getattr(running, field))
+    if changed:
+        log.warning("reloaded", needs_restart=",".join(changed))
+    else:
+        log.info("reloaded")
 
 
 class Serial:

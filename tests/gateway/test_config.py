@@ -115,8 +115,9 @@ def test_all_mistakes_are_told_at_once_with_name_and_place(
 
 
 def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
-    write(tmp_path / "tandem.toml", '[sip]\nlisten_upd = []\nlisten_tcp = "0.0.0.0:5060"\n')
+    write(tmp_path / "tandem.toml", 'tls = "a.pem"\n[sip]\nlisten_upd = []\nlisten_tcp = "0.0.0.0:5060"\n')
     assert problems() == [
+        "tls: a table is wanted: [tls], or {…} (tandem.toml)",
         'sip.listen_tcp: a list is wanted: ["0.0.0.0:5060"] (tandem.toml)',
         "sip.listen_upd: there is no such setting; sip.listen_udp perhaps (tandem.toml)",
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.inbox import Inbox
+from tests.support.inbox import PATIENCE, Inbox
 from tests.support.stage import Person, Stage
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.journey
 
@@ -61,6 +64,14 @@ async def test_one_message_is_followed_across_both_protocols(stage: Stage, direc
         told = await stage.tandem.command("trace", delivered["trace"])
         assert "sip-1" in told
         assert "xmpp-1" in told
+
+
+async def test_what_a_reload_cannot_change_is_told_at_whatever_level(stage: Stage) -> None:
+    (stage.tandem.directory / "tandem.toml").write_text("[archive]\ndays = 5\n")
+    os.kill(stage.tandem.supervisor, signal.SIGHUP)
+    told = "level=warning node=xmpp-1 event=reloaded needs_restart=archive"
+    await until("it is told", lambda: told in stage.tandem.logged(), PATIENCE)
+    (stage.tandem.directory / "tandem.toml").unlink()
 
 
 async def test_a_word_that_is_no_address_is_told(stage: Stage) -> None:

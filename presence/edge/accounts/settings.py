@@ -100,7 +100,7 @@ class GuardSettings(_Section):
     per_account: int = Field(default=100, ge=1)
     """Failures at one account from everywhere until only networks that have known its password may try it."""
     longest_ban: float = Field(default=3600.0, ge=1)
-    "Seconds."
+    "Seconds a ban may last at most."
     exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     "Networks that are never banned, such as a proxy's."
 
