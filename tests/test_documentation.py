@@ -50,6 +50,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert dead == []
 
 
+@pytest.mark.parametrize(("index", "folder"), [("README.md", "docs"), ("docs/adr/README.md", "docs/adr")])
+def test_every_page_is_in_its_index(index: str, folder: str) -> None:
+    linked = {(Path(index).parent / target).name for target, _ in LINK.findall(prose(Path(index)))}
+    assert sorted({page.name for page in PAGES if str(page.parent) == folder} - linked - {"README.md"}) == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_files_that_are_named_exist(page: Path) -> None:
     named = [name for name in FILE.findall(prose(page)) if not PLACEHOLDER.search(name)]

@@ -37,4 +37,4 @@ def sessions(
 def _row(row: dict[str, Any], now: float) -> list[str]:
     since = ago(now - row["since"]) if isinstance(row.get("since"), (int, float)) else ""
     named = [str(row.get(name, "")) for name in LEADING]
-    return [*named, since, details(row, now, *LEADING, "since")]
+    return [*named, since, details(row, now, *LEADING, "since", "seconds")]
