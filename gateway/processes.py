@@ -216,6 +216,13 @@ def _refuse(error: config.ConfigError) -> Exit:
     err.print("Tandem cannot start:", style="bold red")
     for problem in error.problems:
         err.print(f"  {problem}", markup=False, soft_wrap=True)
+    setting = error.problems[0].partition(":")[0]
+    if config.field_at(setting.split(".")) is not None:
+        variable = config.PREFIX + setting.upper().replace(".", "__")
+        err.print(
+            f"Set it in tandem.toml, or as {variable} in the environment; `tandem config` explains all.",
+            soft_wrap=True,
+        )
     return Exit.CONFIG
 
 

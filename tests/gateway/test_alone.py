@@ -61,3 +61,4 @@ def test_a_second_gateway_in_a_state_directory_says_so(
         )
     assert second.returncode == Exit.CONFIG
     assert f"state_dir: {name} of {tmp_path} runs already (process {os.getpid()})" in second.stderr
+    assert "TANDEM_STATE_DIR in the environment" in second.stderr
