@@ -188,7 +188,9 @@ def _enter_again(there: Occupant, attendance: Attendance, wish: Wish) -> Step:
 
 
 def _check_nick(room: Room, nick: str, address: Address) -> None:
-    """§7.2.9: used by somebody else, or somebody else's for good."""
+    """§7.2.8: used by somebody else, or somebody else's for good. §17.1: nobody could see it."""
+    if not nick.strip():
+        raise Refused(Condition.BAD_REQUEST, "a nickname of spaces alone cannot be seen")
     there = room.occupants.get(nick)
     if there is not None and there.address != address:
         raise Refused(Condition.CONFLICT, "somebody else has this nickname")

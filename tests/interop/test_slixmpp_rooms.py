@@ -101,6 +101,22 @@ async def test_an_owner_gives_and_takes_roles_and_affiliations(stage: Stage) -> 
         await hers.presences.take("the end", lambda p: p["type"] == "unavailable")
 
 
+async def test_an_owner_lets_moderators_alone_be_seen(stage: Stage) -> None:
+    alice, bob = await stage.person("alice"), await stage.person("bob")
+    room = new_room()
+    async with stage.client(alice, plugins=PLUGINS) as hers, stage.client(bob, plugins=PLUGINS) as his:
+        await enter(hers, room, "ali")
+        await configure(hers, room, presencebroadcast=["moderator"])
+        _, _, occupants, _ = await enter(his, room, "bob")
+        assert [each["muc"]["nick"] for each in occupants] == ["ali", "bob"]
+        his.say(room, "unseen", kind="groupchat")
+        await hears(hers, room, "bob", "unseen")
+        assert rooms(hers).get_roster(room) == ["ali"]
+        await configure(hers, room, presencebroadcast=["moderator", "participant"])
+        await hers.presences.take("him", lambda p: p["from"].full == f"{room}/bob")
+        assert sorted(rooms(hers).get_roster(room)) == ["ali", "bob"]
+
+
 async def test_invitations_reach_people_outside(stage: Stage) -> None:
     alice, bob = await stage.person("alice"), await stage.person("bob")
     room = new_room()

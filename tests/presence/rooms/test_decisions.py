@@ -95,6 +95,13 @@ def test_nicknames_that_are_taken_or_reserved_are_refused() -> None:
     assert enter(state, entry(CAROL, nick="caz")).events
 
 
+def test_a_nickname_can_be_seen() -> None:
+    """§17.1."""
+    refused(lambda: enter(both(), entry(CAROL, nick="  ")), Condition.BAD_REQUEST)
+    refused(lambda: rename(both(), "bob", " ", PresenceTuple(id="")), Condition.BAD_REQUEST)
+    refused(lambda: register(both(), BOB, " ", BOUNDS), Condition.BAD_REQUEST)
+
+
 def test_whoever_leaves_with_one_endpoint_of_two_is_still_there() -> None:
     two = replace(occupant(BOB), attendances=(attendance(BOB, "b1"), attendance(BOB, "b2")))
     step = leave(room(occupant(), two), ("b1",))
