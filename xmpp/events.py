@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from presence.address import Address
 from presence.blocking import NOBODY
@@ -27,6 +28,8 @@ from xmpp.relay import Carried, envelope
 if TYPE_CHECKING:
     from xmpp.router import XmppRouter
     from xmpp.session import Session
+
+log = structlog.get_logger()
 
 PAUSE = 0.25
 "Seconds between looks whether a client has taken what it was sent."
@@ -91,7 +94,11 @@ async def tell(router: XmppRouter, owner: Address, node: str, config: NodeConfig
 def heard(router: XmppRouter, carried: Carried, to: JID) -> None:
     """An event, for those of our clients that want to hear of its node (`Carried.type`)."""
     wanted = carried.type + NOTIFY
-    notice = _decode_notice(carried.stanza)
+    try:
+        notice = _decode_notice(carried.stanza)
+    except msgspec.MsgspecError as broken:  # of another version of ours
+        log.warning("relay_unreadable", address=str(to), reason=str(broken))
+        return
     mine, sender = router.service.blocking.known(to.bare), parse_jid(carried.sender).bare
     if mine is not None and sender != to.bare and mine.covers(sender):
         return

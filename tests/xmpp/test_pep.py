@@ -14,9 +14,11 @@ from xmpp.extensions.xep_0115_caps import verification
 from xmpp.extensions.xep_0163_pep import MAX_NODES
 from xmpp.forms import FORM_TYPE, read_form
 from xmpp.forms import NS as FORM
+from xmpp.jid import JID
 from xmpp.nodes import MAX_OF_ONE
 from xmpp.presence import DELAY_NS
 from xmpp.pubsub import ERRORS_NS, EVENT_NS, NS, OWNER_NS
+from xmpp.relay import Carried, envelope
 
 TUNE = "http://jabber.org/protocol/tune"
 BLOCKING = "urn:xmpp:blocking"
@@ -307,6 +309,17 @@ async def test_a_blocked_resource_is_neither_told_nor_shown(xmpp: Scene) -> None
     work = await interested(xmpp, "bob", "work")
     only_messages(work)
     assert events(work) == []
+
+
+async def test_what_another_version_sends_is_left_out(xmpp: Scene) -> None:
+    await xmpp.friends("alice", "bob")
+    bob = await interested(xmpp, "bob")
+    bob.heard()
+    to = JID.of(bob.session.address)
+    carried = Carried(EVENT_NS, TUNE, bare("alice"), to.full, "1", b"<event/>")
+    await xmpp.nodes["xmpp-1"].service.relay(envelope(carried, to))
+    await xmpp.settle()
+    assert events(bob) == []
 
 
 async def test_who_does_not_see_her_presence_is_not_told(xmpp: Scene) -> None:
