@@ -268,15 +268,10 @@ class Node:
 
     async def _take(self, envelope: Inbound) -> None:
         match envelope:
-            case Inquiry():
-                await inquiry.reply(self._bus, self._name, envelope, self.door.sessions())
-            case AccountChanged():
-                self._backend.service.forget(envelope.address)
-                self.door.receive(envelope)
             case (
-                PresenceChanged()
-                | Deliver()
+                Deliver()
                 | Copy()
+                | PresenceChanged()
                 | Relay()
                 | AuthorisationChanged()
                 | Failed()
@@ -287,6 +282,11 @@ class Node:
                 | RoomChanged()
             ):
                 self.door.receive(envelope)
+            case AccountChanged():
+                self._backend.service.forget(envelope.address)
+                self.door.receive(envelope)
+            case Inquiry():
+                await inquiry.reply(self._bus, self._name, envelope, self.door.sessions())
             case _:
                 assert_never(envelope)
 

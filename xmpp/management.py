@@ -34,6 +34,7 @@ REMEMBERED = 10_000
 "Sessions that timed out, of which a late client is still told how far it was understood."
 
 _REQUEST = f"<r xmlns='{NS}'/>".encode()
+_ANSWER = f"<a xmlns='{NS}' h='%d'/>".encode()
 _MESSAGE_END = b"</message>"
 
 
@@ -93,7 +94,8 @@ class Management:
         progress = self.session.progress
         if self._asked is not None and progress.handled >= self._asked:
             self._asked = None
-            say(self.session, E("a", NS, {"h": str(self.handled)}))
+            if self.session.outbound is not None:
+                self.session.outbound.send(_ANSWER % self.handled)
         if progress.handled == progress.begun:
             self._caught_up.open()
 

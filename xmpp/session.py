@@ -148,7 +148,7 @@ class Session:
         self.receiving = True
         try:
             accepted: Element | None = stanza
-            for hook in self.router.registry.incoming:
+            for hook in self.router.registry.incoming.get(stanza.name, ()):
                 accepted = hook(self, stanza)
                 if accepted is None:
                     return
@@ -251,7 +251,8 @@ class Session:
             raise _hidden(refusal) from None
         self._launched()
         service.accept(message, partial(self._submitted, stanza, number))
-        await self._room.passed()
+        if self._in_flight >= WINDOW:
+            await self._room.passed()
 
     def _submitted(
         self, stanza: Element, number: int, message: InstantMessage, outcome: object, bell: bool
@@ -397,13 +398,14 @@ class Session:
 
     def _launched(self) -> None:
         self._in_flight += 1
-        self._quiet.shut()
-        if self._in_flight >= WINDOW:
+        if self._in_flight == 1:
+            self._quiet.shut()
+        if self._in_flight == WINDOW:
             self._room.shut()
 
     def _landed(self, number: int) -> None:
         self._in_flight -= 1
-        if self._in_flight < WINDOW:
+        if self._in_flight == WINDOW - 1:
             self._room.open()
         if not self._in_flight:
             self._quiet.open()

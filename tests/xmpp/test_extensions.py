@@ -13,7 +13,7 @@ from presence.model import Snapshot
 from presence.ports import Committed, Update
 from tests.xmpp.scene import Client, Scene
 from xmpp import extensions
-from xmpp.element import CLIENT_NS, E
+from xmpp.element import CLIENT_NS, E, Element
 from xmpp.extensions import EVERYWHERE, Extension, Iq, Registry, Request, Status, registry
 
 INFO = "http://jabber.org/protocol/disco#info"
@@ -61,7 +61,18 @@ def test_what_two_extensions_do_with_a_stanza_together_is_done_once() -> None:
     made = Extension(
         spec="XEP-9999", name="", version="1", status=Status.PARTIAL, incoming=lambda _, stanza: stanza
     )
-    assert len(Registry((made, replace(made, spec="XEP-9998"))).incoming) == 1
+    together = Registry((made, replace(made, spec="XEP-9998"))).incoming
+    assert {name: len(hooks) for name, hooks in together.items()} == {"message": 1, "presence": 1, "iq": 1}
+
+
+def test_an_extension_is_shown_only_the_stanzas_it_wants_to_hear() -> None:
+    def swallow(session: object, stanza: Element) -> None: ...
+
+    names = frozenset({"presence"})
+    made = Extension(
+        spec="XEP-9999", name="", version="1", status=Status.PARTIAL, incoming=swallow, hears=names
+    )
+    assert Registry((made,)).incoming == {"message": (), "presence": (swallow,), "iq": ()}
 
 
 async def test_service_discovery_tells_what_is_registered(xmpp: Scene) -> None:

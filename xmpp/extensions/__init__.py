@@ -173,6 +173,8 @@ class Extension:
     incoming: Callable[[Session, Element], Element | None] | None = None
     """A stanza came from the client, before anything is done with it; None swallows it. One that several
     extensions share is called once."""
+    hears: frozenset[str] = frozenset({"message", "presence", "iq"})
+    "Names of the stanzas that `incoming` is called for."
     outgoing: Callable[[Session, Outgoing], bool] | None = None
     "Something is about to be sent to the client; False holds it back (the extension sends it later)."
     opened: Callable[[Session], None] | None = None
@@ -285,7 +287,11 @@ class Registry:
         self.resumed = tuple(e.resumed for e in extensions if e.resumed is not None)
         self.claims = tuple(e.claims for e in reversed(extensions) if e.claims is not None)
         "The latest specification's first."
-        self.incoming = tuple(dict.fromkeys(e.incoming for e in extensions if e.incoming is not None))
+        self.incoming = {
+            name: tuple(dict.fromkeys(e.incoming for e in extensions if e.incoming and name in e.hears))
+            for name in ("message", "presence", "iq")
+        }
+        "By the stanza's name."
         self.outgoing = tuple(e.outgoing for e in extensions if e.outgoing is not None)
         self.account_identities = tuple(pair for e in extensions for pair in e.account_identities)
         self.account_items = tuple(e.account_items for e in extensions if e.account_items is not None)

@@ -41,5 +41,6 @@ EXTENSION = Extension(
     kept=MOOD.kept(),
     words={NS: MOOD.heard},
     incoming=MOOD.incoming,
+    hears=frozenset({"presence"}),
     person=MOOD.changed,
 )

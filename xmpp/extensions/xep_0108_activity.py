@@ -74,5 +74,6 @@ EXTENSION = Extension(
     kept=ACTIVITY.kept(),
     words={NS: ACTIVITY.heard},
     incoming=ACTIVITY.incoming,
+    hears=frozenset({"presence"}),
     person=ACTIVITY.changed,
 )

@@ -96,6 +96,7 @@ EXTENSION = Extension(
     server_nodes=_at_node,
     claims=_claim,
     incoming=incoming,
+    hears=frozenset({"presence", "iq"}),
     packs=pack,
     unpacks=unpack,
 )

@@ -30,4 +30,5 @@ EXTENSION = Extension(
     account_features=(SID_NS,),
     transient=frozenset({(SID_NS, "origin-id"), (SID_NS, "stanza-id"), (SID_NS, "referenced-stanza")}),
     incoming=_incoming,
+    hears=frozenset({"message"}),
 )

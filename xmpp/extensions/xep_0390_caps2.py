@@ -139,4 +139,5 @@ EXTENSION = Extension(
     server_nodes=_at_node,
     claims=_claim,
     incoming=incoming,
+    hears=frozenset({"presence", "iq"}),
 )

@@ -151,6 +151,7 @@ EXTENSION = Extension(
     account_features=(NS,),
     opened=_opened,
     incoming=_incoming,
+    hears=frozenset({"presence"}),
     kept=_kept,
     words={NS: _heard},
 )
