@@ -39,6 +39,7 @@ _ASKED = (
 )  # fmt: skip
 _WINDOW = 64
 "Counters below the highest one seen that may still come, out of order."
+_SEEN = 2**_WINDOW - 1
 _NO_HA1 = "0" * 32
 LIFETIME = 300.0
 "Seconds a nonce is good for."
@@ -157,7 +158,7 @@ class NonceKeeper:
             return Verdict.MISSING
         fields = _fields(credentials)
         algorithm = fields["algorithm"].upper().removesuffix("-SESS")
-        if not supported(algorithm) or fields["qop"] not in _QOPS:
+        if algorithm not in _HASHES or fields["qop"] not in _QOPS:
             return Verdict.BAD
         expected = compute(fields, algorithm, ha1.get(algorithm, _NO_HA1), request.method, request.body)
         given = fields.get("response", "").lower().encode()
@@ -265,7 +266,7 @@ class _Counters:
 
     def note(self, number: int) -> bool:
         if number > self.highest:
-            self.seen = ((self.seen << min(number - self.highest, _WINDOW)) | 1) & (2**_WINDOW - 1)
+            self.seen = ((self.seen << min(number - self.highest, _WINDOW)) | 1) & _SEEN
             self.highest = number
             return True
         bit = 1 << (self.highest - number) if self.highest - number < _WINDOW else 0

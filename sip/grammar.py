@@ -114,7 +114,7 @@ def find_parameter(parameters: Parameters, name: str) -> str | None:
     """The unquoted value; empty for a flag; None when absent. Names are case-insensitive."""
     for candidate, value in parameters:
         if candidate == name or candidate.lower() == name:
-            return "" if value is None else unquote(value)
+            return value if value and value[0] != '"' else unquote(value or "")
     return None
 
 

@@ -441,30 +441,31 @@ class Authentication(msgspec.Struct, frozen=True):
         return self.fields.get(name)
 
 
-_USUAL = frozenset(
-    ("username", "realm", "nonce", "uri", "response", "algorithm", "qop", "nc", "cnonce", "opaque", "stale")
-)
+_QUOTED = frozenset(("username", "realm", "nonce", "uri", "response", "cnonce", "opaque"))
+_BARE = frozenset(("algorithm", "qop", "nc"))
 
 
 def _plain_fields(text: str) -> dict[str, str] | None:
-    """The usual spelling, `name="value", name=value`; None when a closer look is needed."""
-    if "\\" in text or "\t" in text:
+    """The usual spelling, `name="value", name=value`, without blanks, commas and escapes in the values; None
+    when a closer look is needed."""
+    parts = text.split(", ")
+    gaps = len(parts) - 1
+    if text.count(" ") != gaps or text.count(",") != gaps or "\\" in text or "\t" in text:
         return None
     fields: dict[str, str] = {}
-    for part in text.split(", "):
+    quotes = 0
+    for part in parts:
         name, _, value = part.partition("=")
-        if value[:1] == '"':
-            inner = value[1:-1]
-            if value != f'"{inner}"' or '"' in inner:
+        if name in _QUOTED:
+            if len(value) < 2 or value[0] != '"' or value[-1] != '"':
                 return None
+            quotes += 2
+            fields[name] = value[1:-1]
+        elif name in _BARE and value:
+            fields[name] = value
         else:
-            inner = value
-            if not value or '"' in value or "," in value or " " in value:
-                return None
-        if name not in _USUAL or name in fields:
             return None
-        fields[name] = inner
-    return fields
+    return fields if len(fields) == len(parts) and text.count('"') == quotes else None
 
 
 class Challenge(Authentication, frozen=True):

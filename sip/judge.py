@@ -79,7 +79,13 @@ class Judge:
         if wait > 0:
             raise Banned(wait)
         account = await self._accounts.find(user) if user is not None else None
-        verdict = await self._verdict(credentials, request, user, account, now)
+        if self._judge_elsewhere is None:
+            ha1 = account.ha1 if account is not None and account.enabled else {}
+            verdict = self.nonces.verify(credentials, request, ha1, now)
+        else:
+            verdict = await self._verdict_of(self._judge_elsewhere, credentials, request, user, account, now)
+        if verdict is Verdict.OK and self._shared and not await self._is_ours(credentials):
+            verdict = Verdict.STALE
         if verdict is Verdict.OK:
             await self._service.guard.succeeded(peer, name)
         elif verdict is Verdict.BAD:
@@ -89,32 +95,24 @@ class Judge:
                 await self._service.guard.failed(peer, name)
         return user, verdict
 
-    async def _verdict(
+    async def _verdict_of(
         self,
+        elsewhere: DigestJudge,
         credentials: Credentials,
         request: Signed,
         user: Address | None,
         account: Account | None,
         now: float,
     ) -> Verdict:
-        """By the HA1 we have, or by asking who has it. Raises `Unavailable`."""
-        elsewhere = self._judge_elsewhere
-        enabled = account is None or account.enabled
-        if elsewhere is None:
-            ha1 = account.ha1 if account is not None and enabled else {}
-            verdict = self.nonces.verify(credentials, request, ha1, now)
-        else:
-            verdict = self.nonces.precheck(credentials, request, now)
-            if verdict is not Verdict.OK:
-                return verdict
-            if user is None or not enabled:
-                return Verdict.BAD
-            if not await elsewhere.check_digest(user, question(credentials, request)):
-                return Verdict.BAD
-            verdict = self.nonces.use(credentials, request, now)
-        if verdict is Verdict.OK and self._shared and not await self._is_ours(credentials):
-            return Verdict.STALE
-        return verdict
+        """By asking who has the HA1. Raises `Unavailable`."""
+        verdict = self.nonces.precheck(credentials, request, now)
+        if verdict is not Verdict.OK:
+            return verdict
+        if user is None or (account is not None and not account.enabled):
+            return Verdict.BAD
+        if not await elsewhere.check_digest(user, question(credentials, request)):
+            return Verdict.BAD
+        return self.nonces.use(credentials, request, now)
 
     async def _is_ours(self, credentials: Credentials) -> bool:
         """The process whom a nonce is shown first keeps it for as long as it is good."""

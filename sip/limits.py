@@ -172,8 +172,8 @@ class Limits:
 
     def check_address(self, request: Request, flow: Flow, now: float) -> None:
         """Raises `ProtocolError` 503 or 480."""
-        host = self._topology.origin(request, flow)
         behind = self._topology.trusts(flow)
+        host = self._topology.origin(request, flow) if behind else flow.host
         if behind and host == flow.host:
             # The proxy's own, or what it does not say the origin of.
             return

@@ -23,7 +23,7 @@ def branch_mark(secret: bytes) -> str:
 
 
 def has_been_here(request: Request, mark: str) -> bool:
-    return any(mark in via for via in request.headers.fields("Via"))
+    return mark in "\n".join(request.headers.fields("Via"))
 
 
 def hops_left(request: Request) -> int:

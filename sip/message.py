@@ -394,8 +394,8 @@ def _tagged(request: Request, to: str, tag: str | None) -> str:
 def _stateless_tag(request: Request) -> str:
     # RFC 3261 §8.2.7: the same for a retransmission, whoever answers it.
     get = request.headers._fields.get
-    text = f"{get('Call-ID', _NOTHING)[0]}\0{get('From', _NOTHING)[0]}\0{get('CSeq', _NOTHING)[0]}"
-    return f"{hash(_TAG_KEY + text) & 0xFFFFFFFFFFFFFFFF:016x}"
+    said = get("Call-ID", _NOTHING)[0], get("From", _NOTHING)[0], get("CSeq", _NOTHING)[0]
+    return f"{hash((_TAG_KEY, said)) & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
 _NOTHING = [""]

@@ -147,7 +147,8 @@ class Pager:
         trace: str,
     ) -> InstantMessage:
         now = self._runtime.now()
-        lang = language(request.headers.get("Content-Language") or "")
+        spoken = request.headers.get("Content-Language")
+        lang = language(spoken) if spoken else ""
         subject = request.headers.get("Subject") or ""
         expires = request.expires
         endpoint = phone.binding.endpoint if phone is not None else ""
@@ -185,7 +186,6 @@ class Pager:
 def _dedup(sender: Address, request: Request, flow: Flow) -> str:
     """Names a MESSAGE for as long as it may be retransmitted. Call-ID and branch alone would not do: there
     are phones whose are the same in every process, and some have no branch (RFC 2543)."""
-    said = (flow.host, flow.port, request.call_id, request.cseq.number, request.from_.tag)
-    digest = hashlib.blake2b(repr(said).encode("utf-8", "replace"), digest_size=16)
-    digest.update(request.body)
+    sent = f"{flow.host}\n{flow.port}\n{request.call_id}\n{request.cseq.number}\n{request.from_.tag}\n"
+    digest = hashlib.blake2b(sent.encode("utf-8", "replace") + request.body, digest_size=16)
     return f"{sender} {digest.hexdigest()}"

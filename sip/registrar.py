@@ -300,6 +300,8 @@ class Registrar:
         `origin`: where a proxy before us has it from (`sip.topology.origin_of`)."""
         if origin:
             return _behind(self.phones(address), origin)
+        if address not in self._here:
+            return None
         for owner, located in self._here.on(flow):
             if owner == address and located.binding.expires + _GRACE > self._runtime.now():
                 return located

@@ -33,7 +33,6 @@ from sip.following import Following
 from sip.gruu import Sealer
 from sip.limits import Limits, Rates
 from sip.lists import Lookup, no_lists
-from sip.message import Request
 from sip.methods import Services
 from sip.missed import MissedCalls
 from sip.notifier import Notifier
@@ -41,7 +40,7 @@ from sip.pager import Pager
 from sip.publish import Publisher
 from sip.push import Pns
 from sip.registrar import Registrar
-from sip.runtime import Reply, Runtime, Sender
+from sip.runtime import Runtime, Sender
 from sip.settings import SipSettings
 from sip.topology import Topology
 from sip.uas import UserAgentServer
@@ -125,11 +124,8 @@ class SipServer:
             rates=rates,
         )
         authenticator = Authenticator(settings, service, accounts, metrics, topology, rates)
-        self._uas = UserAgentServer(services, service, authenticator, metrics, is_here, self.limits, mark)
-
-    async def answer(self, request: Request, flow: Flow) -> Reply:
-        """The final answer to a new request, and what to do behind it."""
-        return await self._uas.answer(request, flow)
+        uas = UserAgentServer(services, service, authenticator, metrics, is_here, self.limits, mark)
+        self.answer = uas.answer
 
     def receive(self, envelope: Envelope) -> None:
         """An envelope of this node's inbox."""

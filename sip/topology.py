@@ -62,7 +62,7 @@ class Topology:
 
     def origin(self, request: Request, flow: Flow) -> str:
         """Address of whoever sent a request: behind trusted peers, as they saw it."""
-        if not self.trusts(flow):
+        if not self._any or not self.trusts(flow):
             return flow.host
         host = flow.host
         for via in _vias(request)[1 : _HOPS + 1]:
@@ -129,7 +129,8 @@ class Topology:
 def origin_of(request: Request) -> str:
     """Where a request came from by the Via below the top one, `host:port`; empty when nobody stands between.
     To tell one's own phones apart, not to believe."""
-    if "," not in (request.headers.get("Via") or "") and len(request.headers.fields("Via")) < 2:
+    written = request.headers.fields("Via")
+    if len(written) < 2 and "," not in "".join(written):
         return ""
     vias = _vias(request)
     if len(vias) < 2:

@@ -59,7 +59,14 @@ class UserAgentServer:
     async def answer(self, request: Request, flow: Flow) -> Reply:
         """The final answer to a request that is no ACK and no CANCEL."""
         try:
-            reply = await self._answer(request, flow)
+            method = self._inspect(request, flow)
+            sender = None
+            if method.authenticated:
+                now = self._services.runtime.now()
+                sender = await self._authenticator.authenticate(request, flow, now)
+                self._limits.check_account(sender, request, flow, now)
+            incoming = Incoming(request, flow, sender, self._service.new_trace())
+            reply = await method.handler(self._services, incoming)
         except ProtocolError as error:
             reply = Reply(refusal(request, error))
         except Refused as refused:
@@ -79,16 +86,6 @@ class UserAgentServer:
             status=str(reply.response.status),
         )
         return reply
-
-    async def _answer(self, request: Request, flow: Flow) -> Reply:
-        method = self._inspect(request, flow)
-        sender = None
-        if method.authenticated:
-            now = self._services.runtime.now()
-            sender = await self._authenticator.authenticate(request, flow, now)
-            self._limits.check_account(sender, request, flow, now)
-        incoming = Incoming(request, flow, sender, self._service.new_trace())
-        return await method.handler(self._services, incoming)
 
     def _inspect(self, request: Request, flow: Flow) -> Method:
         method = self._methods.get(request.method)

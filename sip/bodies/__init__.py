@@ -89,13 +89,18 @@ def understand(content: Content) -> Heard:
 def heard_in(request: Request) -> Heard:
     """What a MESSAGE says. Raises `ProtocolError` 400, 415."""
     content_type = request.content_type
-    encoding = (request.headers.get("Content-Encoding") or "identity").strip().lower()
-    if encoding not in ("identity", "deflate"):
+    encoding = request.headers.get("Content-Encoding")
+    data = request.body if encoding is None else _decoded(request.body, encoding.strip().lower())
+    if content_type is None:
+        return understand(Content("text/plain", "utf-8", data))
+    return understand(Content(content_type.value, content_type.charset, data))
+
+
+def _decoded(data: bytes, encoding: str) -> bytes:
+    """Raises `ProtocolError` 400, 413, 415."""
+    if encoding not in ("", "identity", "deflate"):
         raise ProtocolError(415, headers=(("Accept-Encoding", "identity, deflate"),))
-    data = request.body if encoding == "identity" else _inflate(request.body)
-    media = content_type.value.lower() if content_type is not None else "text/plain"
-    charset = content_type.charset if content_type is not None else "utf-8"
-    return understand(Content(media, charset, data))
+    return _inflate(data) if encoding == "deflate" else data
 
 
 def _inflate(data: bytes) -> bytes:

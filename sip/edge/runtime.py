@@ -20,6 +20,7 @@ class LoopRuntime:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -27,7 +28,9 @@ class LoopRuntime:
         return len(self._tasks)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # asks the kernel who we are, each time
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -37,8 +40,7 @@ class LoopRuntime:
             self._metrics.count("sip_task_crashes_total")
             log.error("sip_task_crashed", exc_info=error)
 
-    def now(self) -> float:
-        return time.time()
+    now = staticmethod(time.time)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(delay, callback)
