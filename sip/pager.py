@@ -28,7 +28,7 @@ from sip.assistant import Assistant
 from sip.bodies import Heard, formats, heard_in, iscomposing
 from sip.bodies.file import CONTENT_TYPE as FILE
 from sip.desk import Desk
-from sip.errors import ProtocolError, condition_to_status
+from sip.errors import BadHeader, ProtocolError, condition_to_status
 from sip.flow import Flow
 from sip.grammar import language
 from sip.loops import hops_left
@@ -122,9 +122,14 @@ class Pager:
         return shown
 
     def announced(self, phone: Phone, request: Request) -> None:
-        """A REGISTER of that phone names media types it takes; what stands for any of them names none."""
-        if request.accept is not None:
-            named = {kind.value.lower() for kind in request.accept}
+        """A REGISTER of that phone names media types it takes; what stands for any of them names none, nor
+        does what cannot be understood: the phone is registered already."""
+        try:
+            accept = request.accept
+        except BadHeader:
+            return
+        if accept is not None:
+            named = {kind.value.lower() for kind in accept}
             self._writer.tastes.announce(phone, named & formats().keys())
 
     def _learn(self, phone: Phone, request: Request, heard: Heard) -> None:

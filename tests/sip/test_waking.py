@@ -121,6 +121,20 @@ async def test_a_client_that_took_the_message_does_not_take_it_from_the_phone_th
         await phone.hears("for both")
 
 
+async def test_what_a_phone_takes_need_not_be_understood_for_it_to_be_awake(
+    house: House, push: PushService
+) -> None:
+    async with house.phone(BOB, "tcp") as phone:
+        await register(phone, push)
+        phone.close()
+        await asleep(house)
+        await house.say(ALICE, BOB, "wake up")
+        await push.asked("bobs-phone")
+        await phone.connect()
+        await register(phone, push, Accept="text/plain, nonsense")
+        await phone.hears("wake up")
+
+
 async def test_typing_wakes_nobody(house: House, push: PushService) -> None:
     async with house.phone(BOB, "tcp") as phone:
         await register(phone, push)
