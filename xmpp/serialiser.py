@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from xmpp.element import XML_NS, XMLNS_NS, Element
 
 _MAX_CACHED = 2048
-_tags: dict[tuple[str, str], tuple[str, str]] = {}
-"(name, namespace, or `=` for the parent's) → opening tag, unended, and closing tag. Bounded."
+_tags: dict[tuple[str, str | None], tuple[str, str]] = {}
+"(name, namespace, or None for the parent's) → opening tag, unended, and closing tag. Bounded."
 
 
 def serialise(element: Element, parent_ns: str = "") -> str:
@@ -37,7 +37,7 @@ def serialise_children(elements: Iterable[Element]) -> bytes:
 def _write(element: Element, parent_ns: str, out: list[str]) -> None:
     ns = element.ns
     try:
-        opening, closing = _tags[element.name, "=" if ns == parent_ns else ns]
+        opening, closing = _tags[element.name, None if ns == parent_ns else ns]
     except KeyError:
         opening, closing = _tag(element.name, ns, declare=ns != parent_ns)
     if element.attrs:
@@ -76,8 +76,8 @@ def _tag(name: str, ns: str, *, declare: bool) -> tuple[str, str]:
         raise ValueError("no elements live in the xml and xmlns namespaces")
     opening = f"<{name} xmlns='{escape_attribute(ns)}'" if declare else f"<{name}"
     pair = opening, f"</{name}>"
-    if len(_tags) < _MAX_CACHED and len(name) + len(ns) <= 128 and ns != "=":
-        _tags[name, ns if declare else "="] = pair
+    if len(_tags) < _MAX_CACHED and len(name) + len(ns) <= 128:
+        _tags[name, ns if declare else None] = pair
     return pair
 
 

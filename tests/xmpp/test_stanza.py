@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from xmpp.stanza import CLIENT_NS, LANG, E, Element, parse_fragment, serialise, serialise_children
 
 NAMES = st.sampled_from(["a", "body", "x-y", "_z", "été", "a.b", "W3"])
-SPACES = st.sampled_from(["", CLIENT_NS, "urn:x", "urn:with'quote", "urn:<&>", "http://example.org/a}b"])
+SPACES = st.sampled_from(["", "=", CLIENT_NS, "urn:x", "urn:with'quote", "urn:<&>", "http://example.org/a}b"])
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=20) | st.sampled_from(
     ["", "<", "&", "]]>", "\n", "\t", "a\r\nb", "&amp;", "'\"", "<!-- -->", "</body>", "\u00a0", "😀"]
 )
@@ -58,6 +58,13 @@ def test_the_parents_namespace_is_only_declared_where_it_differs(element: Elemen
     within = Element(parent.name, parent.ns, {}, [element])
     assert parse_fragment(serialise(within).encode()) == [within]
     assert serialise(E("body", CLIENT_NS), CLIENT_NS) == "<body/>"
+
+
+@pytest.mark.parametrize("ns", ["=", "", "None", "urn:x"])
+def test_no_namespace_is_taken_for_the_parents(ns: str) -> None:
+    serialise(E("body", CLIENT_NS), CLIENT_NS)  # remembered as one that says no namespace
+    message = E("message", CLIENT_NS, {}, E("body", ns, {}, "smuggled"))
+    assert parse_fragment(serialise_children([message])) == [message]
 
 
 def test_a_message_looks_as_people_write_it() -> None:
