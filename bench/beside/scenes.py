@@ -318,7 +318,7 @@ def _page(one: LoadPhone, to: str, number: int, mark: str) -> None:
 # --- all --------------------------------------------------------------------------------------------------
 
 PAIRS = 20
-EARLY, IDLE = 50, 500
+EARLY, IDLE = 100, 1000
 
 
 def _groups(groups: int, watchers: int) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import socket
 import ssl
@@ -21,6 +22,8 @@ from tests.xmpp.echo import EchoServer, MemoryAccounts
 from tests.xmpp.rawclient import BIND, HEADER, LOGIN, PATIENCE, STARTTLS, RawClient, auth
 from xmpp.edge.connection import Connection
 from xmpp.errors import StanzaError, StreamError
+from xmpp.login import Login
+from xmpp.negotiation import Negotiation
 from xmpp.settings import XmppSettings
 
 SCRAPS = [
@@ -61,6 +64,18 @@ async def empty(server: EchoServer) -> None:
 
 def limited(tmp_path: Path, **limits: float) -> EchoServer:
     return EchoServer(tmp_path, settings=XmppSettings(**limits))  # type: ignore[arg-type]
+
+
+async def test_nothing_of_a_login_waits_for_the_collector(server: EchoServer) -> None:
+    """It would lie between sessions for long, as the collector seldom looks at what is old."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with RawClient(server.where()) as client:
+            await client.log_in()
+            assert not [each for each in gc.get_objects() if type(each) in (Negotiation, Login)]
+    finally:
+        gc.enable()
 
 
 # --- the way in -----------------------------------------------------------------------------------
