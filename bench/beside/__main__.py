@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import resource
 import shutil
 import sys
 import tempfile
@@ -131,6 +132,14 @@ async def run(scenes: list[str], beside: list[str], seconds: float) -> list[dict
     return results
 
 
+def allow_files(wanted: int = 8192) -> None:
+    """A thousand clients are more than a process may have files open by default; servers inherit this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.beside", description=__doc__)
     parser.add_argument("scene", nargs="*", help=f"of {', '.join(SCENES)}; all by default")
@@ -143,6 +152,7 @@ def main() -> None:
     unknown = [each for each in arguments.scene if each not in SCENES]
     if unknown:
         parser.error(f"no scene {', '.join(unknown)}; there are {', '.join(SCENES)}")
+    allow_files()
     beside = [each for each in arguments.beside.split(",") if each]
     results = asyncio.run(run(arguments.scene or list(SCENES), beside, arguments.seconds))
     print(table(results))
