@@ -20,10 +20,11 @@ MOST = 64
 class Batch:
     """Implements `presence.edge.link.Waiting` for everybody in it."""
 
-    __slots__ = ("_head", "_keys", "_waiting", "_words", "written")
+    __slots__ = ("_head", "_keys", "_waiting", "_words", "full")
 
     def __init__(self, head: tuple[Word, ...]) -> None:
-        self.written = False
+        self.full = False
+        "Nothing more may be added: it was written, or given up."
         self._head = head
         self._keys: list[Word] = []
         self._words: list[Word] = []
@@ -38,7 +39,7 @@ class Batch:
         self._waiting.append(waiting)
 
     def words(self) -> tuple[Word, ...]:
-        self.written = True
+        self.full = True
         function, *common = self._head
         return (b"FCALL", function, len(self._keys), *self._keys, *common, *self._words)
 
@@ -55,6 +56,7 @@ class Batch:
                 waiting.set_result(answer)
 
     def set_exception(self, exception: Exception, /) -> None:
+        self.full = True
         lost = exception if isinstance(exception, Unavailable) else Unavailable(str(exception))
         for waiting in self._waiting:
             if not waiting.done():
@@ -130,7 +132,7 @@ class Batches:
         self, now: float, key: Word, words: tuple[Word, ...], waiting: Waiting, *, urgent: bool = True
     ) -> None:
         batch = self._open
-        if batch is None or batch.written or len(batch) >= MOST:
+        if batch is None or batch.full or len(batch) >= MOST:
             batch = self._open = Batch(self._head(int(now * 1000)))
             batch.add(key, words, waiting)
             self._link.call_batch(batch.words, batch, numbered=self._numbered, urgent=urgent)

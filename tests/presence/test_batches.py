@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from presence.edge.batches import Batches
+from presence.edge.link import Link
 from presence.edge.redis import RedisBus
+from presence.edge.server import Server
 from presence.errors import Refused, Unavailable
 from presence.messages import Accepted, Delivery
 from presence.ports import Deliver
@@ -113,3 +116,20 @@ async def test_many_of_one_call_for_one_person_are_bounded_as_if_they_came_alone
             *(bus.submit(message(f"m{number}"), NOW) for number in range(5)), return_exceptions=True
         )
         assert [isinstance(each, Refused) for each in outcomes] == [False] * 3 + [True] * 2
+
+
+async def test_whoever_comes_when_a_batch_was_given_up_is_answered_too() -> None:
+    """In another one: that one is sent no more."""
+    link = Link(Server(path="/nonexistent/bus"), name="test", patience=0.1)
+    batches = Batches(link, lambda now: ("submit", now))
+    with pytest.raises(Unavailable):
+        await link.start()
+    for _ in range(2):
+        async with asyncio.timeout(10):
+            with pytest.raises(Unavailable):
+                await batches.call(NOW, "key")
+    await link.close()
+    for _ in range(2):
+        async with asyncio.timeout(10):
+            with pytest.raises(Unavailable, match="closed"):
+                await batches.call(NOW, "key")
