@@ -272,8 +272,10 @@ class Session:
 
     async def _forward(self, stanza: Element, to: JID, otherwise: StanzaError | None) -> None:
         """To exactly the resource `to`, now."""
-        if not await self.router.pass_on(carry(stanza, self._jid, to), to) and otherwise is not None:
-            raise otherwise
+        if not await self.router.pass_on(carry(stanza, self._jid, to), to):
+            if otherwise is not None:
+                raise otherwise
+            return
         if stanza.name == "message" and stanza.get("type") == "error":
             for hook in self.router.registry.bounced:
                 await hook(self, stanza, to)

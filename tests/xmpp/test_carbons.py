@@ -240,6 +240,14 @@ async def test_the_error_of_a_client_is_copied_to_the_others_of_both(
     assert bob.heard("message") == []
 
 
+async def test_an_error_for_a_client_that_is_not_there_is_copied_to_nobody(
+    xmpp: Scene, alice: Client, other: Client
+) -> None:
+    bob = await xmpp.online("bob")
+    await bob.message("alice@example.org/nowhere", "hi", ERROR.copy(), type="error")
+    assert (alice.heard("message"), other.heard("message")) == ([], [])
+
+
 async def test_nobody_hears_of_errors_of_whom_they_block(xmpp: Scene, alice: Client, other: Client) -> None:
     bob = await xmpp.online("bob")
     block = E("block", "urn:xmpp:blocking", {}, E("item", "urn:xmpp:blocking", {"jid": bare("bob")}))

@@ -269,6 +269,8 @@ async def test_what_is_whispered_the_same_occupants_other_clients_hear(xmpp: Sce
     inner = sent.elements[0].elements[0]
     assert (inner.get("from"), inner.get("to"), inner.get("id")) == (bob.jid, f"{TEA}/caz", "p1")
     assert (carbon.get("from"), elsewhere.heard("message"), bob.heard("message")) == (bare("bob"), [], [])
+    await bob.message(f"{TEA}/caz", "psst", type="no'<type")
+    assert [carbon.get("type") for carbon in sofa.heard("message")] == ["no'<type"]
     await bob.message(f"{TEA}/caz", "psst", E("private", CARBONS_NS))
     await say(bob, "to all")
     assert [m.find("sent", CARBONS_NS) for m in sofa.heard("message")] == [None]

@@ -36,7 +36,7 @@ def write_carbon(message: InstantMessage, session: Session, *, sent: bool) -> by
 
 
 def _wrap(forwarded: bytes, session: Session, name: str, type_: str) -> bytes:
-    kind = f" type='{type_}'" if type_ else ""
+    kind = f" type='{escape_attribute(type_)}'" if type_ else ""
     to = escape_attribute(session.jid.full)
     head = f"' to='{to}'{kind}><{name} xmlns='{NS}'>".encode()
     return b"<message from='" + session.escaped + head + forwarded + f"</{name}></message>".encode()
