@@ -290,6 +290,9 @@ class ComponentSession:
         """An answer of ours."""
         self.outbound.send(data)
 
+    def charge(self, size: int) -> None:
+        """Programs are trusted with how much they ask for."""
+
     def flushed(self) -> None:
         """Nothing waits for it."""
 
@@ -389,7 +392,10 @@ class ComponentSession:
 
     async def _probe(self, sender: JID, to: JID) -> None:
         """RFC 6121 §4.3.2."""
-        decision = await self._router.service.decide(sender.bare, to.bare)
+        service = self._router.service
+        if await service.blocking.blocks(to.bare, sender.bare, sender.resource):
+            return
+        decision = await service.decide(sender.bare, to.bare)
         asker = escape_jid(str(sender.bare))
         if decision.standing is not Standing.ACTIVE:
             self.outbound.send(write_subscription(to.bare, "unsubscribed").to(asker))
@@ -413,5 +419,7 @@ class ComponentSession:
         known = asked in self._router.registry.for_strangers
         if not known or whom not in _READABLE or to.resource or handler is None:
             raise StanzaError("service-unavailable")
+        if whom is Target.USER:
+            await iq.not_blocked(self._router, sender, to.bare)
         result = await handler(Request(self, stanza, request, whom, to))  # type: ignore[arg-type]
         self.outbound.send(iq.write_result(stanza, result))

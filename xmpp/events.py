@@ -148,6 +148,7 @@ async def show_newest(session: Session, owner: Address, node: str) -> None:
     """To a client that asked to hear of the node (XEP-0060 §6.1.7)."""
     try:
         for item in (await session.router.service.belongings.latest([owner], [ITEMS + node])).values():
+            session.charge(len(item.data))
             _show_item(session, owner, node, item)
     except PresenceError:
         session.router.metrics.count("xmpp_last_items_missed_total")

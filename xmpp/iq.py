@@ -11,6 +11,8 @@ from xmpp.jid import JID
 from xmpp.serialiser import serialise
 
 if TYPE_CHECKING:
+    from presence.address import Address
+    from xmpp.router import XmppRouter
     from xmpp.session import Session
 
 REQUESTS = ("get", "set")
@@ -46,14 +48,20 @@ async def answer(session: Session, stanza: Element, to: JID, whom: Target) -> No
     handler = router.registry.iq.get((whom, kind, request.ns, request.name))
     if handler is None or to.resource:
         raise StanzaError("service-unavailable")
-    if whom is Target.USER:  # who is blocked whole is found out by each handler (XEP-0191 §3.3)
-        own, blocklist = session.jid, await router.service.blocking.of(to.bare)
-        if own.resource in blocklist.resources(own.bare):
-            raise StanzaError("service-unavailable")
+    if whom is Target.USER:
+        await not_blocked(router, session.jid, to.bare)
     router.metrics.count("xmpp_iq_answered_total", spec=router.registry.owner[request.ns, request.name])
     result = write_result(stanza, await handler(Request(session, stanza, request, whom, to)))
     session.send(result, "iq")
     session.charge(len(result))
+
+
+async def not_blocked(router: XmppRouter, asker: JID, owner: Address) -> None:
+    """Raises `StanzaError` for a resource that is blocked (XEP-0191 §3.3). Who is blocked whole is found out by
+    each handler."""
+    blocklist = await router.service.blocking.of(owner)
+    if asker.resource in blocklist.resources(asker.bare):
+        raise StanzaError("service-unavailable")
 
 
 def write_result(request: Element, result: Element | None) -> bytes:

@@ -3,6 +3,8 @@ them, beside those who do as they see the owner's presence (XEP-0060 §5.6, §5.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from presence.address import Address
@@ -117,17 +119,20 @@ async def subscribers(kept: KeptStore, owner: Address, node: str) -> dict[Addres
     return found
 
 
-async def subscriptions(kept: KeptStore, owner: Address, asker: Address, node: str) -> Element:
-    """§5.6: the asker's; of all nodes, unless one is named."""
-    listed = E("subscriptions", NS, {"node": node} if node else {})
-    for collection in await kept.collections(owner):
-        name = collection.removeprefix(SUBSCRIBERS)
-        if name == collection or node not in ("", name):
-            continue
-        for each in await kept.kept(owner, collection):
-            if parse_jid(each.name).bare == asker:
-                listed.append(write_subscription(name, each.name, "subscribed"))
-    return E("pubsub", NS, {}, listed)
+async def subscribed(kept: KeptStore, owner: Address) -> list[str]:
+    """Nodes that somebody asked to hear of."""
+    found = await kept.collections(owner)
+    return [each.removeprefix(SUBSCRIBERS) for each in found if each.startswith(SUBSCRIBERS)]
+
+
+async def subscriptions(kept: KeptStore, owner: Address, asker: Address, among: Iterable[str]) -> list[Element]:
+    """§5.6: the asker's, of these nodes."""
+    return [
+        write_subscription(node, each.name, "subscribed")
+        for node in among
+        for each in await kept.kept(owner, SUBSCRIBERS + node)
+        if parse_jid(each.name).bare == asker
+    ]
 
 
 def write_subscription(node: str, jid: str, state: str) -> Element:

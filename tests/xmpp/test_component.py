@@ -154,6 +154,26 @@ async def test_its_people_are_told_what_strangers_may_know_and_no_passwords(xmpp
     assert answer.get("type") == "result"
 
 
+async def test_a_resource_of_its_people_that_is_blocked_learns_nothing(xmpp: Scene) -> None:
+    """XEP-0191 §5."""
+    await xmpp.people("alice")
+    program = await connected(xmpp)
+    alice = await xmpp.online("alice")
+    bob = Address("bob", IRC)
+    item = RosterItem(contact=bob, subscription=Subscription.BOTH, listed=True)
+    await xmpp.store.save([RosterChange(owner=address("alice"), previous=RosterItem(contact=bob), item=item)])
+    await alice.ask("set", E("vCard", "vcard-temp", {}, E("NOTE", "vcard-temp", {}, "hi")))
+    blocked = E("item", "urn:xmpp:blocking", {"jid": f"bob@{IRC}/bad"})
+    await alice.ask("set", E("block", "urn:xmpp:blocking", {}, blocked))
+    program.client.heard()
+    for resource, type_, answers in (("good", "result", 1), ("bad", "error", 0)):
+        asking = f"bob@{IRC}/{resource}"
+        (answer,) = await program.say(ask(bare("alice"), E("vCard", "vcard-temp")), asking)
+        assert answer.get("type") == type_
+        probe = E("presence", CLIENT_NS, {"type": "probe", "to": bare("alice")})
+        assert len(await program.say(probe, asking)) == answers
+
+
 async def test_it_gives_no_message_ids_in_an_accounts_name(xmpp: Scene) -> None:
     await xmpp.people("alice")
     program = await connected(xmpp)

@@ -468,6 +468,29 @@ async def test_subscriptions_are_bounded_and_go_with_the_node(xmpp: Scene) -> No
     assert await subscriptions(bob) == []
 
 
+async def test_who_looks_through_nodes_is_charged_for_it(xmpp: Scene) -> None:
+    """Whoever asks makes all subscribers and all lists of a stranger's nodes be read, in few bytes."""
+    await xmpp.people("alice", "bob")
+    alice, bob = await xmpp.online("alice"), await xmpp.online("bob")
+    await publish(alice, tune("x" * 10_000), access_model="open")
+    before = bob.charged
+    await subscribing(bob, bare("bob"))
+    assert bob.charged - before > 40_000
+    before = bob.charged
+    await subscriptions(bob, node=TUNE)
+    one = bob.charged - before
+    for number in range(9):
+        await publish(alice, tune("One"), node=f"urn:{number}", access_model="open")
+        await subscribing(bob, bare("bob"), node=f"urn:{number}")
+    before = bob.charged
+    await subscriptions(bob)
+    assert bob.charged - before > 8 * one
+    await affiliate(alice, **{f"p{number}": "outcast" for number in range(100)})
+    before = bob.charged
+    await affiliations(bob, NS, bare("alice"))
+    assert bob.charged - before > 7000
+
+
 async def test_whom_one_blocks_is_not_heard_either(xmpp: Scene) -> None:
     """XEP-0191 §3.3."""
     await xmpp.friends("alice", "bob")

@@ -43,6 +43,8 @@ WEIGHT = 16_384
 "Bytes of an item that count as one change more."
 MAX_ANSWER = 1_048_576
 "Bytes of items in one answer."
+LOOKED_THROUGH = 1024
+"Bytes that a node counts as whose subscribers are looked through."
 
 
 # --- nodes ----------------------------------------------------------------------------------------------
@@ -276,8 +278,11 @@ async def _unsubscribe(request: Request, action: Element) -> Element | None:
 
 async def _subscriptions(request: Request, action: Element) -> Element | None:
     await belongings.standing(request, "item-not-found")
-    kept, asker = request.router.service.belongings, request.session.address
-    return await nodes.subscriptions(kept, request.to.bare, asker, action.get("node"))
+    kept, owner, node = request.router.service.belongings, request.to.bare, action.get("node")
+    among = [node] if node else await nodes.subscribed(kept, owner)
+    request.session.charge(LOOKED_THROUGH * len(among))
+    found = await nodes.subscriptions(kept, owner, request.session.address, among)
+    return E("pubsub", NS, {}, E("subscriptions", NS, {"node": node} if node else {}, *found))
 
 
 async def _affiliations(request: Request, action: Element) -> Element | None:
@@ -285,7 +290,9 @@ async def _affiliations(request: Request, action: Element) -> Element | None:
     await belongings.standing(request, "item-not-found")
     owner, asker, node = request.to.bare, request.session.address, action.get("node")
     listed = E("affiliations", NS, {"node": node} if node else {})
-    for each in await request.router.service.belongings.kept(owner, CONFIGS, node or None):
+    found = await request.router.service.belongings.kept(owner, CONFIGS, node or None)
+    request.session.charge(sum(len(each.data) for each in found))
+    for each in found:
         mine = nodes.affiliation(decode_config(each.data), owner, asker)
         if mine != "none":
             listed.child("affiliation", attrs={"node": each.name, "affiliation": mine})
@@ -352,6 +359,7 @@ async def _listed(request: Request) -> list[Element]:
     """The account's nodes (XEP-0060 §5.2): all to the owner, the readable ones to others."""
     found = await request.router.service.belongings.kept(request.to.bare, CONFIGS)
     own, who = request.target is Target.ACCOUNT, request.session.address
+    request.session.charge(sum(len(each.data) for each in found))
     names = [
         each.name for each in found if own or decode_config(each.data).admits(who, Standing.ACTIVE, None)
     ]
