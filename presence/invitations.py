@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from presence.address import Address
 from presence.errors import Condition, Refused
@@ -15,6 +16,8 @@ from presence.ports import Invitation, InvitationStore
 MAX_OPEN = 100
 "Open invitations of one person."
 MAX_TOKEN = 128
+_NODE_SAFE = "!$()*+,;="
+"Characters of a name that stand in an `xmpp:` URI as they are."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,15 @@ def uri(ticket: Ticket, *, may_register: bool) -> str:
     """XEP-0401 §4: what the invited person's client opens. `may_register`: accounts are made for the
     invited."""
     invitation, token = ticket.invitation, ticket.token
-    if invitation.befriends and not invitation.local:
-        return f"xmpp:{invitation.inviter}?roster;preauth={token}{';ibr=y' if may_register else ''}"
-    return f"xmpp:{invitation.reserved or invitation.domain}?register;preauth={token}"
+    if invitation.inviter is not None and invitation.befriends and not invitation.local:
+        return f"xmpp:{_path(invitation.inviter)}?roster;preauth={token}{';ibr=y' if may_register else ''}"
+    return f"xmpp:{_path(Address(invitation.local, invitation.domain))}?register;preauth={token}"
+
+
+def _path(address: Address) -> str:
+    """Of an `xmpp:` URI (RFC 5122 §2.2): nothing in a name begins the query, or is decoded."""
+    local = f"{quote(address.local, safe=_NODE_SAFE)}@" if address.local else ""
+    return local + address.domain
 
 
 def name_of(token: str) -> str:

@@ -46,6 +46,14 @@ def test_a_buddys_invitation_says_who_invites_and_opens_in_a_client() -> None:
     assert all(link.startswith(("xmpp:", "https://")) for link in read.links)
 
 
+def test_a_name_says_nothing_to_the_client_that_opens_the_link() -> None:
+    """RFC 5122 §2.2: names may have what begins a query, or is decoded."""
+    _, read = page(inviter=address("eve?message;body=%41#x"), befriends=True)
+    assert "xmpp:eve%3Fmessage;body=%2541%23x@example.org?roster;preauth=abc;ibr=y" in read.links
+    _, read = page(local="é?x")
+    assert "xmpp:%C3%A9%3Fx@example.org?register;preauth=abc" in read.links
+
+
 def test_an_account_that_is_promised_is_named() -> None:
     text, read = page(local="juliet")
     assert "Make the account juliet@example.org" in text
