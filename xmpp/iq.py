@@ -57,8 +57,8 @@ async def answer(session: Session, stanza: Element, to: JID, whom: Target) -> No
 
 
 async def not_blocked(router: XmppRouter, asker: JID, owner: Address) -> None:
-    """Raises `StanzaError` for a resource that is blocked (XEP-0191 §3.3). Who is blocked whole is found out by
-    each handler."""
+    """Raises `StanzaError` for a resource that is blocked (XEP-0191 §3.3). Who is blocked whole is found out
+    by each handler."""
     blocklist = await router.service.blocking.of(owner)
     if asker.resource in blocklist.resources(asker.bare):
         raise StanzaError("service-unavailable")

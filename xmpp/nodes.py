@@ -125,7 +125,9 @@ async def subscribed(kept: KeptStore, owner: Address) -> list[str]:
     return [each.removeprefix(SUBSCRIBERS) for each in found if each.startswith(SUBSCRIBERS)]
 
 
-async def subscriptions(kept: KeptStore, owner: Address, asker: Address, among: Iterable[str]) -> list[Element]:
+async def subscriptions(
+    kept: KeptStore, owner: Address, asker: Address, among: Iterable[str]
+) -> list[Element]:
     """§5.6: the asker's, of these nodes."""
     return [
         write_subscription(node, each.name, "subscribed")
