@@ -155,6 +155,19 @@ async def test_whoever_is_not_to_be_seen_any_more_leaves_for_the_others(xmpp: Sc
     assert (shown(alice), shown(bob)) == ([("bob", "unavailable", "none")],) * 2
 
 
+async def test_whoever_is_not_seen_is_not_named_for_what_they_do_either(xmpp: Scene) -> None:
+    alice, bob, carol = await three(xmpp)
+    await join(carol, "caz")
+    await configure(alice, presencebroadcast=["participant", "visitor"])
+    for client in (bob, carol):
+        client.heard()
+    await administer(alice, item(nick="caz", role="visitor"))
+    await administer(alice, item(nick="caz", role="none"))
+    for client in (bob, carol):
+        users = [each.find("x", USER_NS) for each in client.heard("presence")]
+        assert [each.elements[0].elements for each in users if each is not None] == [[], []]
+
+
 async def test_owners_choose_which_roles_see_the_member_list(xmpp: Scene) -> None:
     """§7.11: `muc#roomconfig_getmemberlist`."""
     alice, bob, _ = await three(xmpp)

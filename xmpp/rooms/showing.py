@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 import structlog
+from msgspec.structs import replace
 
 from presence.address import Address
 from presence.rooms.events import (
@@ -155,8 +156,8 @@ class Showing:
                 self._entered(room, event, shown.envelope)
             case Moved():
                 self._moved(room.address, event)
-            case Left():
-                self._gone(room, event, seats)
+            case Left(by=by):
+                self._gone(room, replace(event, by=_named(room, by)), seats)
             case Renamed(before=before, nick=nick):
                 self._each(
                     room,
@@ -252,6 +253,7 @@ class Showing:
         occupant = room.occupants.get(event.nick)
         if occupant is None:  # they left in the same step
             return
+        actor = _named(room, event.by)
 
         def write(reveal: bool, own: bool) -> Addressable:
             if event.vanished and not own:
@@ -259,7 +261,7 @@ class Showing:
                 return write_left(room, gone, reveal=reveal)
             statuses = (SELF,) if own else ()
             return write_occupant(
-                room, occupant, reveal=reveal, statuses=statuses, actor=event.by, reason=event.reason
+                room, occupant, reveal=reveal, statuses=statuses, actor=actor, reason=event.reason
             )
 
         self._each(room, seats, write, event.nick, others=event.vanished or _shown(room, occupant))
@@ -361,6 +363,12 @@ class Showing:
 def _shown(room: Room, occupant: Occupant) -> bool:
     """The others are told that they are there."""
     return occupant.role in room.configuration.broadcast
+
+
+def _named(room: Room, by: str) -> str:
+    """Who did something, unless the others are not told that they are there."""
+    there = room.occupants.get(by)
+    return by if there is None or _shown(room, there) else ""
 
 
 def _codes(room: Room, changes: tuple[str, ...]) -> set[int]:
