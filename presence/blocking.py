@@ -68,17 +68,20 @@ class Blocking:
         self._bus = bus
         self._clock = clock
         self._cache: dict[Address, tuple[float, Blocklist]] = {}
+        self._changes = 0
+        "Lists that changed: what was read meanwhile may be what they were."
 
     async def of(self, owner: Address) -> Blocklist:
         cached = self._cache.get(owner)
         now = self._clock()
         if cached is not None and cached[0] > now:
             return cached[1]
+        changes = self._changes
         names = await self._store.blocklist(owner)
         found = Blocklist(tuple(names)) if names else NOBODY
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
-        self._cache[owner] = now + CACHE_SECONDS, found
+        self._cache[owner] = (now + CACHE_SECONDS if changes == self._changes else 0.0), found
         return found
 
     def known(self, owner: Address) -> Blocklist | None:
@@ -104,6 +107,7 @@ class Blocking:
 
     def forget(self, owner: Address) -> None:
         """The list changed, perhaps in another process."""
+        self._changes += 1
         cached = self._cache.get(owner)
         if cached is not None:
             self._cache[owner] = 0.0, cached[1]

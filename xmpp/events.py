@@ -7,14 +7,15 @@ knows its capabilities: so events go to all of a contact's processes, and each t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from presence.address import Address
-from presence.blocking import NOBODY
-from presence.errors import PresenceError
+from presence.blocking import NOBODY, Blocklist
+from presence.errors import PresenceError, Unavailable
 from presence.policy import Standing
 from presence.ports import Kept
 from xmpp import belongings, pubsub
@@ -93,14 +94,26 @@ async def tell(router: XmppRouter, owner: Address, node: str, config: NodeConfig
 
 def heard(router: XmppRouter, carried: Carried, to: JID) -> None:
     """An event, for those of our clients that want to hear of its node (`Carried.type`)."""
-    wanted = carried.type + NOTIFY
     try:
         notice = _decode_notice(carried.stanza)
     except msgspec.MsgspecError as broken:  # of another version of ours
         log.warning("relay_unreadable", address=str(to), reason=str(broken))
         return
-    mine, sender = router.service.blocking.known(to.bare), parse_jid(carried.sender).bare
-    if mine is not None and sender != to.bare and mine.covers(sender):
+    mine = router.service.blocking.known(to.bare)
+    if mine is not None:
+        _show(router, carried, to, notice, mine)
+    elif router.sessions_of(to.bare):
+        router.runtime.spawn(_show_unless_blocked(router, carried, to, notice))
+
+
+async def _show_unless_blocked(router: XmppRouter, carried: Carried, to: JID, notice: Notice) -> None:
+    with suppress(Unavailable):
+        _show(router, carried, to, notice, await router.service.blocking.of(to.bare))
+
+
+def _show(router: XmppRouter, carried: Carried, to: JID, notice: Notice, mine: Blocklist) -> None:
+    wanted, sender = carried.type + NOTIFY, parse_jid(carried.sender).bare
+    if sender != to.bare and mine.covers(sender):
         return
     for session in router.sessions_of(to.bare):
         resource = session.jid.resource

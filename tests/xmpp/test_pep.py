@@ -503,6 +503,20 @@ async def test_whom_one_blocks_is_not_heard_either(xmpp: Scene) -> None:
     assert events(bob) == []
 
 
+async def test_whom_one_blocks_is_not_heard_where_nobody_has_read_the_list_yet(xmpp: Scene) -> None:
+    await xmpp.people("alice", "bob")
+    alice, bob = await xmpp.online("alice"), await xmpp.online("bob")
+    await publish(alice, tune("One"), access_model="open")
+    await subscribing(bob, f"{bare('bob')}/quiet")
+    await bob.ask("set", E("block", BLOCKING, {}, E("item", BLOCKING, {"jid": bare("alice")})))
+    quiet = await xmpp.connect("bob", "quiet", "xmpp-2")
+    await publish(alice, tune("Two"))
+    assert events(quiet) == []
+    await bob.ask("set", E("unblock", BLOCKING))
+    await publish(alice, tune("Three"))
+    assert events(quiet) == [(bare("alice"), TUNE, "Three")]
+
+
 # --- discovery ------------------------------------------------------------------------------------------
 
 
