@@ -456,7 +456,10 @@ class RedisBus:
         envelopes = await self._reader(node, link).receive(timeout)
         if len(self._sole) >= SOLE_KEPT:
             self._sole.clear()
-        self._sole.update([e.message.id for e in envelopes if isinstance(e, Deliver) and e.sole])
+        messages = [e for e in envelopes if isinstance(e, Deliver)]
+        self._sole.update([e.message.id for e in messages if e.sole])
+        if self._sole:  # what was owed to one alone may be owed to others since
+            self._sole.difference_update([e.message.id for e in messages if not e.sole])
         return envelopes
 
     # --- records and nodes --------------------------------------------------------------------

@@ -109,6 +109,20 @@ async def test_what_was_owed_to_one_alone_is_not_looked_up_when_it_is_delivered(
     assert [waiting["id"] for waiting in (await bus.inspect(ALICE, NOW))["pending"]] == ["m2"]
 
 
+async def test_what_was_owed_to_one_alone_and_then_to_others_is_looked_up(bus: RedisBus) -> None:
+    await bus.submit(message("m1"), NOW)
+    await inbox(bus, "xmpp-1")
+    await bus.settle(ALICE, "m1", "xmpp:laptop", Delivery.UNREACHABLE, NOW)
+    await put(bus, NOW, endpoint("xmpp:desk"), endpoint("xmpp:sofa"))
+    assert await delivered(bus, "xmpp-1") == [("m1", ("xmpp:desk", "xmpp:sofa"), True)]
+    bus.delivered(ALICE, "m1", "xmpp:desk", NOW, lambda _: None)
+    await bus.ping()
+    assert [waiting["id"] for waiting in (await bus.inspect(ALICE, NOW))["pending"]] == ["m1"]
+    bus.delivered(ALICE, "m1", "xmpp:sofa", NOW, lambda _: None)
+    await bus.ping()
+    assert (await bus.inspect(ALICE, NOW))["pending"] == []
+
+
 async def test_many_of_one_call_for_one_person_are_bounded_as_if_they_came_alone(valkey: str) -> None:
     async with RedisBus(valkey, pending_limit=3) as bus:
         await bus.command("FLUSHALL")
