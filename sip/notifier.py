@@ -311,6 +311,7 @@ class Notifier:
         except BaseException:
             self._drop(subscription)
             raise
+        self._pacing.heard(subscription)
         self._arm_expiry(subscription)
         self._attended(subscription)
         log.info(
@@ -630,6 +631,7 @@ class Notifier:
             self._strays.lost(subscription)
         if subscription.feed is not None:
             await self._hearing.listen(subscription)
+        self._pacing.heard(subscription)
         if await self._reconsider(subscription):
             self._pacing.later(subscription, delay)
 

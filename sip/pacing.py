@@ -69,6 +69,13 @@ class Pacing:
         subscription.begun = True
         self.urge(subscription)
 
+    def heard(self, subscription: Subscription) -> None:
+        """One that was taken up or over is there again, with what it is about: what was to be said meanwhile
+        may be said."""
+        subscription.begun = True
+        if subscription.due:
+            self.push(subscription)
+
     def urge(self, subscription: Subscription) -> None:
         """There is something to say that may not wait for its turn."""
         subscription.urgent = True

@@ -214,8 +214,8 @@ class Subscription:
 
 
 def restore(data: bytes) -> Subscription | None:
-    """A subscription from its record; None when this version cannot serve it. A connection is not
-    restored."""
+    """A subscription from its record, of which nothing is heard yet (`Pacing.heard`); None when this version
+    cannot serve it. A connection is not restored."""
     try:
         kept = _decoder.decode(data)
         flow = parse_flow(kept.flow) if kept.flow else None
@@ -241,5 +241,4 @@ def restore(data: bytes) -> Subscription | None:
     )
     subscription.active = kept.active
     subscription.veiled = kept.veiled
-    subscription.begun = True
     return subscription

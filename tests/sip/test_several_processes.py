@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from presence.model import Text
-from presence.ports import RecordTaken
+from presence.address import Address
+from presence.model import Snapshot, Text
+from presence.ports import EndpointKind, RecordTaken
 from presence.subscriptions import Act
 from sip.subscription import RECORD
+from sip.words import Stray, Strays, encode
 from tests.sip.house import ALICE, BOB, CAROL, PASSWORD, House, open_house
 from tests.support.sipclient import Phone, Watch
 from tests.support.waiting import until
@@ -224,3 +227,45 @@ async def test_another_phone_of_the_same_watcher_does_not_take_it_away(houses: t
         await phone.register()
         await watch.notified("meanwhile", lambda n: "meanwhile" in n.text)
         assert len(await kept_by(one)) == 1
+
+
+async def test_who_is_asked_for_it_twice_says_nothing_before_it_knows_what(
+    houses: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that has lost it asks around when it is lost, and when its phone has come somewhere."""
+    one, other = houses
+    watching, taken, may_watch = 0, 0, asyncio.Event()
+    watch_now, take_now = one.bus.watch, one.bus.take_record
+
+    async def slow(node: str, addresses: Sequence[Address], now: float) -> list[Snapshot]:
+        nonlocal watching
+        watching += 1
+        await may_watch.wait()
+        return await watch_now(node, addresses, now)
+
+    async def counted(node: str, key: str) -> bytes | None:
+        nonlocal taken
+        taken += 1
+        return await take_now(node, key)
+
+    async with a_phone(one) as phone:
+        await phone.register()
+        watch = await watched(phone)
+        phone.close()
+        await one.until_seen(BOB, online=False)
+        await one.desk(ALICE, notes=(Text("meanwhile"),))
+        monkeypatch.setattr(one.bus, "watch", slow)
+        monkeypatch.setattr(one.bus, "take_record", counted)
+        await move(phone, other)
+        await phone.register()
+        await until("it takes it over", lambda: watching == 1, 5)
+        (key,) = await kept_by(other)
+        target = phone.contact.strip("<>")
+        before = taken
+        await other.other.say(EndpointKind.SIP, encode(Strays((Stray(key, BOB, target),))))
+        await until("it is asked again", lambda: taken > before, 5)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        may_watch.set()
+        await watch.notified("meanwhile", lambda n: "meanwhile" in n.text)
+        assert all(n.body for n in watch.notifies.history)
