@@ -21,6 +21,8 @@ MARK = re.compile(rb"#(\d{9})#")
 ANSWER = re.compile(rb"<iq [^>]*\bid=['\"]ask(\d+)['\"][^>]*>")
 STANZA = re.compile(rb"<(?:message|presence|iq)[ >]")
 SM = "urn:xmpp:sm:3"
+TICK = 0.001
+"Seconds between looks at the clock; loops take shorter sleeps for none, and turn on the spot."
 PATIENCE = 20.0
 "Seconds until what is under way counts as lost."
 
@@ -126,7 +128,7 @@ class Books(Load):
                     self._send(turn)
                     done += 1
                     tried = 0
-            await asyncio.sleep(min(0.002, 1 / rate))
+            await asyncio.sleep(max(TICK, 1 / rate))
 
 
 class Repeated(Load):

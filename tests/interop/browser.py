@@ -43,6 +43,8 @@ _FLAGS = (
     # A page that is left is gone, with its connections.
     "--disable-features=BackForwardCache",
 )
+_TAKEN = b"port not available"
+"What chromedriver says before it gives up."
 _START = 60.0
 "Seconds a browser may take to start on a busy machine; usually two."
 _SCRIPT = """
@@ -157,14 +159,19 @@ async def _pages() -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def _driver(directory: Path) -> AsyncIterator[str]:
     home = {**os.environ, "HOME": str(directory), "XDG_CONFIG_HOME": str(directory / "config")}
-    async with _process("chromedriver", "--port=0", env=home) as process:
-        assert process.stdout is not None
-        said = b""
+    async with contextlib.AsyncExitStack() as stack:
         async with asyncio.timeout(_START):
-            while (found := re.search(rb"successfully on port (\d+)", said)) is None:
-                line = await process.stdout.readline()
-                assert line, f"chromedriver ended: {said.decode()}"
-                said += line
+            said = _TAKEN
+            while _TAKEN in said:  # it takes a free port of IPv6, and wants the same of IPv4
+                process = await stack.enter_async_context(_process("chromedriver", "--port=0", env=home))
+                assert process.stdout is not None
+                said = b""
+                while (found := re.search(rb"successfully on port (\d+)", said)) is None:
+                    line = await process.stdout.readline()
+                    if not line:
+                        break
+                    said += line
+        assert found is not None, f"chromedriver ended: {said.decode()}"
         yield f"http://127.0.0.1:{int(found[1])}"
 
 
