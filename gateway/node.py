@@ -101,6 +101,8 @@ class Node:
         "It could not be written."
         self._bus_since = 0.0
         "Since when the bus has answered without a break; 0 while it does not."
+        self._opened = asyncio.Event()
+        "The door has started: before, it could do nothing with an envelope."
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> Exit:
         """Serve until `stop`. Returns `CONFIG` when a listener cannot be opened, `RETRY` when declared
@@ -129,6 +131,7 @@ class Node:
     async def _serve(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> Exit:
         try:
             await self.door.start()
+            self._opened.set()
             if self._web is not None:
                 await self._web.start()
         except OSError as error:
@@ -256,6 +259,7 @@ class Node:
         return self._pace.beat
 
     async def _inbox(self) -> float:
+        await self._opened.wait()
         for envelope in await self._bus.receive(self._name, self._pace.inbox):
             try:
                 await self._take(envelope)

@@ -4,11 +4,15 @@ no ghost stays longer than a lease."""
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from presence.ledger import OVERDUE_SECONDS
 from tests.support.pidf import read_pidf
 from tests.support.sipclient import Phone, SilentServer
 from tests.support.stage import Person, Stage, open_stage
@@ -230,3 +234,14 @@ async def test_all_of_it_is_killed_and_started_again(stage: Stage) -> None:
             await desk.hears("before the fall")
             desk.say(bob.address, "after the fall")
             await phone.hears("after the fall")
+
+
+async def test_what_is_said_while_the_phones_process_is_away_is_there_when_it_is_back(tmp_path: Path) -> None:
+    """Not only when the phone registers anew, or when what is owed is looked through."""
+    async with open_stage(Tandem(tmp_path), "127.0.0.1") as stage:
+        alice, bob = await stage.friends("alice", "bob")
+        async with stage.client(alice) as desk, stage.phone(bob, "udp") as phone:
+            await phone.register()
+            os.kill(stage.tandem.pids()["sip"], signal.SIGKILL)
+            desk.say(bob.address, "are you there?")
+            await phone.hears("are you there?", OVERDUE_SECONDS / 2)
