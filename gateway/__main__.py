@@ -12,10 +12,9 @@ def main() -> None:
     gc.disable()  # what is imported stays: looking for garbage in it takes a fifth of the time
     from gateway.cli import commands
     from gateway.cli.app import app
-    from gateway.discovery import modules
+    from presence.discovery import load
 
-    for _ in modules(commands):
-        pass
+    load(commands.__name__)
     gc.enable()
     app(prog_name="tandem")
 

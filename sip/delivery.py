@@ -62,6 +62,8 @@ class _Lane:
     "One is under way."
     pumping: bool = False
     "`_next` is at it already."
+    parts: deque[InstantMessage] = field(default_factory=deque)
+    "What follows of a text that goes in parts; the last one stands for all of it."
     held: InstantMessage | None = None
     "For the REGISTER of the phone, which was woken for it."
     timer: Timer | None = None
@@ -172,9 +174,7 @@ class Deliverer:
             if not located.flow.reliable and self._too_long(request):
                 parts = self._writer.in_parts(message, located, now, self._settings.max_datagram)
                 if parts:
-                    # The message is settled with the last one; if one before it fails, all are sent again.
-                    lane.ids.update(part.id for part in parts)
-                    lane.waiting.extendleft(reversed(parts[1:]))
+                    lane.parts = deque(parts[1:])
                     self._send(lane, parts[0], located, tried)
                     return
                 log.info(
@@ -335,7 +335,8 @@ class Deliverer:
 
     def _give_up(self, lane: _Lane, message: InstantMessage) -> None:
         """The phone does not answer: this message and all behind it wait for its return."""
-        waiting = [message, *lane.waiting]
+        waiting = [lane.parts[-1] if lane.parts else message, *lane.waiting]
+        lane.parts.clear()
         lane.waiting.clear()
         for each in waiting:
             self._settle(each, lane.endpoint, Delivery.UNREACHABLE)
@@ -351,8 +352,15 @@ class Deliverer:
         condition: Condition | None = None,
         text: str = "",
     ) -> None:
-        lane.ids.discard(message.id)
         lane.busy = False
+        if lane.parts:
+            if delivery is Delivery.DELIVERED:
+                lane.waiting.appendleft(lane.parts.popleft())
+                self._next(lane)
+                return
+            message = lane.parts[-1]
+            lane.parts.clear()
+        lane.ids.discard(message.id)
         self._settle(message, lane.endpoint, delivery, condition, text)
         self._next(lane)
 
@@ -428,6 +436,7 @@ class Deliverer:
         """The account is gone."""
         for key in [key for key in self._lanes if key[0] == address]:
             self._lanes[key].waiting.clear()
+            self._lanes[key].parts.clear()
 
 
 def _says(message: InstantMessage) -> bool:

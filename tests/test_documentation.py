@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from gateway.cli import commands
 from gateway.cli.app import app
 from gateway.config import Settings
-from gateway.discovery import modules
+from presence.discovery import load
 
 ROOT = Path(__file__).parents[1]
 FILES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "compose.yaml"]
@@ -25,8 +25,7 @@ BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 FILE = re.compile(r"`((?:bench|docs|gateway|presence|sip|tests|xmpp)/[\w./-]*\w)`")
 PLACEHOLDER = re.compile(r"\bname\.\w+$|NNNN")
-for _ in modules(commands):
-    pass
+load(commands.__name__)
 
 
 def prose(page: Path) -> str:

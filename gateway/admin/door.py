@@ -12,16 +12,15 @@ from starlette.routing import Route
 from gateway.admin import resources
 from gateway.admin.contact import Contact, write_contact
 from gateway.admin.resource import ApiError, Desk, Resource, answer, authorised, registered
-from gateway.discovery import modules
 from gateway.web import WebServer
+from presence.discovery import load
 from presence.errors import PresenceError, Unavailable
 from presence.ports import Envelope
 
 
 def routes(desk: Desk) -> list[Route]:
     """All registered resources, each behind the token unless it is open."""
-    for _ in modules(resources):
-        pass
+    load(resources.__name__)
     return [Route(r.path, _endpoint(r, desk), methods=["GET"]) for r in registered.values()]
 
 

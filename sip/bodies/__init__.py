@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import zlib
 from collections.abc import Callable
 from functools import cache
 
 import msgspec
 
+from presence.discovery import load
 from presence.files import SharedFile
 from presence.messages import ChatState, Report
 from sip.errors import ProtocolError
@@ -68,8 +67,7 @@ def body(*media: str) -> Callable[[Format], Format]:
 @cache
 def formats() -> dict[str, Format]:
     """All of them, by media type."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    load(__name__)
     return _formats
 
 

@@ -4,13 +4,12 @@ One file each, with one registration; `help` lists them.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from presence.address import Address
+from presence.discovery import load
 from presence.service import PresenceService
 
 INDENT = "  "
@@ -54,6 +53,5 @@ def command(name: str, usage: str) -> Callable[[Handler], Handler]:
 @cache
 def commands() -> dict[str, Command]:
     """All of them, by name."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    load(__name__)
     return _commands

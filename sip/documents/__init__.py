@@ -6,12 +6,11 @@ Which one a watcher gets follows from its Accept and from what is known of the p
 from __future__ import annotations
 
 import hashlib
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from presence.discovery import load
 from presence.model import PresenceDocument
 from sip.headers import MediaType
 
@@ -57,8 +56,7 @@ def document(package: str, media: str) -> Callable[[Render], Render]:
 
 @cache
 def _loaded() -> dict[tuple[str, str], Render]:
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    load(__name__)
     return _formats
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from presence.address import Address
+from presence.discovery import load
 from sip.assistant import Assistant
 from sip.delivery import Deliverer
 from sip.flow import Flow
@@ -88,8 +87,7 @@ def method(name: str, *, authenticated: bool = True, passes_on: bool = False) ->
 def methods() -> dict[str, Method]:
     """All of them, by name."""
     if not _methods:
-        for module in pkgutil.iter_modules(__path__):
-            importlib.import_module(f"{__name__}.{module.name}")
+        load(__name__)
     return _methods
 
 

@@ -3,13 +3,12 @@ it."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from presence.address import Address
+from presence.discovery import load
 from presence.model import PresenceDocument
 from presence.ports import AuthorisationChanged
 from presence.service import PresenceService
@@ -144,8 +143,7 @@ def register(package: Package) -> None:
 @cache
 def packages() -> dict[str, Package]:
     """All of them, by name."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    load(__name__)
     return _packages
 
 

@@ -9,8 +9,6 @@ phones that watch each other would wake each other by waking, for ever
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from presence.discovery import load
 from sip.errors import ProtocolError
 from sip.headers import NameAddr
 from sip.message import Request
@@ -190,6 +189,5 @@ def service(maker: Maker) -> Maker:
 def services(settings: PushSettings, secrets: Secrets) -> dict[str, Pns]:
     """All that are set up, by `pn-provider`."""
     if not _makers:
-        for module in pkgutil.iter_modules(__path__):
-            importlib.import_module(f"{__name__}.{module.name}")
+        load(__name__)
     return {each.name: each for make in _makers for each in make(settings, secrets)}

@@ -6,14 +6,13 @@ versions, and says which sources follow from them.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, runtime_checkable
 
 from presence.address import Address
+from presence.discovery import load
 from presence.model import Source
 from sip.calls import Call
 
@@ -60,8 +59,7 @@ def view(event: str, media: str) -> Callable[[Callable[[Address], View]], Callab
 @cache
 def views() -> dict[str, Kind]:
     """All of them, by event package."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    load(__name__)
     return _kinds
 
 

@@ -20,12 +20,11 @@ from typer.testing import CliRunner, Result
 from gateway import certs
 from gateway.cli import commands
 from gateway.cli.app import app
-from gateway.discovery import modules
 from gateway.exits import Exit
+from presence.discovery import load
 
 ROOT = Path(__file__).parents[2]
-for _ in modules(commands):
-    pass
+load(commands.__name__)
 
 
 class Shell:

@@ -251,6 +251,21 @@ async def test_what_a_phone_missed_of_a_long_text_comes_again_whole(tmp_path: Pa
             assert "".join(part[6:] for part in parts) == long_text(120)
 
 
+async def test_who_refuses_a_part_of_a_long_text_has_refused_all_of_it(tmp_path: Path) -> None:
+    row = {"agents": ["tandem-test"], "split_texts": True}
+    async with open_house(tmp_path, profiles=[row]) as house:
+        await house.desk(ALICE)
+        async with house.phone(BOB) as phone:
+            await phone.register(User_Agent="Tandem-Test/1")
+            phone.answers["MESSAGE"] = (488, "Not Acceptable Here")
+            await house.say(ALICE, BOB, long_text(120))
+            assert (await phone.received("MESSAGE")).text.startswith("(1/2) ")
+            assert (await house.failure()).failure.condition is Condition.NOT_ACCEPTABLE
+            phone.answers.pop("MESSAGE")
+            await house.say(ALICE, BOB, "short")
+            assert (await phone.received("MESSAGE")).text == "short"
+
+
 async def test_a_text_that_would_take_too_many_parts_is_refused(tmp_path: Path) -> None:
     row = {"agents": ["tandem-test"], "split_texts": True}
     async with open_house(tmp_path, profiles=[row]) as house:

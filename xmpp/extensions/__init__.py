@@ -6,14 +6,13 @@ else has to be edited when a file is added to this folder.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from presence.discovery import load
 from presence.messages import InstantMessage
 from xmpp.commands import Command
 from xmpp.element import Element
@@ -320,12 +319,8 @@ class Registry:
 @lru_cache(maxsize=8)
 def registry(without: frozenset[str] = frozenset()) -> Registry:
     """Every extension in this folder but those specifications."""
-    found: list[Extension] = []
-    for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
-        loaded = importlib.import_module(f"{__name__}.{module.name}")
-        if loaded.EXTENSION.spec not in without:
-            found.append(loaded.EXTENSION)
-    return Registry(tuple(found))
+    found: list[Extension] = [module.EXTENSION for module in load(__name__)]
+    return Registry(tuple(each for each in found if each.spec not in without))
 
 
 def _union(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

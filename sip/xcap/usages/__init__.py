@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from presence.address import Address
+from presence.discovery import load
 from sip.xcap.conflicts import Conflicting, XcapError
 from sip.xcap.document import Document
 
@@ -98,6 +97,5 @@ def register(*usages: Usage) -> None:
 @cache
 def usages() -> dict[str, Usage]:
     """All of them, by AUID."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    load(__name__)
     return _usages
